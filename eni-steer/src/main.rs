@@ -1,0 +1,2 @@
+//! eni-steer.
+fn main() {}
