@@ -1,1 +1,3 @@
-//! eni-steer.
+//! Routing symmetry for Linux hosts with several cloud network interfaces (ENIs).
+
+pub mod model;

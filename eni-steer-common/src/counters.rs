@@ -1,0 +1,168 @@
+use crate::{Address, Family};
+
+/// Direction as seen from the host.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "user", serde(rename_all = "lowercase"))]
+pub enum Direction {
+    /// Into the host.
+    Ingress = 0,
+    /// Out of the host.
+    Egress = 1,
+}
+
+/// What a frame carries, by its EtherType. A frame with a VLAN tag is [`Class::Other`]
+/// whatever stands behind the tag: it belongs to another link.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// EtherType 0x0800, untagged.
+    Ipv4 = 0,
+    /// EtherType 0x86dd, untagged.
+    Ipv6 = 1,
+    /// Everything else: ARP, VLAN-tagged, LLDP, ...
+    Other = 2,
+}
+
+/// Packets and bytes as they are on the wire: a GSO or GRO super-packet counts as its
+/// segments, each with its headers; bytes include the Ethernet header and a VLAN tag
+/// that the driver keeps beside the packet, and exclude the FCS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Wire packets.
+    pub packets: u64,
+    /// Wire bytes.
+    pub bytes: u64,
+}
+
+/// Totals of one ENI: exact, whatever overflows elsewhere.
+///
+/// A packet that was steered away or dropped by the egress program did not leave by this
+/// ENI and is not in its egress totals; see [`crate::Fate`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// By [`Class`].
+    pub ingress: [Count; 3],
+    /// By [`Class`].
+    pub egress: [Count; 3],
+}
+
+/// One owned address (or delegated prefix) on the ENI that owns it: exact, never evicted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HomeCell {
+    /// Received on the owner with this destination.
+    pub ingress: Count,
+    /// Sent by the owner with this source.
+    pub egress: Count,
+}
+
+/// One owned address seen on an ENI that does not own it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StrayKey {
+    /// Address slot, as in [`crate::Owner::address`].
+    pub address: u32,
+    /// Slot of the ENI the packet was seen on.
+    pub eni: u16,
+    /// [`Direction`] as a number.
+    pub direction: u8,
+    /// Always zero.
+    pub zero: u8,
+}
+
+/// Counts of a [`StrayKey`]: exact, never evicted; together they are every packet of the
+/// key, each in exactly one of the four.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StrayValue {
+    /// Went its way by the wrong ENI: the asymmetry.
+    pub passed: Count,
+    /// Redirected to the owner (egress only). It then counts in the owner's [`HomeCell`].
+    pub steered: Count,
+    /// Dropped (egress only, [`crate::Mode::Drop`]).
+    pub dropped: Count,
+    /// Went its way by the wrong ENI because the configuration or the protocol says so
+    /// (exempt mark or destination, multicast, broadcast, link-local destination).
+    pub exempt: Count,
+    /// Nanoseconds of CLOCK_MONOTONIC at the first packet on this CPU; 0: none yet.
+    pub first_seen: u64,
+    /// Nanoseconds of CLOCK_MONOTONIC at the last packet on this CPU (tick resolution).
+    pub last_seen: u64,
+}
+
+/// A source IP on one ENI in one direction.
+///
+/// Ingress: every source, masked to the configured prefix length. Egress: sources that
+/// have no exact entry among the owners (those are counted in their cells).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey {
+    /// The source.
+    pub source: Address,
+    /// ENI slot.
+    pub eni: u16,
+    /// [`Family`] as a number.
+    pub family: u8,
+    /// [`Direction`] as a number.
+    pub direction: u8,
+}
+
+/// Counts of a [`SourceKey`]. The entry may be evicted when the table is full.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceValue {
+    /// Wire packets and bytes. On egress only those that left by this ENI.
+    pub count: Count,
+    /// Of these, wire packets that were a mismatch: ingress, the destination is owned by
+    /// another ENI; egress, the source lies in a prefix delegated to another ENI.
+    pub mismatched: u64,
+    /// Nanoseconds of CLOCK_MONOTONIC at the last packet on this CPU (tick resolution).
+    pub last_seen: u64,
+}
+
+impl StrayKey {
+    /// The key of a packet of `address` seen on `eni`.
+    #[inline(always)]
+    pub const fn new(address: u32, eni: u16, direction: Direction) -> Self {
+        Self {
+            address,
+            eni,
+            direction: direction as u8,
+            zero: 0,
+        }
+    }
+}
+
+impl SourceKey {
+    /// The key of a packet from `source` seen on `eni`.
+    #[inline(always)]
+    pub const fn new(source: Address, family: Family, eni: u16, direction: Direction) -> Self {
+        Self {
+            source,
+            eni,
+            family: family as u8,
+            direction: direction as u8,
+        }
+    }
+}
+
+impl Count {
+    /// Adds `other`, wrapping like the kernel's own counters.
+    #[inline(always)]
+    pub fn add(&mut self, other: Count) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
+}
+
+const _: () = assert!(size_of::<Count>() == 16);
+const _: () = assert!(size_of::<Totals>() == 96);
+const _: () = assert!(size_of::<HomeCell>() == 32);
+const _: () = assert!(size_of::<StrayKey>() == 8);
+const _: () = assert!(size_of::<StrayValue>() == 80);
+const _: () = assert!(size_of::<SourceKey>() == 20);
+const _: () = assert!(size_of::<SourceValue>() == 32);

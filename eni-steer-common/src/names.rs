@@ -1,0 +1,64 @@
+//! Names of maps, programs and pins: written here and nowhere else.
+
+/// Version of the layout of all pinned maps; names the directory of the pins.
+pub const LAYOUT: u32 = 1;
+
+/// Ingress program (at most 15 bytes: the kernel cuts longer names).
+pub const INGRESS: &str = "eni_steer_in";
+/// Egress program.
+pub const EGRESS: &str = "eni_steer_out";
+
+/// `.rodata` global of each loaded program: the slot of the ENI it is attached to (`u32`).
+pub const GLOBAL_ENI: &str = "ENI_SLOT";
+/// `.rodata` global: 1 if the kernel knows `bpf_ktime_get_coarse_ns` (5.11 and later), else 0 (`u32`).
+pub const GLOBAL_COARSE_CLOCK: &str = "COARSE_CLOCK";
+
+/// Array of [`crate::EniRow`], indexed by ENI slot.
+pub const ENIS: &str = "ENIS";
+/// Hash of IPv4 address (4 bytes, network order) to [`crate::Owner`].
+pub const OWNERS4: &str = "OWNERS4";
+/// Hash of IPv6 address (16 bytes, network order) to [`crate::Owner`].
+pub const OWNERS6: &str = "OWNERS6";
+/// LPM trie of [`crate::PrefixKey`] to [`crate::Owner`]: prefixes delegated to an ENI.
+pub const PREFIXES: &str = "PREFIXES";
+/// LPM trie of [`crate::DestinationKey`] to [`crate::NextHop`]: each ENI's table.
+pub const NEXTHOPS: &str = "NEXTHOPS";
+/// LPM trie of [`crate::PrefixKey`] to `u32`: destinations that are never steered.
+pub const EXEMPT: &str = "EXEMPT";
+/// Array with one [`crate::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+/// Per-CPU array of [`crate::Totals`], indexed by ENI slot.
+pub const TOTALS: &str = "TOTALS";
+/// Per-CPU array of [`crate::HomeCell`], indexed by address slot.
+pub const CELLS: &str = "CELLS";
+/// Per-CPU hash of [`crate::StrayKey`] to [`crate::StrayValue`], never evicted.
+pub const STRAYS: &str = "STRAYS";
+/// LRU per-CPU hash of [`crate::SourceKey`] to [`crate::SourceValue`].
+pub const SOURCES: &str = "SOURCES";
+/// Per-CPU array of [`crate::Count`], indexed by [`crate::Fate::index`].
+pub const FATES: &str = "FATES";
+/// Per-CPU array of `u64`, indexed by [`crate::Loss::index`].
+pub const LOSSES: &str = "LOSSES";
+/// Ring buffer of [`crate::Event`].
+pub const EVENTS: &str = "EVENTS";
+/// Per-CPU array with one [`crate::EventBudget`].
+pub const EVENT_BUDGET: &str = "EVENT_BUDGET";
+
+/// Every map that is pinned, in the order in which a directory of pins is filled.
+pub const PINNED: [&str; 15] = [
+    ENIS,
+    OWNERS4,
+    OWNERS6,
+    PREFIXES,
+    NEXTHOPS,
+    EXEMPT,
+    SETTINGS,
+    TOTALS,
+    CELLS,
+    STRAYS,
+    SOURCES,
+    FATES,
+    LOSSES,
+    EVENTS,
+    EVENT_BUDGET,
+];

@@ -1,0 +1,34 @@
+//! `aya::Pod` for the types that are keys or values of maps.
+
+use crate::{
+    Address, Count, DestinationKey, EniRow, Event, EventBudget, HomeCell, NextHop, Owner,
+    PrefixKey, Settings, SourceKey, SourceValue, StrayKey, StrayValue, Totals,
+};
+
+macro_rules! pod {
+    ($($t:ty),* $(,)?) => {$(
+        // SAFETY: repr(C) or repr(transparent), made of integers and arrays of integers
+        // only, every bit pattern is valid, and its size assertion beside the type
+        // excludes padding.
+        unsafe impl aya::Pod for $t {}
+    )*};
+}
+
+pod!(
+    Address,
+    Count,
+    DestinationKey,
+    EniRow,
+    Event,
+    EventBudget,
+    HomeCell,
+    NextHop,
+    Owner,
+    PrefixKey,
+    Settings,
+    SourceKey,
+    SourceValue,
+    StrayKey,
+    StrayValue,
+    Totals,
+);

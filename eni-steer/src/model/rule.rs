@@ -1,0 +1,185 @@
+//! Policy routing rules.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Group, Priority, Protocol, TableId, route::destination_text};
+
+/// What a rule does with what it matches (`FRA_ACTION`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleAction {
+    /// Looks the destination up in a table; if that has no answer, the walk goes on.
+    Table(TableId),
+    /// Goes on at the rule of this priority.
+    Goto(Priority),
+    /// Goes on with the next rule.
+    Nop,
+    /// Drops silently.
+    Blackhole,
+    /// Refuses with "network unreachable".
+    Unreachable,
+    /// Refuses with "administratively prohibited".
+    Prohibit,
+    /// The table of the VRF the packet belongs to (`l3mdev`).
+    L3mdev,
+    /// Another action.
+    Other(u8),
+}
+
+/// Inclusive range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortRange {
+    /// First port.
+    pub start: u16,
+    /// Last port.
+    pub end: u16,
+}
+
+/// Inclusive range of user ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UidRange {
+    /// First id.
+    pub start: u32,
+    /// Last id.
+    pub end: u32,
+}
+
+/// A rule, normalised: what the kernel adds by itself to a dump is not in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rule {
+    /// Family.
+    pub family: Family,
+    /// Priority.
+    pub priority: Priority,
+    /// Who installed it.
+    pub protocol: Protocol,
+    /// `FIB_RULE_INVERT`: matches what the selectors do not.
+    pub invert: bool,
+    /// Source selector.
+    pub from: Option<IpNet>,
+    /// Destination selector.
+    pub to: Option<IpNet>,
+    /// Incoming interface; `lo` for traffic made on this host.
+    pub iif: Option<String>,
+    /// Outgoing interface a socket is bound to.
+    pub oif: Option<String>,
+    /// Mark and mask.
+    pub mark: Option<(u32, u32)>,
+    /// TOS; 0: any.
+    pub tos: u8,
+    /// IP protocol number.
+    pub ip_protocol: Option<u8>,
+    /// Source ports.
+    pub sport: Option<PortRange>,
+    /// Destination ports.
+    pub dport: Option<PortRange>,
+    /// User ids.
+    pub uids: Option<UidRange>,
+    /// What it does.
+    pub action: RuleAction,
+    /// Ignores answers of this prefix length or shorter (`suppress_prefixlength`).
+    pub suppress_prefix_length: Option<u32>,
+    /// Ignores answers that leave by an interface of this group (`suppress_ifgroup`).
+    pub suppress_group: Option<Group>,
+    /// It carries a selector this type can not hold (tunnel id, flow label, DSCP): shown
+    /// and stepped around, never rewritten.
+    pub partial: bool,
+}
+
+impl Rule {
+    /// A rule that matches everything of a family.
+    pub fn new(family: Family, priority: Priority, protocol: Protocol, action: RuleAction) -> Self {
+        Self {
+            family,
+            priority,
+            protocol,
+            invert: false,
+            from: None,
+            to: None,
+            iif: None,
+            oif: None,
+            mark: None,
+            tos: 0,
+            ip_protocol: None,
+            sport: None,
+            dport: None,
+            uids: None,
+            action,
+            suppress_prefix_length: None,
+            suppress_group: None,
+            partial: false,
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As an argument list of `ip rule add` (and nearly as `ip rule list` prints it).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pref {}", self.priority)?;
+        if self.invert {
+            write!(f, " not")?;
+        }
+        match self.from {
+            Some(net) => write!(f, " from {}", destination_text(net))?,
+            None => write!(f, " from all")?,
+        }
+        if let Some(net) = self.to {
+            write!(f, " to {}", destination_text(net))?;
+        }
+        if let Some((mark, mask)) = self.mark {
+            write!(f, " fwmark {mark:#x}")?;
+            if mask != u32::MAX {
+                write!(f, "/{mask:#x}")?;
+            }
+        }
+        if self.tos != 0 {
+            write!(f, " tos {:#x}", self.tos)?;
+        }
+        if let Some(name) = &self.iif {
+            write!(f, " iif {name}")?;
+        }
+        if let Some(name) = &self.oif {
+            write!(f, " oif {name}")?;
+        }
+        if let Some(UidRange { start, end }) = self.uids {
+            write!(f, " uidrange {start}-{end}")?;
+        }
+        if let Some(number) = self.ip_protocol {
+            match number {
+                1 => write!(f, " ipproto icmp")?,
+                6 => write!(f, " ipproto tcp")?,
+                17 => write!(f, " ipproto udp")?,
+                58 => write!(f, " ipproto ipv6-icmp")?,
+                n => write!(f, " ipproto {n}")?,
+            }
+        }
+        for (word, range) in [("sport", self.sport), ("dport", self.dport)] {
+            if let Some(PortRange { start, end }) = range {
+                write!(f, " {word} {start}")?;
+                if end != start {
+                    write!(f, "-{end}")?;
+                }
+            }
+        }
+        match self.action {
+            RuleAction::Table(table) => write!(f, " lookup {table}")?,
+            RuleAction::Goto(priority) => write!(f, " goto {priority}")?,
+            RuleAction::Nop => write!(f, " nop")?,
+            RuleAction::Blackhole => write!(f, " blackhole")?,
+            RuleAction::Unreachable => write!(f, " unreachable")?,
+            RuleAction::Prohibit => write!(f, " prohibit")?,
+            RuleAction::L3mdev => write!(f, " l3mdev")?,
+            RuleAction::Other(n) => write!(f, " action {n}")?,
+        }
+        if let Some(length) = self.suppress_prefix_length {
+            write!(f, " suppress_prefixlength {length}")?;
+        }
+        if let Some(group) = self.suppress_group {
+            write!(f, " suppress_ifgroup {group}")?;
+        }
+        write!(f, " protocol {}", self.protocol)
+    }
+}
