@@ -40,15 +40,23 @@ fn run() -> Result<(), String> {
         None => read(&build(&out)?)?,
     };
     fs::write(&out, &object).map_err(|error| format!("can not write {out:?}: {error}"))?;
-    println!("cargo:rustc-env=ENI_STEER_BPF_OBJECT_PATH={}", out.display());
-    println!("cargo:rustc-env=ENI_STEER_BPF_OBJECT_HASH={:016x}", fnv1a(&object));
+    println!(
+        "cargo:rustc-env=ENI_STEER_BPF_OBJECT_PATH={}",
+        out.display()
+    );
+    println!(
+        "cargo:rustc-env=ENI_STEER_BPF_OBJECT_HASH={:016x}",
+        fnv1a(&object)
+    );
     Ok(())
 }
 
 /// Builds the object; returns where it is.
 fn build(out: &Path) -> Result<PathBuf, String> {
     let manifest = dir("CARGO_MANIFEST_DIR")?;
-    let workspace = manifest.parent().ok_or("the package has no workspace around it")?;
+    let workspace = manifest
+        .parent()
+        .ok_or("the package has no workspace around it")?;
     for path in [
         "Cargo.toml",
         "Cargo.lock",
@@ -75,9 +83,13 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     // the lock on the other one until this script ends.
     let target_dir = target_dir(out).join("bpf").join(&arch);
     let mut cargo = toolchain.cargo("build", target, &arch, workspace);
-    cargo.args(["--bin", "eni-steer", "--target-dir"]).arg(&target_dir);
+    cargo
+        .args(["--bin", "eni-steer", "--target-dir"])
+        .arg(&target_dir);
     succeed(&mut cargo).map_err(|error| {
-        format!("the eBPF programs do not build: {error}\n  compiler: {compiler}\n  linker: {linker}")
+        format!(
+            "the eBPF programs do not build: {error}\n  compiler: {compiler}\n  linker: {linker}"
+        )
     })?;
 
     let built = target_dir.join(target).join("release/eni-steer");
@@ -85,20 +97,28 @@ fn build(out: &Path) -> Result<PathBuf, String> {
         return Ok(built);
     };
     let stripped = out.with_extension("stripped");
-    succeed(Command::new(objcopy).arg("--strip-debug").args([&built, &stripped]))?;
+    succeed(
+        Command::new(objcopy)
+            .arg("--strip-debug")
+            .args([&built, &stripped]),
+    )?;
     Ok(stripped)
 }
 
 /// The target directory of the cargo that runs this script, so that debug and
 /// release builds share one build of the eBPF programs.
 fn target_dir(out: &Path) -> PathBuf {
-    let marked = out.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    let marked = out
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").is_file());
     marked.or(out.parent()).unwrap_or(out).to_owned()
 }
 
 fn succeed(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().map_err(|error| format!("can not run {program}: {error}"))?;
+    let status = command
+        .status()
+        .map_err(|error| format!("can not run {program}: {error}"))?;
     if status.success() {
         Ok(())
     } else {

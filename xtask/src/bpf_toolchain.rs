@@ -1,0 +1,390 @@
+//! Which compiler and which linker make the eBPF object.
+//!
+//! `eni-steer/build.rs` includes this file and builds with what it finds;
+//! `cargo xtask setup` uses it to see what is missing. There is no file in
+//! which a choice is stored: both look at the machine, by the same code.
+//!
+//! Two things are needed beside an ordinary Rust:
+//!
+//! - `core` for the BPF target: either prebuilt in a compiler's sysroot, or
+//!   as source (rust-src), to be built with `-Z build-std=core`;
+//! - bpf-linker, whose LLVM reads the bitcode that the compiler writes. Newer
+//!   LLVM reads older bitcode, not the other way round.
+
+use std::{
+    collections::BTreeSet,
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The oldest compiler that builds this workspace.
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// The BPF target whose byte order is that of the machine the object is for.
+pub fn target(big_endian: bool) -> &'static str {
+    if big_endian {
+        "bpfeb-unknown-none"
+    } else {
+        "bpfel-unknown-none"
+    }
+}
+
+/// Where `core` for the BPF target comes from. The better one first: a
+/// prebuilt `core` saves a minute on every cold build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Core {
+    /// A library in the compiler's sysroot.
+    Prebuilt,
+    /// The source in the compiler's sysroot.
+    Source,
+}
+
+/// A Rust compiler that has a `core` for the BPF target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// The real `rustc`, not rustup's proxy.
+    pub rustc: PathBuf,
+    /// Major and minor version.
+    pub release: (u32, u32),
+    /// The major version of its LLVM.
+    pub llvm: u32,
+    /// Where it finds `core`.
+    pub core: Core,
+}
+
+/// A bpf-linker that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linker {
+    /// The executable.
+    pub path: PathBuf,
+    /// The major version of its LLVM; `None` if LLVM is linked statically.
+    pub llvm: Option<u32>,
+}
+
+/// A compiler and a linker that fit each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Toolchain {
+    /// The compiler.
+    pub compiler: Compiler,
+    /// The linker.
+    pub linker: Linker,
+}
+
+/// What a machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No compiler has a `core` for the BPF target.
+    Core {
+        /// The target.
+        target: String,
+    },
+    /// No bpf-linker has an LLVM that is new enough.
+    Linker {
+        /// The oldest LLVM that would do.
+        llvm: u32,
+        /// What was looked at and refused.
+        refused: Vec<Linker>,
+    },
+}
+
+impl std::error::Error for Missing {}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core { target } => write!(
+                f,
+                "no Rust compiler (>= {OLDEST}) has a `core` for {target}, prebuilt or as source"
+            ),
+            Self::Linker { llvm, refused } => {
+                write!(f, "no bpf-linker with LLVM >= {llvm}")?;
+                for linker in refused {
+                    let has = linker.llvm.unwrap_or_default();
+                    write!(f, "; {} has LLVM {has}", linker.path.display())?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = match self.core {
+            Core::Prebuilt => "prebuilt core",
+            Core::Source => "core from source",
+        };
+        let ((major, minor), llvm) = (self.release, self.llvm);
+        let rustc = self.rustc.display();
+        write!(f, "{rustc} ({major}.{minor}, LLVM {llvm}, {core})")
+    }
+}
+
+impl fmt::Display for Linker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.llvm {
+            Some(llvm) => write!(f, "{} (LLVM {llvm})", self.path.display()),
+            None => write!(f, "{} (LLVM built in)", self.path.display()),
+        }
+    }
+}
+
+impl Toolchain {
+    /// Looks at the machine.
+    pub fn find(target: &str) -> Result<Self, Missing> {
+        choose(target, &compilers(target), &linkers())
+    }
+
+    /// A cargo command for the eBPF package, from which the environment of
+    /// the cargo that runs us (a build script's, clippy's) has been taken.
+    ///
+    /// `arch` is the architecture whose kernel will run the programs, as
+    /// Rust names it.
+    pub fn cargo(&self, subcommand: &str, target: &str, arch: &str, workspace: &Path) -> Command {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy();
+            let cargo_build = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+            if cargo_build.iter().any(|prefix| name.starts_with(prefix)) {
+                command.env_remove(&*name);
+            }
+        }
+        for name in [
+            "CARGO_BUILD_TARGET",
+            "CARGO_TARGET_DIR",
+            "RUSTC_LINKER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTC_WRAPPER",
+            "RUSTDOC",
+            "RUSTFLAGS",
+        ] {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(workspace)
+            .env("RUSTC", &self.compiler.rustc)
+            // asm_experimental_arch in aya-ebpf, and -Z build-std.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                self.rustflags(arch, workspace).join("\x1f"),
+            )
+            .arg(subcommand)
+            .args(["--package", "eni-steer-ebpf", "--release"])
+            .args(["--target", target]);
+        if self.compiler.core == Core::Source {
+            command.args(["-Z", "build-std=core"]);
+        }
+        command
+    }
+
+    fn rustflags(&self, arch: &str, workspace: &Path) -> Vec<String> {
+        let mut flags = vec![
+            format!("--cfg=bpf_target_arch=\"{arch}\""),
+            format!("-Clinker={}", self.linker.path.display()),
+            // BTF is made from the debug information.
+            "-Cdebuginfo=2".to_owned(),
+            "-Clink-arg=--btf".to_owned(),
+        ];
+        // The object is the same wherever it is built. rustc takes the last
+        // match, so the checkout comes after the directories around it.
+        let remaps = [
+            (sysroot(&self.compiler.rustc), "/rust"),
+            (cargo_home(), "/cargo"),
+            (Some(workspace.to_owned()), "/eni-steer"),
+        ];
+        for (from, to) in remaps {
+            if let Some(from) = from {
+                flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+            }
+        }
+        flags
+    }
+
+    /// `llvm-objcopy` of an LLVM that is at least the compiler's, if there is
+    /// one: it takes the DWARF out of the object. An object with DWARF loads
+    /// just as well.
+    pub fn objcopy(&self) -> Option<PathBuf> {
+        let llvm = self.compiler.llvm;
+        let of_rustup = sysroot(&self.compiler.rustc)
+            .into_iter()
+            .flat_map(|sysroot| entries(&sysroot.join("lib/rustlib")))
+            .map(|dir| dir.join("bin/llvm-objcopy"));
+        let of_distribution = (llvm..llvm + 4).flat_map(|major| {
+            [
+                format!("/usr/lib/llvm-{major}/bin/llvm-objcopy").into(),
+                format!("/usr/lib/llvm{major}/bin/llvm-objcopy").into(),
+                format!("/usr/lib64/llvm{major}/bin/llvm-objcopy").into(),
+            ]
+        });
+        of_rustup
+            .chain(of_distribution)
+            .find(|path: &PathBuf| path.is_file())
+    }
+}
+
+/// The best compiler for which there is a linker.
+fn choose(target: &str, compilers: &[Compiler], linkers: &[Linker]) -> Result<Toolchain, Missing> {
+    let mut compilers: Vec<_> = compilers
+        .iter()
+        .filter(|compiler| Some(compiler.release) >= release(OLDEST))
+        .collect();
+    // Stable: among equals the first one found stays first.
+    compilers.sort_by_key(|compiler| compiler.core);
+    for compiler in &compilers {
+        // A linker that tells its LLVM before one that does not.
+        let mut fit: Vec<_> = linkers
+            .iter()
+            .filter(|linker| linker.llvm.is_none_or(|llvm| llvm >= compiler.llvm))
+            .collect();
+        fit.sort_by_key(|linker| linker.llvm.is_none());
+        if let Some(linker) = fit.first() {
+            return Ok(Toolchain {
+                compiler: (*compiler).clone(),
+                linker: (*linker).clone(),
+            });
+        }
+    }
+    Err(match compilers.first() {
+        None => Missing::Core {
+            target: target.to_owned(),
+        },
+        Some(compiler) => Missing::Linker {
+            llvm: compiler.llvm,
+            refused: linkers.to_vec(),
+        },
+    })
+}
+
+/// The compilers with a `core`: cargo's own, then rustup's, then the
+/// distribution's.
+fn compilers(target: &str) -> Vec<Compiler> {
+    let own = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let own = output(Command::new(own).args(["--print", "sysroot"]));
+    let rustup = env::var_os("RUSTUP_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(home()?.join(".rustup")));
+    let mut sysroots: Vec<PathBuf> = own.iter().map(|path| path.trim().into()).collect();
+    sysroots.extend(
+        rustup
+            .iter()
+            .flat_map(|home| entries(&home.join("toolchains"))),
+    );
+    sysroots.extend(["/usr/local".into(), "/usr".into()]);
+
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for sysroot in sysroots {
+        let Ok(sysroot) = fs::canonicalize(sysroot) else {
+            continue; // a toolchain that is linked to nothing
+        };
+        if let Some(core) = core_in(&sysroot, target)
+            && seen.insert(sysroot.clone())
+        {
+            let rustc = sysroot.join("bin/rustc");
+            let text = output(Command::new(&rustc).arg("-vV"));
+            if let Some((release, llvm)) = text.as_deref().and_then(versions) {
+                found.push(Compiler {
+                    rustc,
+                    release,
+                    llvm,
+                    core,
+                });
+            }
+        }
+    }
+    found
+}
+
+fn core_in(sysroot: &Path, target: &str) -> Option<Core> {
+    let rustlib = sysroot.join("lib/rustlib");
+    let prebuilt = entries(&rustlib.join(target).join("lib"))
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str())
+        .any(|name| name.starts_with("libcore-") && name.ends_with(".rlib"));
+    let source = rustlib.join("src/rust/library/core/Cargo.toml");
+    if prebuilt {
+        Some(Core::Prebuilt)
+    } else {
+        source.is_file().then_some(Core::Source)
+    }
+}
+
+/// The release and the LLVM major in what `rustc -vV` says.
+fn versions(text: &str) -> Option<((u32, u32), u32)> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let llvm = field("LLVM version: ")?.split('.').next()?.parse().ok()?;
+    Some((release(field("release: ")?)?, llvm))
+}
+
+fn release(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split('.').map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// Every bpf-linker that runs: cargo's, then those on the PATH.
+fn linkers() -> Vec<Linker> {
+    let mut dirs: Vec<_> = cargo_home().iter().map(|home| home.join("bin")).collect();
+    dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
+    dirs.extend(home().map(|home| home.join(".cargo/bin")));
+    let mut seen = BTreeSet::new();
+    dirs.iter()
+        .filter_map(|dir| fs::canonicalize(dir.join("bpf-linker")).ok())
+        .filter(|path| seen.insert(path.clone()))
+        .filter(|path| output(Command::new(path).arg("--version")).is_some())
+        .map(|path| {
+            let libraries = output(Command::new("ldd").arg(&path)).unwrap_or_default();
+            let llvm = llvm_library(&libraries);
+            Linker { path, llvm }
+        })
+        .collect()
+}
+
+/// The major version of the LLVM library in what `ldd` says:
+/// `libLLVM.so.22.1 => ...`, before LLVM 18 `libLLVM-17.so.1 => ...`.
+fn llvm_library(ldd: &str) -> Option<u32> {
+    ldd.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix("libLLVM")?;
+        let rest = rest.strip_prefix(".so.").or(rest.strip_prefix('-'))?;
+        rest.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+    })
+}
+
+fn sysroot(rustc: &Path) -> Option<PathBuf> {
+    Some(rustc.parent()?.parent()?.to_owned())
+}
+
+fn home() -> Option<PathBuf> {
+    env::var_os("HOME").map(PathBuf::from)
+}
+
+/// Where cargo keeps what it downloads and installs.
+pub fn cargo_home() -> Option<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(home()?.join(".cargo")))
+}
+
+/// The entries of a directory in order; of one that can not be read, none.
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// What a command that succeeds prints.
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then_some(text)
+}
