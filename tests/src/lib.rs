@@ -1,1 +1,87 @@
-//! The lab.
+//! The lab: network namespaces that play a cloud host with several ENIs, the
+//! VPC router before it, a remote client, and, where asked for, a container on
+//! the host and an on-link neighbour in the ENIs' subnets.
+//!
+//! ```text
+//!  client                 router: the VPC                       host: the machine under test
+//!  ──────                 ───────────────                       ────────────────────────────
+//!  c0 192.0.2.10 ──── rc 192.0.2.1
+//!  2001:db8:1::10        2001:db8:1::1
+//!                        vpc 172.16.20.253 ┬─ r0 ── source ──── eth0 172.16.20.176
+//!                            fd00:20::253  │       check 0           fd00:20::176   (default route)
+//!                                          ├─ r1 ── source ──── eth1 172.16.20.177
+//!                                          │       check 1           fd00:20::177   (none)
+//!  peer (option)                           │
+//!  p0 172.16.20.50 ────────────────── rp0 ─┘                    docker0 172.17.0.1/16 (option)
+//!     fd00:20::50                                                  │    fd00:17::1/64
+//!                                                               container: eth0 172.17.0.2
+//!                                                                               fd00:17::2
+//! ```
+//!
+//! That is [`Shape::SameSubnet`]. In [`Shape::DifferentSubnets`] ENI `i` lives
+//! in 172.16.(20+i).0/24 and fd00:(20+i)::/64, and the router has one bridge
+//! `vpc<i>` with a gateway (.253) per subnet: eth1 is 172.16.21.177.
+//!
+//! The router behaves as a VPC does, not as a LAN does: it knows which ENI owns
+//! which address and never asks (permanent neighbours, static forwarding
+//! entries, ENI ports isolated from each other), and on each ENI's port a
+//! *source check* counts packets whose source is not one of that ENI's
+//! addresses, and drops them if the lab was built so.
+//!
+//! ```no_run
+//! use eni_steer_tests::{Lab, Shape, ping};
+//! use std::time::Duration;
+//!
+//! let lab = Lab::builder(Shape::SameSubnet).build();
+//! let eth1 = lab.eni(1).v4();
+//! let answers = ping(&lab.client, None, eth1.into(), 3, Duration::from_millis(10));
+//! assert_eq!(answers.received, 3);
+//! assert_eq!(lab.router_seen(0).wrong.packets, 3); // replies of eth1's address, on eth0
+//! ```
+//!
+//! Rules of the house: only the network namespace differs from the test's own
+//! world (mounts, users and process ids are the same, so bpffs pins are seen by
+//! all); nothing has a name in /run/netns; everything vanishes with the last
+//! file descriptor, which is to say with the [`Lab`], also when a test panics.
+//! A tool that the lab calls and that fails is a panic that shows the command
+//! and what it printed. Tools called: `ip`, `bridge`, `tc`, `nft`, `ethtool`.
+
+mod bpffs;
+mod capture;
+mod command;
+mod device;
+mod diff;
+mod dump;
+mod failure;
+mod frame;
+mod inject;
+mod lab;
+mod neighbour;
+mod netns;
+mod privilege;
+mod source_check;
+mod sysctl;
+mod tcx;
+mod topology;
+mod traffic;
+
+pub use bpffs::Bpffs;
+pub use capture::Capture;
+pub use command::{Background, Call, Output, run, run_ok};
+pub use device::DeviceCounters;
+pub use diff::diff;
+pub use dump::{assert_unchanged, dump};
+pub use failure::FailureReport;
+pub use frame::{Frame, PacketType, VlanTag};
+pub use inject::{Injector, inject};
+pub use lab::{Builder, DefaultRoute, Lab};
+pub use neighbour::{Neighbour, flush_neighbours, neighbours};
+pub use netns::NetNs;
+pub use privilege::require_root;
+pub use source_check::{Count, Seen};
+pub use sysctl::{read_sysctl, write_sysctl};
+pub use topology::{Eni, Mac, Shape};
+pub use traffic::icmp::{Ping, ping};
+pub use traffic::tcp::{TcpTransfer, Transfer, tcp_transfer};
+pub use traffic::udp::{Blast, UdpServer, Until, udp_blast, udp_exchange};
+pub use traffic::{Exchange, eventually};

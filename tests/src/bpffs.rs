@@ -1,0 +1,71 @@
+//! A bpffs of one's own: the machine may have none mounted, and what a test
+//! pins is nobody else's affair.
+
+use std::path::Path;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+
+/// A mounted bpffs in a temporary directory; unmounted, with all that is
+/// pinned in it, when dropped. Visible to this process and its children in
+/// whatever network namespace they are.
+#[derive(Debug)]
+pub struct Bpffs {
+    dir: TempDir,
+}
+
+impl Bpffs {
+    /// Mounts a fresh one.
+    #[track_caller]
+    pub fn mount_private() -> Self {
+        crate::require_root();
+        let dir = tempfile::Builder::new()
+            .prefix("eni-steer-bpffs-")
+            .tempdir()
+            .expect("a temporary directory");
+        if let Err(e) = mount(
+            Some("bpf"),
+            dir.path(),
+            Some("bpf"),
+            MsFlags::empty(),
+            Some("mode=0700"),
+        ) {
+            panic!("can not mount a bpffs on {}: {e}", dir.path().display());
+        }
+        Self { dir }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Everything pinned in it, as sorted paths relative to the mount point,
+    /// without the two files that the kernel itself puts into each bpffs.
+    pub fn pins(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![self.dir.path().to_owned()];
+        while let Some(dir) = open.pop() {
+            for entry in std::fs::read_dir(&dir).expect("a bpffs can be listed") {
+                let path = entry.expect("a bpffs can be listed").path();
+                if path.is_dir() {
+                    open.push(path.clone());
+                }
+                let relative = path.strip_prefix(self.dir.path()).expect("it is below");
+                found.push(relative.to_string_lossy().into_owned());
+            }
+        }
+        found.retain(|path| path != "maps.debug" && path != "progs.debug");
+        found.sort();
+        found
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        // Detached, so that a program which still has a pin open does not hold it.
+        if let Err(e) = umount2(self.dir.path(), MntFlags::MNT_DETACH) {
+            eprintln!("can not unmount {}: {e}", self.dir.path().display());
+        }
+    }
+}

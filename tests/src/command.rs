@@ -1,0 +1,373 @@
+//! Programs run inside a namespace, bounded in time, with what they said.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::NetNs;
+
+/// How long a program may take unless the call says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a program that closed its pipes, or left them to a child of its
+/// own, is asked whether it has ended.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Runs a program in a namespace and waits for it.
+#[track_caller]
+pub fn run<S: AsRef<OsStr>>(
+    ns: &NetNs,
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = S>,
+) -> Output {
+    Call::new(program).args(args).run(ns)
+}
+
+/// Runs a program in a namespace, expects success, and returns its stdout.
+#[track_caller]
+pub fn run_ok<S: AsRef<OsStr>>(
+    ns: &NetNs,
+    program: impl AsRef<OsStr>,
+    args: impl IntoIterator<Item = S>,
+) -> String {
+    run(ns, program, args).expect_success().stdout
+}
+
+/// A program to be run in a namespace, with everything that can be said about it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    stdin: String,
+    timeout: Duration,
+}
+
+impl Call {
+    /// A call without arguments, with empty stdin and a timeout of 20 s.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: String::new(),
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// Appends one argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Appends arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable in the program's environment.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// What the program reads.
+    pub fn stdin(mut self, text: impl Into<String>) -> Self {
+        self.stdin = text.into();
+        self
+    }
+
+    /// After this time the program is killed, and [`Output::timed_out`] is set.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it. Panics only if the program can not be started at all.
+    #[track_caller]
+    pub fn run(&self, ns: &NetNs) -> Output {
+        let started = Instant::now();
+        let mut child = self.start(ns, Stdio::piped(), Stdio::piped());
+        let deadline = started + self.timeout;
+        let mut stdin = child.stdin.take();
+        let mut out = child.stdout.take();
+        let mut err = child.stderr.take();
+        for pipe in [
+            stdin.as_ref().map(AsFd::as_fd),
+            out.as_ref().map(AsFd::as_fd),
+            err.as_ref().map(AsFd::as_fd),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe can be non-blocking");
+        }
+        let mut unwritten = self.stdin.as_bytes();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut timed_out = false;
+        let status = loop {
+            feed(&mut stdin, &mut unwritten);
+            let ended = child.try_wait().expect("a child can be waited for");
+            // Read after the question: what an ended program wrote is all there.
+            drain(&mut out, &mut stdout);
+            drain(&mut err, &mut stderr);
+            if let Some(status) = ended {
+                break status;
+            }
+            if Instant::now() >= deadline {
+                timed_out = true;
+                child.kill().expect("a child that runs can be killed");
+                break child.wait().expect("a killed child ends");
+            }
+            wait_for_pipes(&stdin, &out, &err);
+        };
+        Output {
+            command: self.to_string(),
+            namespace: ns.name().to_owned(),
+            status,
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            timed_out,
+            elapsed: started.elapsed(),
+        }
+    }
+
+    /// Starts it and returns at once. Its output goes to a file that
+    /// [`Background::output`] reads; it is killed when the value is dropped.
+    #[track_caller]
+    pub fn start_in_background(&self, ns: &NetNs) -> Background {
+        let log = tempfile::NamedTempFile::new().expect("a temporary file");
+        // One open file, so that both streams append to it in order.
+        let out = log.reopen().expect("a temporary file opens twice");
+        let err = out.try_clone().expect("a descriptor can be duplicated");
+        let mut child = self.start(ns, out.into(), err.into());
+        // Programs started so are daemons: what they read, they read at once.
+        let mut stdin = child.stdin.take();
+        let mut unwritten = self.stdin.as_bytes();
+        feed(&mut stdin, &mut unwritten);
+        Background {
+            command: self.to_string(),
+            child,
+            log,
+        }
+    }
+
+    #[track_caller]
+    fn start(&self, ns: &NetNs, stdout: Stdio, stderr: Stdio) -> Child {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr);
+        // The child inherits the namespace of the thread that starts it.
+        ns.run(|| command.spawn())
+            .unwrap_or_else(|e| panic!("can not start {self} in {}: {e}", ns.name()))
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.program.to_string_lossy())?;
+        for arg in &self.args {
+            write!(f, " {}", arg.to_string_lossy())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes as much as the program takes now; closes its stdin after the last byte.
+fn feed(stdin: &mut Option<std::process::ChildStdin>, unwritten: &mut &[u8]) {
+    while let Some(pipe) = stdin {
+        if unwritten.is_empty() {
+            *stdin = None;
+            return;
+        }
+        match pipe.write(unwritten) {
+            Ok(n) => *unwritten = &unwritten[n..],
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
+            // It ended, or closed its stdin, without reading all: its own affair.
+            Err(_) => *stdin = None,
+        }
+    }
+}
+
+/// Reads what is there; forgets the pipe at its end.
+fn drain(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
+    let Some(reader) = pipe else { return };
+    match reader.read_to_end(into) {
+        Ok(_) => *pipe = None,
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+        Err(e) => panic!("can not read a pipe: {e}"),
+    }
+}
+
+/// Sleeps until a pipe has something to say, or a moment has passed.
+fn wait_for_pipes(stdin: &Option<impl AsFd>, out: &Option<impl AsFd>, err: &Option<impl AsFd>) {
+    let mut fds = Vec::new();
+    if let Some(fd) = stdin {
+        fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLOUT));
+    }
+    for fd in [out.as_ref().map(AsFd::as_fd), err.as_ref().map(AsFd::as_fd)]
+        .into_iter()
+        .flatten()
+    {
+        fds.push(PollFd::new(fd, PollFlags::POLLIN));
+    }
+    if fds.is_empty() {
+        std::thread::sleep(ASK_AGAIN);
+        return;
+    }
+    let moment = PollTimeout::try_from(ASK_AGAIN.max(Duration::from_millis(10)))
+        .expect("a few milliseconds fit");
+    match poll(&mut fds, moment) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(e) => panic!("can not poll a pipe: {e}"),
+    }
+}
+
+/// What a program did.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Output {
+    /// The command line.
+    pub command: String,
+    /// The name of the namespace it ran in.
+    pub namespace: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote, as text.
+    pub stdout: String,
+    /// What it complained, as text.
+    pub stderr: String,
+    /// It was killed because its time was over.
+    pub timed_out: bool,
+    /// From start to end.
+    pub elapsed: Duration,
+}
+
+impl Output {
+    /// It ended by itself with code 0.
+    pub fn success(&self) -> bool {
+        self.status.success() && !self.timed_out
+    }
+
+    /// The exit code, if it ended by itself.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+
+    /// Panics, with everything known, unless it succeeded.
+    #[track_caller]
+    pub fn expect_success(self) -> Self {
+        assert!(self.success(), "{self}");
+        self
+    }
+
+    /// Panics, with everything known, unless it ended with this exit code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert!(self.code() == Some(code), "expected code {code}: {self}");
+        self
+    }
+
+    /// Stdout as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e}): {self}"))
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let killed = if self.timed_out {
+            ", killed: out of time"
+        } else {
+            ""
+        };
+        writeln!(
+            f,
+            "`{}` in {}: {}{killed}, {:?}",
+            self.command, self.namespace, self.status, self.elapsed
+        )?;
+        for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            for line in text.lines() {
+                writeln!(f, "  {name}: {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A program that runs beside the test, killed when this is dropped.
+#[derive(Debug)]
+pub struct Background {
+    command: String,
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Background {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written so far, stdout and stderr in order.
+    pub fn output(&self) -> String {
+        let bytes = std::fs::read(self.log.path()).expect("the output file is there");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Sends it a signal.
+    #[track_caller]
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).expect("a pid fits"));
+        if let Err(e) = nix::sys::signal::kill(pid, signal) {
+            panic!("can not send {signal} to `{}`: {e}", self.command);
+        }
+    }
+
+    /// Waits until it ends by itself; panics with its output if it does not.
+    #[track_caller]
+    pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "`{}` still runs after {timeout:?}; it wrote:\n{}",
+                self.command,
+                self.output()
+            );
+            std::thread::sleep(ASK_AGAIN);
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}

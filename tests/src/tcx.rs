@@ -1,0 +1,71 @@
+//! Programs attached with TCX, which `tc` does not list.
+
+use std::io;
+
+/// BPF_PROG_QUERY of bpf(2).
+const BPF_PROG_QUERY: libc::c_int = 16;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+
+/// More than anybody attaches to one hook.
+const MOST: usize = 64;
+
+/// The head of `union bpf_attr` as BPF_PROG_QUERY reads it.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    _pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// The ids of the programs on both hooks of a device of the calling thread's
+/// namespace, as lines of text; empty where the kernel has no TCX.
+pub(crate) fn programs(ifindex: u32) -> Vec<String> {
+    [(BPF_TCX_INGRESS, "ingress"), (BPF_TCX_EGRESS, "egress")]
+        .into_iter()
+        .flat_map(|(hook, name)| {
+            query(ifindex, hook)
+                .into_iter()
+                .map(move |id| format!("tcx {name} program {id}"))
+        })
+        .collect()
+}
+
+fn query(ifindex: u32, hook: u32) -> Vec<u32> {
+    let mut ids = [0u32; MOST];
+    let mut attr = Query {
+        target_ifindex: ifindex,
+        attach_type: hook,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: MOST as u32,
+        ..Query::default()
+    };
+    // SAFETY: `attr` is a bpf_attr prefix of the size passed, and `prog_ids`
+    // points at `prog_cnt` writable u32; both outlive the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut attr,
+            size_of::<Query>(),
+        )
+    };
+    if answer == 0 {
+        return ids[..attr.prog_cnt as usize].to_vec();
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Before 6.6 there is no such attach type; ENOENT: nothing was ever attached.
+        Some(libc::EINVAL | libc::ENOENT) => Vec::new(),
+        _ => panic!("can not ask for TCX programs of device {ifindex}: {error}"),
+    }
+}

@@ -1,0 +1,134 @@
+//! Real packets, sent and answered by sockets in the namespaces. Every tool is
+//! bounded in time and tells facts instead of printing.
+
+pub mod icmp;
+pub mod tcp;
+pub mod udp;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Questions and answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Exchange {
+    /// Questions that the kernel took.
+    pub sent: u64,
+    /// Distinct questions that were answered.
+    pub received: u64,
+    /// Answers beyond the first to the same question.
+    pub duplicates: u64,
+    /// Why the kernel refused a question or reported one undeliverable, in order.
+    pub errors: Vec<io::ErrorKind>,
+}
+
+impl Exchange {
+    /// Something was sent, all of it was answered once, and nothing refused.
+    pub fn all_answered(&self) -> bool {
+        self.sent > 0
+            && self.received == self.sent
+            && self.duplicates == 0
+            && self.errors.is_empty()
+    }
+
+    /// Something was tried and nothing came back.
+    pub fn none_answered(&self) -> bool {
+        self.sent + self.errors.len() as u64 > 0 && self.received == 0
+    }
+}
+
+/// Asks until it is so, or the time is over: for what the kernel does a moment later.
+pub fn eventually(timeout: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Tries again for a moment while the address is in use. A socket that was
+/// closed here lives on for as long as a child process that another thread is
+/// starting has not come to its exec, which closes it there.
+pub(crate) fn bind_soon<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            settled => return settled,
+        }
+    }
+}
+
+/// How long a question may stay unanswered.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The conversation of ICMP echo and UDP echo: a question each `interval`,
+/// answers read meanwhile, and for up to `patience` after the last question.
+pub(crate) struct Conversation {
+    pub count: u16,
+    pub interval: Duration,
+    pub patience: Duration,
+}
+
+impl Conversation {
+    /// `ask` sends question n; `listen` waits at most as long as it is told
+    /// and gives the number of the question it heard an answer to, or none if
+    /// what it heard was something else.
+    pub(crate) fn hold(
+        &self,
+        mut ask: impl FnMut(u16) -> io::Result<()>,
+        mut listen: impl FnMut(Duration) -> io::Result<Option<u16>>,
+    ) -> Exchange {
+        let mut told = Exchange::default();
+        let mut answered = vec![false; usize::from(self.count)];
+        let mut listen_until = |deadline: Instant, told: &mut Exchange, all: bool| {
+            loop {
+                let outstanding = told.sent > told.received;
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() || (all && !outstanding) {
+                    return;
+                }
+                match listen(left) {
+                    Ok(Some(n)) => match answered.get_mut(usize::from(n)) {
+                        Some(first) if !*first => {
+                            *first = true;
+                            told.received += 1;
+                        }
+                        Some(_) => told.duplicates += 1,
+                        None => {}
+                    },
+                    Ok(None) => {}
+                    Err(e) if is_timeout(&e) => {}
+                    // An ICMP error about an earlier question.
+                    Err(e) => told.errors.push(e.kind()),
+                }
+            }
+        };
+        for n in 0..self.count {
+            let next = Instant::now() + self.interval;
+            match ask(n) {
+                Ok(()) => told.sent += 1,
+                Err(e) => told.errors.push(e.kind()),
+            }
+            if n + 1 < self.count {
+                listen_until(next, &mut told, false);
+            }
+        }
+        listen_until(Instant::now() + self.patience, &mut told, true);
+        told
+    }
+}
+
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
