@@ -99,7 +99,7 @@ pub struct StrayValue {
 /// Ingress: every source, masked to the configured prefix length. Egress: sources that
 /// have no exact entry among the owners (those are counted in their cells).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SourceKey {
     /// The source.
     pub source: Address,

@@ -1,7 +1,7 @@
 /// How many ENIs the tables can hold. The largest instance of any cloud has fewer.
 pub const MAX_ENIS: u16 = 64;
 
-/// "No ENI": an owned address that two ENIs have, or whose ENI is gone.
+/// "No ENI": the owner of an address that two ENIs have.
 pub const NO_ENI: u16 = u16::MAX;
 
 /// What the egress program of an ENI does with a packet whose source another ENI owns.
@@ -36,12 +36,17 @@ pub struct EniRow {
     pub taken: u8,
     /// The ENI's MAC address.
     pub mac: [u8; 6],
-    /// Identifies the object file from which this ENI's programs were loaded.
-    pub build: u64,
-    /// aya-log level the programs were loaded with (0 off, 1 error ... 5 trace).
-    pub log_level: u32,
+    /// Identifies the object files from which this ENI's programs were loaded, by
+    /// [`crate::Direction`]; 0: none.
+    pub build: [u64; 2],
+    /// aya-log level (0 off, 1 error ... 5 trace) they were loaded with, by [`crate::Direction`].
+    pub log_level: [u8; 2],
+    /// Always zero.
+    pub zero: [u8; 2],
     /// Interface index the slot belongs to, also while `ifindex` is 0.
     pub home: u32,
+    /// When the ENI was last taken in or released, nanoseconds of CLOCK_BOOTTIME.
+    pub since: u64,
 }
 
 impl Mode {
@@ -56,4 +61,4 @@ impl Mode {
     }
 }
 
-const _: () = assert!(size_of::<EniRow>() == 32);
+const _: () = assert!(size_of::<EniRow>() == 48);

@@ -28,5 +28,5 @@ pub use eni::{EniRow, MAX_ENIS, Mode, NO_ENI};
 pub use event::{Event, EventBudget};
 pub use fate::{Fate, Loss};
 pub use nexthop::{DestinationKey, NextHop, NextHopKind};
-pub use owner::{Owner, PrefixKey};
+pub use owner::{AddressRow, Owner, PrefixKey};
 pub use settings::Settings;

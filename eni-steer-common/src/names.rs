@@ -19,6 +19,8 @@ pub const ENIS: &str = "ENIS";
 pub const OWNERS4: &str = "OWNERS4";
 /// Hash of IPv6 address (16 bytes, network order) to [`crate::Owner`].
 pub const OWNERS6: &str = "OWNERS6";
+/// Array of [`crate::AddressRow`], indexed by address slot.
+pub const ADDRESSES: &str = "ADDRESSES";
 /// LPM trie of [`crate::PrefixKey`] to [`crate::Owner`]: prefixes delegated to an ENI.
 pub const PREFIXES: &str = "PREFIXES";
 /// LPM trie of [`crate::DestinationKey`] to [`crate::NextHop`]: each ENI's table.
@@ -45,8 +47,9 @@ pub const EVENTS: &str = "EVENTS";
 pub const EVENT_BUDGET: &str = "EVENT_BUDGET";
 
 /// Every map that is pinned, in the order in which a directory of pins is filled.
-pub const PINNED: [&str; 15] = [
+pub const PINNED: [&str; 16] = [
     ENIS,
+    ADDRESSES,
     OWNERS4,
     OWNERS6,
     PREFIXES,

@@ -5,7 +5,7 @@ use crate::{Address, Family};
 /// The prefix length counts bits of this struct: [`DestinationKey::BITS`] for a default
 /// route, plus the length of the destination's prefix.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationKey {
     /// ENI slot, big-endian: the trie reads bits from the first byte on.
     eni: [u8; 2],
@@ -30,7 +30,7 @@ pub enum NextHopKind {
 
 /// A next hop, the value of [`crate::names::NEXTHOPS`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The gateway; unspecified if there is none.
     pub gateway: Address,

@@ -1,3 +1,5 @@
+use crate::Address;
+
 /// What all programs read, in map [`crate::names::SETTINGS`] at index 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,12 +11,14 @@ pub struct Settings {
     pub exempt_mask: u32,
     /// 1 if [`crate::names::PREFIXES`] has entries: saves the look-up otherwise.
     pub prefixes: u32,
+    /// 1 if [`crate::names::EXEMPT`] has entries: likewise.
+    pub exempt: u32,
     /// Mismatch events a CPU may send each second; 0: none.
     pub events_per_second: u32,
-    /// Mask of remote IPv4 sources, network byte order in memory.
-    pub source_mask4: [u8; 4],
-    /// Mask of remote IPv6 sources, network byte order in memory.
-    pub source_mask6: [u8; 16],
+    /// Mask of remote IPv4 sources.
+    pub source_mask4: Address,
+    /// Mask of remote IPv6 sources.
+    pub source_mask6: Address,
 }
 
 impl Default for Settings {
@@ -23,11 +27,12 @@ impl Default for Settings {
             exempt_mark: 0,
             exempt_mask: 0,
             prefixes: 0,
+            exempt: 0,
             events_per_second: 100,
-            source_mask4: [0xff; 4],
-            source_mask6: [0xff; 16],
+            source_mask4: Address::v4([0xff; 4]),
+            source_mask6: Address::v6([0xff; 16]),
         }
     }
 }
 
-const _: () = assert!(size_of::<Settings>() == 36);
+const _: () = assert!(size_of::<Settings>() == 52);

@@ -1,8 +1,8 @@
 //! `aya::Pod` for the types that are keys or values of maps.
 
 use crate::{
-    Address, Count, DestinationKey, EniRow, Event, EventBudget, HomeCell, NextHop, Owner,
-    PrefixKey, Settings, SourceKey, SourceValue, StrayKey, StrayValue, Totals,
+    Address, AddressRow, Count, DestinationKey, EniRow, Event, EventBudget, HomeCell, NextHop,
+    Owner, PrefixKey, Settings, SourceKey, SourceValue, StrayKey, StrayValue, Totals,
 };
 
 macro_rules! pod {
@@ -16,6 +16,7 @@ macro_rules! pod {
 
 pod!(
     Address,
+    AddressRow,
     Count,
     DestinationKey,
     EniRow,

@@ -1,0 +1,136 @@
+//! What kind of frame it is, and its addresses.
+
+use aya_ebpf::programs::TcContext;
+use eni_steer_common::Class;
+
+use crate::{
+    ip::{Header, V4, V6},
+    skb::{self, Word},
+};
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET: usize = 14;
+/// Bytes of an IPv4 header without options.
+const IPV4: usize = 20;
+/// Bytes of an IPv6 header.
+const IPV6: usize = 40;
+
+/// EtherType of IPv4.
+pub const TYPE_IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const TYPE_IPV6: u16 = 0x86dd;
+/// EtherType of a VLAN tag.
+pub const TYPE_VLAN: u16 = 0x8100;
+/// EtherType of an outer VLAN tag.
+pub const TYPE_QINQ: u16 = 0x88a8;
+
+/// A frame, by what the programs do with it.
+pub enum Frame {
+    /// IPv4 with a whole header.
+    V4(Header<V4>),
+    /// IPv6 with a whole header.
+    V6(Header<V6>),
+    /// It says it is IP, but its header is cut off or its version or length is wrong.
+    Malformed(Class),
+    /// With a VLAN tag, in the frame or beside it: it belongs to another link.
+    Tagged,
+    /// Anything else.
+    Other,
+}
+
+/// Looks at the frame. The EtherType is the one in the frame: that is what is on the wire,
+/// whatever the kernel thinks of the packet.
+#[inline(always)]
+pub fn frame(ctx: &TcContext) -> Frame {
+    if skb::vlan_present(ctx) != 0 {
+        return Frame::Tagged;
+    }
+    let ether_type = if let Some(start) = skb::linear::<ETHERNET>(ctx) {
+        // SAFETY: `start` begins ETHERNET readable bytes.
+        unsafe { u16::read(start.add(12)) }
+    } else {
+        match skb::copy::<u16>(ctx.skb.skb, 12) {
+            Some(ether_type) => ether_type,
+            None => return Frame::Other,
+        }
+    };
+    match u16::from_be(ether_type) {
+        TYPE_IPV4 => match ipv4(ctx) {
+            Some(header) => Frame::V4(header),
+            None => Frame::Malformed(Class::Ipv4),
+        },
+        TYPE_IPV6 => match ipv6(ctx) {
+            Some(header) => Frame::V6(header),
+            None => Frame::Malformed(Class::Ipv6),
+        },
+        TYPE_VLAN | TYPE_QINQ => Frame::Tagged,
+        _ => Frame::Other,
+    }
+}
+
+#[inline(always)]
+fn ipv4(ctx: &TcContext) -> Option<Header<V4>> {
+    let (first, source, destination) = if let Some(start) = skb::linear::<{ ETHERNET + IPV4 }>(ctx)
+    {
+        // SAFETY: `start` begins ETHERNET + IPV4 readable bytes.
+        unsafe {
+            let ip = start.add(ETHERNET);
+            (*ip, u32::read(ip.add(12)), u32::read(ip.add(16)))
+        }
+    } else {
+        let words: [u32; IPV4 / 4] = skb::copy(ctx.skb.skb, ETHERNET as u32)?;
+        (words[0].to_ne_bytes()[0], words[3], words[4])
+    };
+    let header_length = u32::from(first & 0x0f) * 4;
+    if first >> 4 != 4
+        || header_length < IPV4 as u32
+        // The shortest header is in the packet as we have just read it; the length of the
+        // packet is only asked for where there are options.
+        || (header_length > IPV4 as u32 && ETHERNET as u32 + header_length > skb::len(ctx))
+    {
+        return None;
+    }
+    Some(Header {
+        source: V4(source),
+        destination: V4(destination),
+    })
+}
+
+#[inline(always)]
+fn ipv6(ctx: &TcContext) -> Option<Header<V6>> {
+    let (first, source, destination) = if let Some(start) = skb::linear::<{ ETHERNET + IPV6 }>(ctx)
+    {
+        // SAFETY: `start` begins ETHERNET + IPV6 readable bytes.
+        unsafe {
+            let ip = start.add(ETHERNET);
+            let word = |at: usize| u32::read(ip.add(at));
+            (
+                *ip,
+                [word(8), word(12), word(16), word(20)],
+                [word(24), word(28), word(32), word(36)],
+            )
+        }
+    } else {
+        let words: [u32; IPV6 / 4] = skb::copy(ctx.skb.skb, ETHERNET as u32)?;
+        let [start, _, a, b, c, d, e, f, g, h] = words;
+        (start.to_ne_bytes()[0], [a, b, c, d], [e, f, g, h])
+    };
+    if first >> 4 != 6 {
+        return None;
+    }
+    Some(Header {
+        source: V6(source),
+        destination: V6(destination),
+    })
+}
+
+/// Whether the Ethernet header says that the frame goes to more than one station. It tells
+/// the broadcast address of a subnet, which no table here knows: the kernel has resolved it
+/// to the broadcast MAC address by now.
+#[inline(always)]
+pub fn to_a_group(ctx: &TcContext) -> bool {
+    match skb::copy::<u8>(ctx.skb.skb, 0) {
+        Some(first) => first & 1 != 0,
+        None => false,
+    }
+}

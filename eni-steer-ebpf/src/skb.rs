@@ -1,0 +1,100 @@
+//! The packet and its metadata: the only place that reads through raw pointers.
+
+use aya_ebpf::{
+    bindings::__sk_buff, cty::c_long, helpers::generated::bpf_skb_load_bytes, programs::TcContext,
+};
+
+macro_rules! field {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name(ctx: &TcContext) -> u32 {
+            // SAFETY: the pointer is the context the kernel called the program with; it is
+            // valid as long as the program runs, and the verifier checks each field.
+            unsafe { (*ctx.skb.skb).$name }
+        }
+    };
+}
+
+field!(
+    /// Bytes of the packet, from the Ethernet header on.
+    len
+);
+field!(
+    /// Bytes on the wire as the queueing layer estimated them.
+    wire_len
+);
+field!(
+    /// Payload bytes of one segment; 0 if the packet is not a super-packet.
+    gso_size
+);
+field!(
+    /// Segments of a super-packet; 0 if nobody has counted them.
+    gso_segs
+);
+field!(
+    /// Not 0 if a VLAN tag travels beside the packet instead of in it.
+    vlan_present
+);
+field!(
+    /// The mark.
+    mark
+);
+
+/// A word of two or four bytes that stands in a packet at any address.
+pub trait Word: Copy {
+    /// Reads it.
+    ///
+    /// # Safety
+    ///
+    /// `at` points to as many readable bytes.
+    unsafe fn read(at: *const u8) -> Self;
+}
+
+impl Word for u16 {
+    #[inline(always)]
+    unsafe fn read(at: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { at.cast::<u16>().read_unaligned() }
+    }
+}
+
+impl Word for u32 {
+    #[inline(always)]
+    unsafe fn read(at: *const u8) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { at.cast::<u32>().read_unaligned() }
+    }
+}
+
+/// The first `N` bytes of the packet where they lie in one piece, which is nearly always.
+#[inline(always)]
+pub fn linear<const N: usize>(ctx: &TcContext) -> Option<*const u8> {
+    let start = ctx.data();
+    if start + N > ctx.data_end() {
+        return None;
+    }
+    Some(start as *const u8)
+}
+
+/// Copies bytes of the packet wherever they lie; none if the packet ends before.
+#[inline(always)]
+pub fn copy<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the destination has the size given, and the helper bounds the source itself.
+    let result: c_long = unsafe {
+        bpf_skb_load_bytes(
+            skb.cast(),
+            offset,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+        )
+    };
+    if result == 0 {
+        // SAFETY: on success the helper has filled every byte; all callers ask for integers or
+        // arrays of integers.
+        Some(unsafe { value.assume_init() })
+    } else {
+        None
+    }
+}
