@@ -131,6 +131,11 @@ impl Call {
             }
             wait_for_pipes(&stdin, &out, &err);
         };
+        if timed_out {
+            // Its last words.
+            drain(&mut out, &mut stdout);
+            drain(&mut err, &mut stderr);
+        }
         Output {
             command: self.to_string(),
             namespace: ns.name().to_owned(),
@@ -172,8 +177,15 @@ impl Call {
             .stdout(stdout)
             .stderr(stderr);
         // The child inherits the namespace of the thread that starts it.
-        ns.run(|| command.spawn())
-            .unwrap_or_else(|e| panic!("can not start {self} in {}: {e}", ns.name()))
+        ns.run(|| command.spawn()).unwrap_or_else(|e| {
+            let hint = match e.kind() {
+                std::io::ErrorKind::NotFound => {
+                    "\nhint: `cargo xtask setup` installs the lab's tools"
+                }
+                _ => "",
+            };
+            panic!("can not start `{self}` in {}: {e}{hint}", ns.name())
+        })
     }
 }
 

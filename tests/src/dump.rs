@@ -35,14 +35,17 @@ pub fn dump(ns: &NetNs) -> String {
     section("ip nexthop", show(ns, "ip", "-d", "nexthop show"));
     section(
         "ip address",
-        without(
+        by_device(without(
             &show(ns, "ip", "-o", "address show"),
             &["valid_lft", "preferred_lft"],
-        ),
+        )),
     );
     section(
         "ip link",
-        without(&show(ns, "ip", "-d -o", "link show"), VOLATILE_OF_LINKS),
+        by_device(without(
+            &show(ns, "ip", "-d -o", "link show"),
+            VOLATILE_OF_LINKS,
+        )),
     );
     section("tc qdisc", show(ns, "tc", "-d", "qdisc show"));
     for (_, device) in &devices {
@@ -113,6 +116,24 @@ fn show(ns: &NetNs, program: &str, options: &str, command: &str) -> Vec<String> 
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
+}
+
+/// `ip -o` puts an object on one line with `\` where a line ended. Here each
+/// part is a line again that says whose it is, so that a difference is short.
+fn by_device(lines: Vec<String>) -> Vec<String> {
+    let mut apart = Vec::new();
+    for line in lines {
+        let mut parts = line.split('\\').map(str::trim);
+        let head = parts.next().unwrap_or_default();
+        let device = head.split_whitespace().nth(1).unwrap_or_default();
+        apart.push(head.to_owned());
+        apart.extend(
+            parts
+                .filter(|part| !part.is_empty())
+                .map(|part| format!("   {device} {part}")),
+        );
+    }
+    apart
 }
 
 /// The lines without these words and the word that follows each.

@@ -516,6 +516,26 @@ impl Lab {
         );
     }
 
+    /// Types the textbook's cure for an ENI, in both families: a table 1001 (1002
+    /// for eth2 ...) that holds a default route through it and nothing else, and
+    /// a rule from its primary address, without a priority.
+    #[track_caller]
+    pub fn textbook_cure(&self, eni: usize) {
+        let eni = &self.enis[eni];
+        let table = (1000 + eni.index).to_string();
+        for source in eni.both() {
+            let family = if source.is_ipv4() { "-4" } else { "-6" };
+            let (source, gateway) = (source.to_string(), eni.gateway(source).to_string());
+            let route = [
+                family, "route", "add", "default", "via", &gateway, "dev", &eni.name, "table",
+                &table,
+            ];
+            run_ok(&self.host, "ip", route);
+            let rule = [family, "rule", "add", "from", &source, "lookup", &table];
+            run_ok(&self.host, "ip", rule);
+        }
+    }
+
     /// The device's own counters; devices as in the drawing.
     #[track_caller]
     pub fn device_counters(&self, ns: &NetNs, ifname: &str) -> DeviceCounters {

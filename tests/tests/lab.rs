@@ -12,29 +12,6 @@ use eni_steer_tests::{
 
 const BRIEFLY: Duration = Duration::from_millis(5);
 
-/// The textbook's cure, typed by hand: a table with a default, and a rule.
-fn textbook(lab: &Lab, eni: usize) {
-    let eni = lab.eni(eni);
-    for address in eni.both() {
-        let family = if address.is_ipv4() { "-4" } else { "-6" };
-        let gateway = eni.gateway(address).to_string();
-        let source = address.to_string();
-        run_ok(
-            &lab.host,
-            "ip",
-            [
-                family, "route", "add", "default", "via", &gateway, "dev", &eni.name, "table",
-                "1001",
-            ],
-        );
-        run_ok(
-            &lab.host,
-            "ip",
-            [family, "rule", "add", "from", &source, "lookup", "1001"],
-        );
-    }
-}
-
 fn three_pings(lab: &Lab, to: IpAddr) -> Exchange {
     ping(&lab.client, None, to, 3, BRIEFLY)
 }
@@ -90,7 +67,7 @@ fn the_textbook_rule_cures_it() {
     for shape in Shape::ALL {
         let lab = Lab::builder(shape).build();
         let _report = lab.on_failure_print();
-        textbook(&lab, 1);
+        lab.textbook_cure(1);
         for address in lab.eni(1).both() {
             let (before0, before1) = (lab.router_seen(0), lab.router_seen(1));
             assert!(
@@ -115,7 +92,7 @@ fn a_dropping_source_check_makes_the_asymmetry_a_loss() {
         assert_eq!((lost.sent, lost.received), (3, 0));
     }
     assert_eq!(lab.router_seen(0).wrong.packets, 6);
-    textbook(&lab, 1);
+    lab.textbook_cure(1);
     for address in lab.eni(1).both() {
         assert!(three_pings(&lab, address).all_answered());
     }
@@ -132,7 +109,7 @@ fn the_textbook_rule_breaks_a_container() {
     for address in lab.eni(1).both() {
         assert!(reaches(address).complete, "{address} before the rule");
     }
-    textbook(&lab, 1);
+    lab.textbook_cure(1);
     for address in lab.eni(1).both() {
         let there = SocketAddr::new(address, 8080);
         let transfer = eni_steer_tests::TcpTransfer::of(1000)
@@ -140,9 +117,9 @@ fn the_textbook_rule_breaks_a_container() {
             .run(&lab.host, there, lab.container(), there);
         assert!(!transfer.connected, "{address}: {transfer:?}");
     }
-    // The container's address leaves the cloud's ENI: nothing ever answers that.
+    // The rule is to blame: an address without one still answers.
     for address in lab.eni(0).both() {
-        assert!(reaches(address).complete, "{address} has no such rule");
+        assert!(reaches(address).complete, "{address}");
     }
 }
 
@@ -226,7 +203,7 @@ fn many_enis_with_many_addresses_answer_at_each() {
 fn an_allowed_address_or_prefix_is_right_and_reachable() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let _report = lab.on_failure_print();
-    textbook(&lab, 1);
+    lab.textbook_cure(1);
     for (allowed, address, rule) in [
         ("172.16.20.200", "172.16.20.200", "172.16.20.200"),
         ("198.51.100.0/28", "198.51.100.5", "198.51.100.0/28"),
@@ -242,7 +219,8 @@ fn an_allowed_address_or_prefix_is_right_and_reachable() {
         );
         let before = lab.router_seen(1);
         let to = address.parse().expect("an address");
-        assert!(three_pings(&lab, to).all_answered(), "{address}");
+        let told = three_pings(&lab, to);
+        assert!(told.all_answered(), "{address} {told:?}");
         let seen = lab.router_seen(1).since(before);
         assert_eq!(
             (seen.right.packets, seen.wrong.packets),

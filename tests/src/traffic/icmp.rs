@@ -10,7 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{Conversation, Exchange, PATIENCE};
 use crate::NetNs;
 
-/// Pings `count` times; waits up to a second for answers after the last.
+/// Pings `count` times; waits up to two seconds for answers after the
+/// last, and not at all once all are there.
 #[track_caller]
 pub fn ping(
     ns: &NetNs,

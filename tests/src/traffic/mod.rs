@@ -31,6 +31,12 @@ impl Exchange {
             && self.errors.is_empty()
     }
 
+    /// Panics, with the numbers, unless all was answered.
+    #[track_caller]
+    pub fn expect_all_answered(&self) {
+        assert!(self.all_answered(), "not all answered: {self:?}");
+    }
+
     /// Something was tried and nothing came back.
     pub fn none_answered(&self) -> bool {
         self.sent + self.errors.len() as u64 > 0 && self.received == 0
@@ -66,8 +72,13 @@ pub(crate) fn bind_soon<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Resul
     }
 }
 
-/// How long a question may stay unanswered.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a question may stay unanswered: longer than ARP and ND take to ask
+/// a second time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The shortest timeout given to a socket: none at all would mean for ever, and
+/// the kernel counts in microseconds.
+const SHORTEST: Duration = Duration::from_micros(100);
 
 /// The conversation of ICMP echo and UDP echo: a question each `interval`,
 /// answers read meanwhile, and for up to `patience` after the last question.
@@ -95,7 +106,7 @@ impl Conversation {
                 if left.is_zero() || (all && !outstanding) {
                     return;
                 }
-                match listen(left) {
+                match listen(left.max(SHORTEST)) {
                     Ok(Some(n)) => match answered.get_mut(usize::from(n)) {
                         Some(first) if !*first => {
                             *first = true;

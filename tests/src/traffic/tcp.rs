@@ -251,7 +251,8 @@ fn pattern() -> Vec<u8> {
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
+        // Rounded to microseconds by the kernel, where 0 is for ever.
+        left => Ok(left.max(Duration::from_millis(1))),
     }
 }
 
