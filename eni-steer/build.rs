@@ -17,7 +17,7 @@ use std::{
     process::{Command, exit},
 };
 
-use bpf_toolchain::Toolchain;
+use bpf_toolchain::{Compiler, Core, Toolchain};
 
 const GIVEN: &str = "ENI_STEER_BPF_OBJECT";
 
@@ -82,9 +82,10 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     // A target directory of its own: the cargo that runs this script holds
     // the lock on the other one until this script ends.
     let target_dir = target_dir(out).join("bpf").join(&arch);
-    let mut cargo = toolchain.cargo("build", target, &arch, workspace);
+    let mut cargo = cargo(&toolchain, &rustflags(&toolchain, &arch, workspace));
     cargo
-        .args(["--bin", "eni-steer", "--target-dir"])
+        .current_dir(workspace)
+        .args(["--target", target, "--target-dir"])
         .arg(&target_dir);
     succeed(&mut cargo).map_err(|error| {
         format!(
@@ -93,7 +94,7 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     })?;
 
     let built = target_dir.join(target).join("release/eni-steer");
-    let Some(objcopy) = toolchain.objcopy() else {
+    let Some(objcopy) = objcopy(compiler) else {
         return Ok(built);
     };
     let stripped = out.with_extension("stripped");
@@ -103,6 +104,84 @@ fn build(out: &Path) -> Result<PathBuf, String> {
             .args([&built, &stripped]),
     )?;
     Ok(stripped)
+}
+
+/// `cargo build` of the eBPF package, without what the cargo that runs this
+/// script has put in the environment for the host's build.
+fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_this_script = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+    let of_the_host = [
+        "CARGO_BUILD_TARGET",
+        "RUSTC_LINKER",
+        "RUSTC_WORKSPACE_WRAPPER", // clippy
+        "RUSTC_WRAPPER",
+        "RUSTFLAGS",
+    ];
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if of_the_host.contains(&&*text) || of_this_script.iter().any(|it| text.starts_with(it)) {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "eni-steer-ebpf",
+            "--bin",
+            "eni-steer",
+        ])
+        .env("RUSTC", &toolchain.compiler.rustc)
+        // aya-ebpf uses asm_experimental_arch; -Z build-std wants it as well.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f"));
+    if toolchain.compiler.core == Core::Source {
+        command.args(["-Z", "build-std=core"]);
+    }
+    command
+}
+
+fn rustflags(toolchain: &Toolchain, arch: &str, workspace: &Path) -> Vec<String> {
+    let mut flags = vec![
+        // Whose registers and structures the programs see.
+        format!("--cfg=bpf_target_arch=\"{arch}\""),
+        format!("-Clinker={}", toolchain.linker.path.display()),
+        // BTF is made from the debug information.
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+    ];
+    // The object is the same wherever it is built. The last match counts:
+    // the checkout may lie inside one of the others.
+    let remaps = [
+        (Some(toolchain.compiler.sysroot.clone()), "/rust"),
+        (bpf_toolchain::cargo_home(), "/cargo"),
+        (Some(workspace.to_owned()), "/eni-steer"),
+    ];
+    for (from, to) in remaps {
+        let from = from.map(|from| from.display().to_string());
+        flags.extend(from.map(|from| format!("--remap-path-prefix={from}={to}")));
+    }
+    flags
+}
+
+/// An `llvm-objcopy` of an LLVM that is at least the compiler's: it takes the
+/// DWARF out. Without one the object is ten times as large and loads as well.
+fn objcopy(compiler: &Compiler) -> Option<PathBuf> {
+    let host = env::var("HOST").unwrap_or_default();
+    let rustlib = compiler.sysroot.join("lib/rustlib").join(host);
+    let rustup = rustlib.join("bin/llvm-objcopy");
+    let distributions = (compiler.llvm..compiler.llvm + 4).flat_map(|llvm| {
+        [
+            format!("/usr/lib/llvm-{llvm}/bin/llvm-objcopy").into(),
+            format!("/usr/lib/llvm{llvm}/bin/llvm-objcopy").into(),
+            format!("/usr/lib64/llvm{llvm}/bin/llvm-objcopy").into(),
+        ]
+    });
+    std::iter::once(rustup)
+        .chain(distributions)
+        .find(|path: &PathBuf| path.is_file())
 }
 
 /// The target directory of the cargo that runs this script, so that debug and

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// The oldest compiler that builds this workspace.
-const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+pub const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// The BPF target whose byte order is that of the machine the object is for.
 pub fn target(big_endian: bool) -> &'static str {
@@ -45,6 +45,8 @@ pub enum Core {
 pub struct Compiler {
     /// The real `rustc`, not rustup's proxy.
     pub rustc: PathBuf,
+    /// The directory its libraries are in.
+    pub sysroot: PathBuf,
     /// Major and minor version.
     pub release: (u32, u32),
     /// The major version of its LLVM.
@@ -81,8 +83,8 @@ pub enum Missing {
     },
     /// No bpf-linker has an LLVM that is new enough.
     Linker {
-        /// The oldest LLVM that would do.
-        llvm: u32,
+        /// The compiler that wants one.
+        compiler: Compiler,
         /// What was looked at and refused.
         refused: Vec<Linker>,
     },
@@ -97,8 +99,8 @@ impl fmt::Display for Missing {
                 f,
                 "no Rust compiler (>= {OLDEST}) has a `core` for {target}, prebuilt or as source"
             ),
-            Self::Linker { llvm, refused } => {
-                write!(f, "no bpf-linker with LLVM >= {llvm}")?;
+            Self::Linker { compiler, refused } => {
+                write!(f, "no bpf-linker with LLVM >= {}", compiler.llvm)?;
                 for linker in refused {
                     let has = linker.llvm.unwrap_or_default();
                     write!(f, "; {} has LLVM {has}", linker.path.display())?;
@@ -135,94 +137,6 @@ impl Toolchain {
     pub fn find(target: &str) -> Result<Self, Missing> {
         choose(target, &compilers(target), &linkers())
     }
-
-    /// A cargo command for the eBPF package, from which the environment of
-    /// the cargo that runs us (a build script's, clippy's) has been taken.
-    ///
-    /// `arch` is the architecture whose kernel will run the programs, as
-    /// Rust names it.
-    pub fn cargo(&self, subcommand: &str, target: &str, arch: &str, workspace: &Path) -> Command {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        for (name, _) in env::vars_os() {
-            let name = name.to_string_lossy();
-            let cargo_build = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
-            if cargo_build.iter().any(|prefix| name.starts_with(prefix)) {
-                command.env_remove(&*name);
-            }
-        }
-        for name in [
-            "CARGO_BUILD_TARGET",
-            "CARGO_TARGET_DIR",
-            "RUSTC_LINKER",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "RUSTC_WRAPPER",
-            "RUSTDOC",
-            "RUSTFLAGS",
-        ] {
-            command.env_remove(name);
-        }
-        command
-            .current_dir(workspace)
-            .env("RUSTC", &self.compiler.rustc)
-            // asm_experimental_arch in aya-ebpf, and -Z build-std.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env(
-                "CARGO_ENCODED_RUSTFLAGS",
-                self.rustflags(arch, workspace).join("\x1f"),
-            )
-            .arg(subcommand)
-            .args(["--package", "eni-steer-ebpf", "--release"])
-            .args(["--target", target]);
-        if self.compiler.core == Core::Source {
-            command.args(["-Z", "build-std=core"]);
-        }
-        command
-    }
-
-    fn rustflags(&self, arch: &str, workspace: &Path) -> Vec<String> {
-        let mut flags = vec![
-            format!("--cfg=bpf_target_arch=\"{arch}\""),
-            format!("-Clinker={}", self.linker.path.display()),
-            // BTF is made from the debug information.
-            "-Cdebuginfo=2".to_owned(),
-            "-Clink-arg=--btf".to_owned(),
-        ];
-        // The object is the same wherever it is built. rustc takes the last
-        // match, so the checkout comes after the directories around it.
-        let remaps = [
-            (sysroot(&self.compiler.rustc), "/rust"),
-            (cargo_home(), "/cargo"),
-            (Some(workspace.to_owned()), "/eni-steer"),
-        ];
-        for (from, to) in remaps {
-            if let Some(from) = from {
-                flags.push(format!("--remap-path-prefix={}={to}", from.display()));
-            }
-        }
-        flags
-    }
-
-    /// `llvm-objcopy` of an LLVM that is at least the compiler's, if there is
-    /// one: it takes the DWARF out of the object. An object with DWARF loads
-    /// just as well.
-    pub fn objcopy(&self) -> Option<PathBuf> {
-        let llvm = self.compiler.llvm;
-        let of_rustup = sysroot(&self.compiler.rustc)
-            .into_iter()
-            .flat_map(|sysroot| entries(&sysroot.join("lib/rustlib")))
-            .map(|dir| dir.join("bin/llvm-objcopy"));
-        let of_distribution = (llvm..llvm + 4).flat_map(|major| {
-            [
-                format!("/usr/lib/llvm-{major}/bin/llvm-objcopy").into(),
-                format!("/usr/lib/llvm{major}/bin/llvm-objcopy").into(),
-                format!("/usr/lib64/llvm{major}/bin/llvm-objcopy").into(),
-            ]
-        });
-        of_rustup
-            .chain(of_distribution)
-            .find(|path: &PathBuf| path.is_file())
-    }
 }
 
 /// The best compiler for which there is a linker.
@@ -252,7 +166,7 @@ fn choose(target: &str, compilers: &[Compiler], linkers: &[Linker]) -> Result<To
             target: target.to_owned(),
         },
         Some(compiler) => Missing::Linker {
-            llvm: compiler.llvm,
+            compiler: (*compiler).clone(),
             refused: linkers.to_vec(),
         },
     })
@@ -288,6 +202,7 @@ fn compilers(target: &str) -> Vec<Compiler> {
             if let Some((release, llvm)) = text.as_deref().and_then(versions) {
                 found.push(Compiler {
                     rustc,
+                    sysroot,
                     release,
                     llvm,
                     core,
@@ -319,7 +234,8 @@ fn versions(text: &str) -> Option<((u32, u32), u32)> {
     Some((release(field("release: ")?)?, llvm))
 }
 
-fn release(text: &str) -> Option<(u32, u32)> {
+/// Major and minor version.
+pub fn release(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }
@@ -355,10 +271,6 @@ fn llvm_library(ldd: &str) -> Option<u32> {
     })
 }
 
-fn sysroot(rustc: &Path) -> Option<PathBuf> {
-    Some(rustc.parent()?.parent()?.to_owned())
-}
-
 fn home() -> Option<PathBuf> {
     env::var_os("HOME").map(PathBuf::from)
 }
@@ -387,4 +299,92 @@ fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiler(sysroot: &str, release: (u32, u32), llvm: u32, core: Core) -> Compiler {
+        Compiler {
+            rustc: Path::new(sysroot).join("bin/rustc"),
+            sysroot: sysroot.into(),
+            release,
+            llvm,
+            core,
+        }
+    }
+
+    fn linker(path: &str, llvm: Option<u32>) -> Linker {
+        let path = path.into();
+        Linker { path, llvm }
+    }
+
+    fn chosen(compilers: &[Compiler], linkers: &[Linker]) -> Result<[String; 2], Missing> {
+        let Toolchain { compiler, linker } = choose("bpfel-unknown-none", compilers, linkers)?;
+        Ok([&compiler.sysroot, &linker.path].map(|path| path.display().to_string()))
+    }
+
+    #[test]
+    fn a_compilers_own_words_give_release_and_llvm() {
+        let said = "rustc 1.97.0-nightly (e50aa6fba 2026-05-19)\nbinary: rustc\n\
+                    host: x86_64-unknown-linux-gnu\nrelease: 1.97.0-nightly\nLLVM version: 22.1.4\n";
+        assert_eq!(versions(said), Some(((1, 97), 22)));
+        assert_eq!(versions("rustc 1.97.0"), None);
+    }
+
+    #[test]
+    fn the_library_a_linker_loads_gives_its_llvm() {
+        let new = "\tlinux-vdso.so.1 (0x7f)\n\tlibLLVM.so.22.1 => /usr/lib/llvm-22/lib/libLLVM.so.22.1 (0x7f)\n";
+        let old = "\tlibLLVM-14.so.1 => /lib/x86_64-linux-gnu/libLLVM-14.so.1 (0x7f)\n";
+        assert_eq!(llvm_library(new), Some(22));
+        assert_eq!(llvm_library(old), Some(14));
+        assert_eq!(llvm_library("\tnot a dynamic executable\n"), None);
+    }
+
+    #[test]
+    fn a_prebuilt_core_is_better_than_an_earlier_compiler() {
+        let compilers = [
+            compiler("/stable", (1, 95), 22, Core::Source),
+            compiler("/usr", (1, 96), 22, Core::Prebuilt),
+        ];
+        let linkers = [linker("/bin/bpf-linker", Some(22))];
+        assert_eq!(chosen(&compilers, &linkers).unwrap()[0], "/usr");
+    }
+
+    #[test]
+    fn a_compiler_that_no_linker_fits_is_passed_over() {
+        let compilers = [
+            compiler("/nightly", (1, 99), 23, Core::Prebuilt),
+            compiler("/stable", (1, 95), 22, Core::Source),
+        ];
+        let linkers = [linker("/bin/bpf-linker", Some(22))];
+        assert_eq!(chosen(&compilers, &linkers).unwrap()[0], "/stable");
+    }
+
+    #[test]
+    fn a_linker_with_an_older_llvm_is_refused_by_name() {
+        let wanting = compiler("/stable", (1, 95), 22, Core::Source);
+        let old = linker("/bin/bpf-linker", Some(21));
+        let missing = chosen(&[wanting], &[old]).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "no bpf-linker with LLVM >= 22; /bin/bpf-linker has LLVM 21"
+        );
+    }
+
+    #[test]
+    fn a_linker_that_tells_its_llvm_is_better_than_one_that_does_not() {
+        let compilers = [compiler("/stable", (1, 95), 22, Core::Source)];
+        let linkers = [linker("/static", None), linker("/dynamic", Some(23))];
+        assert_eq!(chosen(&compilers, &linkers).unwrap()[1], "/dynamic");
+        assert_eq!(chosen(&compilers, &linkers[..1]).unwrap()[1], "/static");
+    }
+
+    #[test]
+    fn a_compiler_older_than_the_workspace_allows_does_not_count() {
+        let compilers = [compiler("/usr", (1, 85), 19, Core::Prebuilt)];
+        let missing = chosen(&compilers, &[linker("/bin/bpf-linker", Some(22))]).unwrap_err();
+        assert!(matches!(missing, Missing::Core { .. }), "{missing}");
+    }
 }

@@ -1,2 +1,41 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask setup`, `demo`, `test`.
+
+mod bpf_toolchain;
+mod demo;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Developer commands of eni-steer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// Provide what building and testing need; fast when all is there
+    Setup,
+    /// Set up, build, and show the steering at work in a lab of network namespaces
+    Demo(demo::Args),
+    /// Set up, lint, and run every test
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse() {
+        Command::Setup => setup::run(),
+        Command::Demo(args) => demo::run(&args),
+        Command::Test(args) => test::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("caused by: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

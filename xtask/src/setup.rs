@@ -1,0 +1,97 @@
+//! `cargo xtask setup`: provides what building and testing need.
+//!
+//! A step is data: how to see whether it is needed, the ways to do it on this
+//! machine, and what a person would type where no way is open. After each way
+//! the step is checked again: only what is seen to work counts as done.
+
+mod apt;
+mod bpf_core;
+mod bpf_linker;
+mod tools;
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{bpf_toolchain, run};
+use apt::Apt;
+
+/// One thing that a build or a test run needs.
+struct Step {
+    name: &'static str,
+    check: fn() -> State,
+    ways: fn(&Apt) -> Vec<Way>,
+    /// What to do where no way is open.
+    by_hand: fn() -> String,
+}
+
+/// What a check saw.
+enum State {
+    /// It is there; which one.
+    Ready(String),
+    /// It is not; why.
+    Needed(String),
+}
+
+/// One way to provide it.
+struct Way {
+    why: &'static str,
+    commands: Vec<Command>,
+}
+
+const STEPS: [Step; 3] = [bpf_core::STEP, bpf_linker::STEP, tools::STEP];
+
+pub fn run() -> Result<()> {
+    let apt = Apt::here();
+    let mut left = Vec::new();
+    for step in &STEPS {
+        if let Err(why) = provide(step, &apt) {
+            left.push(format!("{}: {why}\n  {}", step.name, (step.by_hand)()));
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    let as_root = if run::is_root() {
+        ""
+    } else {
+        "\nhint: as root, on Debian, setup does this: sudo -E \"$(which cargo)\" xtask setup"
+    };
+    bail!("setup is not complete\n{}{as_root}", left.join("\n"))
+}
+
+/// The BPF target of objects for this machine.
+fn native_target() -> &'static str {
+    bpf_toolchain::target(cfg!(target_endian = "big"))
+}
+
+/// Sees to one step; the error is what is still missing.
+fn provide(step: &Step, apt: &Apt) -> Result<(), String> {
+    let mut missing = match (step.check)() {
+        State::Ready(what) => {
+            println!("setup: {}: {what}", step.name);
+            return Ok(());
+        }
+        State::Needed(why) => why,
+    };
+    println!("setup: {}: {missing}", step.name);
+    for mut way in (step.ways)(apt) {
+        println!("setup: {}: {}", step.name, way.why);
+        let failed = way
+            .commands
+            .iter_mut()
+            .find_map(|command| run::succeed(command).err());
+        if let Some(error) = failed {
+            println!("setup: {}: {error}", step.name);
+            continue;
+        }
+        missing = match (step.check)() {
+            State::Ready(what) => {
+                println!("setup: {}: {what}", step.name);
+                return Ok(());
+            }
+            State::Needed(why) => why,
+        };
+    }
+    Err(missing)
+}
