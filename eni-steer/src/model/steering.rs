@@ -146,7 +146,7 @@ pub struct Datapath {
 }
 
 /// Maps with composite keys as lists of pairs: JSON keys can only be strings.
-mod pairs {
+pub(crate) mod pairs {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

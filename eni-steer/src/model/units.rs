@@ -200,6 +200,13 @@ impl TableId {
     pub const LOCAL: Self = Self(255);
 }
 
+impl FromStr for TableId {
+    type Err = std::num::ParseIntError;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        s.parse().map(Self)
+    }
+}
+
 impl fmt::Display for TableId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

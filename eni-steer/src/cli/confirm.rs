@@ -1,0 +1,192 @@
+//! `apply --confirm`: a guard process of its own session undoes the change unless it is
+//! confirmed in time, whatever has become of the session that ran apply.
+//!
+//! The guard goes by what was ours before the change, not by the steps that were planned:
+//! at its time it observes, plans towards that and applies, so that it also mends an apply
+//! that was cut off half-way. A file in the run directory is the only thing the three
+//! processes share; whoever renames it has decided.
+
+use std::{
+    fs, io,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    args::{Global, PolicyArgs},
+    context::Context,
+    failure::{Exit, Failure},
+};
+use crate::{
+    desired::Desired,
+    observe::{Places, State, replace_file, state_directory},
+    plan::Plan,
+    policy::Policy,
+};
+
+/// What the guard has to know.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pending {
+    /// Seconds since 1970 (informative: the guard counts by itself, clocks may jump).
+    until: u64,
+    /// How long it waits.
+    seconds: u64,
+    /// What was ours before.
+    before: Desired,
+    /// Policy that was in force before.
+    policy: Option<Policy>,
+}
+
+/// A change that waits for its confirmation.
+pub(super) struct Unconfirmed {
+    file: PathBuf,
+    time: Duration,
+}
+
+fn file(places: &Places) -> Result<PathBuf, Failure> {
+    Ok(state_directory(places)?.join("unconfirmed.json"))
+}
+
+/// The name the file has while it is being undone, and after.
+fn undone(file: &Path) -> PathBuf {
+    file.with_file_name("undone.json")
+}
+
+/// Writes down what was before, and starts the guard.
+pub(super) fn prepare(
+    global: &Global,
+    context: &Context,
+    time: Duration,
+) -> Result<Unconfirmed, Failure> {
+    let file = file(&context.places)?;
+    if file.exists() {
+        return Err(Failure::new(
+            Exit::Failed,
+            anyhow::anyhow!("an earlier apply is not confirmed yet"),
+            "'eni-steer confirm' keeps it; or wait until it is undone",
+        ));
+    }
+    let until = SystemTime::now() + time;
+    let pending = Pending {
+        until: until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        seconds: time.as_secs().max(1),
+        before: Desired::as_it_is(&context.seen, &context.policy.ownership),
+        policy: context.state.policy.clone(),
+    };
+    let directory = state_directory(&context.places)?;
+    remove_file(&undone(&file))?;
+    replace_file(&directory, &file, &serde_json::to_vec_pretty(&pending).map_err(io::Error::from)?)?;
+    let mut guard = Command::new(std::env::current_exe()?);
+    guard
+        .arg("--bpffs")
+        .arg(&global.bpffs)
+        .arg("--run-dir")
+        .arg(&global.run_dir)
+        .arg("undo-unless-confirmed")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: setsid(2) is async-signal-safe and touches no memory.
+    unsafe {
+        guard.pre_exec(|| {
+            // A session of its own: the terminal's hang-up does not reach it.
+            nix::unistd::setsid().map(drop).map_err(io::Error::from)
+        });
+    }
+    if let Err(error) = guard.spawn() {
+        remove_file(&file)?;
+        return Err(error.into());
+    }
+    Ok(Unconfirmed { file, time })
+}
+
+impl Unconfirmed {
+    /// The change did not happen.
+    pub(super) fn cancel(&self) -> Result<(), Failure> {
+        Ok(remove_file(&self.file)?)
+    }
+
+    /// Waits for the decision.
+    pub(super) fn wait(self) -> Result<Exit, Failure> {
+        eprintln!(
+            "not confirmed yet: 'eni-steer confirm' within {} keeps this, else it is undone",
+            humantime::format_duration(self.time)
+        );
+        let undone = undone(&self.file);
+        loop {
+            if undone.exists() {
+                eprintln!("not confirmed: undone");
+                return Ok(Exit::Undone);
+            }
+            if !self.file.exists() && !undone.exists() {
+                eprintln!("confirmed");
+                return Ok(Exit::Fine);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// `confirm`: keeps the change.
+pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
+    let file = file(&global.places())?;
+    match fs::remove_file(&file) {
+        Ok(()) => {
+            println!("confirmed");
+            Ok(Exit::Fine)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (exit, what) = if undone(&file).exists() {
+                (Exit::Undone, "too late: the change is undone")
+            } else {
+                (Exit::Failed, "there is nothing to confirm")
+            };
+            Err(Failure::new(exit, anyhow::anyhow!(what), "'eni-steer status' shows what is in force"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The guard: sleeps, and undoes what is still unconfirmed.
+pub(super) async fn guard(global: &Global) -> Result<Exit, Failure> {
+    let places = global.places();
+    let file = file(&places)?;
+    let pending: Pending = serde_json::from_slice(&fs::read(&file)?).map_err(io::Error::from)?;
+    let end = std::time::Instant::now() + Duration::from_secs(pending.seconds);
+    while std::time::Instant::now() < end {
+        if !file.exists() {
+            return Ok(Exit::Fine);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // The rename decides: a confirmation that comes now finds nothing.
+    match fs::rename(&file, undone(&file)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Exit::Fine),
+        Err(error) => return Err(error.into()),
+    }
+    let context = Context::new(global, &PolicyArgs::default()).await?;
+    let plan = Plan::between(&pending.before, &context.seen);
+    let carried = super::apply::carry_out(&context, &pending.before, &plan).await;
+    State::change(&places, |state| state.policy = pending.policy)?;
+    carried?;
+    Ok(Exit::Undone)
+}
+
+/// Removes what a confirmation left behind.
+pub(super) fn forget(places: &Places) -> Result<(), Failure> {
+    let file = file(places)?;
+    remove_file(&undone(&file))?;
+    Ok(remove_file(&file)?)
+}
+
+fn remove_file(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

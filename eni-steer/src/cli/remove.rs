@@ -1,0 +1,29 @@
+//! `remove`: nothing of ours is left, what was changed is put back.
+
+use super::{
+    apply::carry_out,
+    args::{Global, PolicyArgs, RemoveArgs},
+    confirm,
+    context::Context,
+    failure::{Exit, Failure},
+    plan::print,
+};
+use crate::{desired::Desired, observe::State, plan::Plan};
+
+pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
+    let context = Context::new(global, &PolicyArgs::default()).await?;
+    let desired = Desired::nothing(context.policy.ownership.clone());
+    let plan = Plan::between(&desired, &context.seen);
+    if args.dry_run {
+        print(global, &plan, &context.seen)?;
+        return Ok(Exit::Fine);
+    }
+    carry_out(&context, &desired, &plan).await?;
+    confirm::forget(&context.places)?;
+    State::change(&context.places, |state| {
+        state.policy = None;
+        state.clsact.clear();
+    })?;
+    print(global, &plan, &context.seen)?;
+    Ok(Exit::Fine)
+}

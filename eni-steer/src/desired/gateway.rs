@@ -1,0 +1,167 @@
+//! The gateway of an ENI: found, never guessed.
+//!
+//! First hit: the policy; a default route through the ENI in any table that is not ours; a
+//! DHCP lease; the gateway that another ENI uses in the very same on-link prefix; our own
+//! default route of an earlier apply. IPv6 router advertisements show up as default routes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::Eni;
+use crate::{
+    model::{Family, IfIndex, Link, Protocol, RouteKind, TableId, covers, host, link_local},
+    observe::Observed,
+    policy::{EniPolicy, GatewayChoice},
+};
+
+/// A gateway and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// The address.
+    pub address: IpAddr,
+    /// How it is known.
+    pub source: GatewaySource,
+}
+
+/// How a gateway is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewaySource {
+    /// Flag or configuration.
+    Policy,
+    /// A default route through the ENI.
+    DefaultRoute,
+    /// A DHCP lease, in this file.
+    Lease(String),
+    /// Another ENI of this name uses it in the same on-link prefix.
+    SameSubnet(String),
+}
+
+impl Eni {
+    /// Whether an address is a neighbour by the ENI's own addresses, or link-local.
+    pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
+        (address.is_ipv6() && link_local(address))
+            || self.on_link(Family::of(address)).iter().any(|net| covers(*net, host(address)))
+    }
+}
+
+/// Whether an ENI's gateway is known for some family with nobody naming it.
+pub(super) fn known_without_policy(seen: &Observed, ours: Protocol, index: IfIndex) -> bool {
+    Family::BOTH.into_iter().any(|family| {
+        written_down(seen, ours, index, family)
+            .or_else(|| earlier_answer(seen, ours, index, family))
+            .is_some()
+    })
+}
+
+/// Fills in the gateways of all ENIs.
+pub(super) fn find_all(
+    seen: &Observed,
+    ours: Protocol,
+    chosen: &[(&Link, EniPolicy)],
+    enis: &mut [Eni],
+) {
+    for (eni, (_, wanted)) in enis.iter_mut().zip(chosen) {
+        for family in Family::BOTH {
+            let gateway = from_policy(eni, wanted, family)
+                .or_else(|| written_down(seen, ours, eni.index, family));
+            eni.gateways.extend(gateway);
+        }
+    }
+    let known: Vec<(String, IpNet, IpAddr)> = enis
+        .iter()
+        .flat_map(|eni| {
+            eni.gateways.iter().flat_map(|gateway| {
+                eni.on_link(Family::of(gateway.address))
+                    .into_iter()
+                    .filter(|net| covers(*net, host(gateway.address)))
+                    .map(|net| (eni.name.clone(), net, gateway.address))
+            })
+        })
+        .collect();
+    for eni in enis {
+        for family in Family::BOTH {
+            if eni.gateway(family).is_some() {
+                continue;
+            }
+            let on_link = eni.on_link(family);
+            let shared = known.iter().find(|(_, net, _)| on_link.contains(net));
+            let gateway = shared
+                .map(|(name, _, address)| Gateway {
+                    address: *address,
+                    source: GatewaySource::SameSubnet(name.clone()),
+                })
+                .or_else(|| earlier_answer(seen, ours, eni.index, family));
+            eni.gateways.extend(gateway);
+        }
+    }
+}
+
+fn from_policy(eni: &Eni, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
+    let address = wanted.gateways.iter().find_map(|choice| {
+        let net = || match eni.on_link(Family::V4).first() {
+            Some(IpNet::V4(net)) => Some(*net),
+            _ => None,
+        };
+        let at = |address: u32| Some(IpAddr::V4(Ipv4Addr::from(address)));
+        match choice {
+            GatewayChoice::Address(address) => Some(*address),
+            GatewayChoice::First => at(u32::from(net()?.network()).saturating_add(1)),
+            GatewayChoice::Last => at(u32::from(net()?.broadcast()).saturating_sub(2)),
+        }
+        .filter(|address| Family::of(*address) == family)
+    })?;
+    Some(Gateway { address, source: GatewaySource::Policy })
+}
+
+/// From a default route that is not ours, or from a lease.
+fn written_down(
+    seen: &Observed,
+    ours: Protocol,
+    index: IfIndex,
+    family: Family,
+) -> Option<Gateway> {
+    default_route(seen, index, family, |protocol| protocol != ours).or_else(|| {
+        let lease = seen
+            .leases
+            .iter()
+            .find(|lease| lease.index == index && Family::of(lease.gateway) == family)?;
+        Some(Gateway {
+            address: lease.gateway,
+            source: GatewaySource::Lease(lease.file.clone()),
+        })
+    })
+}
+
+/// From our own default route. It only repeats an earlier answer: asked last, it keeps a
+/// table alive when the origin is gone, and never overrules a new one.
+fn earlier_answer(
+    seen: &Observed,
+    ours: Protocol,
+    index: IfIndex,
+    family: Family,
+) -> Option<Gateway> {
+    default_route(seen, index, family, |protocol| protocol == ours)
+}
+
+fn default_route(
+    seen: &Observed,
+    index: IfIndex,
+    family: Family,
+    made_by: impl Fn(Protocol) -> bool,
+) -> Option<Gateway> {
+    seen.routes
+        .iter()
+        .filter(|route| {
+            route.is_default()
+                && route.family() == family
+                && route.kind == RouteKind::Unicast
+                && made_by(route.protocol)
+        })
+        .filter_map(|route| Some((route, route.hop_by(index)?.gateway?)))
+        .filter(|(_, gateway)| Family::of(*gateway) == family)
+        .min_by_key(|(route, _)| (route.table != TableId::MAIN, route.metric))
+        .map(|(_, address)| Gateway { address, source: GatewaySource::DefaultRoute })
+}

@@ -1,0 +1,215 @@
+//! Why nothing can be said about what a host should have: each reason names its object
+//! and says what to do. Nothing has been changed when one is returned.
+
+use crate::{
+    model::{Family, Group, IfIndex, Priority, RouteKind, TableId},
+    observe::Observed,
+    ownership::MIN_BAND,
+    policy::Policy,
+};
+
+use super::Eni;
+
+/// A reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No ENI was named and none was found.
+    #[error("no ENI found: no up, non-virtual Ethernet interface has a global address and a gateway")]
+    NothingFound,
+    /// A selector matches nothing.
+    #[error("there is no interface {name}")]
+    UnknownInterface {
+        /// The selector.
+        name: String,
+        /// Names there are.
+        known: Vec<String>,
+    },
+    /// Two selectors match one interface.
+    #[error("{eni} is selected twice")]
+    SelectedTwice {
+        /// The interface.
+        eni: String,
+    },
+    /// Loopback, tunnel, InfiniBand ...
+    #[error("{eni} is not an Ethernet interface")]
+    NotEthernet {
+        /// The interface.
+        eni: String,
+    },
+    /// Administratively down.
+    #[error("{eni} is down")]
+    Down {
+        /// The interface.
+        eni: String,
+    },
+    /// No global address.
+    #[error("{eni} has no global address")]
+    NoAddress {
+        /// The interface.
+        eni: String,
+    },
+    /// No gateway known for a family it has addresses of.
+    #[error("no {} gateway is known for {eni}", ip(.family))]
+    NoGateway {
+        /// The interface.
+        eni: String,
+        /// The family.
+        family: Family,
+    },
+    /// The policy gives one table to two ENIs.
+    #[error("table {table} of {eni} belongs to another ENI already")]
+    TableTwice {
+        /// The second ENI.
+        eni: String,
+        /// The table.
+        table: TableId,
+    },
+    /// The policy's table is one of the kernel's own.
+    #[error("table {table} of {eni} is one of the kernel's own")]
+    TableReserved {
+        /// The ENI.
+        eni: String,
+        /// The table.
+        table: TableId,
+    },
+    /// A foreign route stands in an ENI's table.
+    #[error("table {table} of {eni} is used by someone else: it has the route {route}")]
+    TableTaken {
+        /// The ENI.
+        eni: String,
+        /// The table.
+        table: TableId,
+        /// The route.
+        route: String,
+    },
+    /// A foreign rule stands inside the band.
+    #[error("a rule of someone else stands inside eni-steer's priorities {first} to {last}: {rule}")]
+    BandTaken {
+        /// First priority.
+        first: Priority,
+        /// Last priority.
+        last: Priority,
+        /// The rule.
+        rule: String,
+    },
+    /// The band is too small or reaches behind main.
+    #[error("the priorities {first} to {last} can not hold eni-steer's rules")]
+    BandUnfit {
+        /// First priority.
+        first: Priority,
+        /// Last priority.
+        last: Priority,
+    },
+    /// The ENI is in a group somebody chose.
+    #[error("{eni} is in interface group {group}, which is not eni-steer's")]
+    GroupTaken {
+        /// The ENI.
+        eni: String,
+        /// Its group.
+        group: Group,
+    },
+    /// Another interface is in our group.
+    #[error("{link} is in interface group {group} but is no managed ENI")]
+    GroupShared {
+        /// The interface.
+        link: String,
+        /// Our group.
+        group: Group,
+    },
+}
+
+fn ip(family: &Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+impl Refusal {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NothingFound => "name the ENIs: --eni eth0 --eni eth1 ('ip -br address' lists them)".to_owned(),
+            Self::UnknownInterface { known, .. } => format!("interfaces here: {}", known.join(", ")),
+            Self::SelectedTwice { eni } => format!("name {eni} once, by name or by MAC address"),
+            Self::NotEthernet { .. } => "ENIs are Ethernet interfaces; name another one".to_owned(),
+            Self::Down { eni } => format!("ip link set dev {eni} up"),
+            Self::NoAddress { eni } => format!("ip address show dev {eni}; addresses that are tentative, link-local or of host scope do not count"),
+            Self::NoGateway { eni, .. } => format!("name it: --gateway {eni}=ADDRESS; looked for in default routes through {eni}, DHCP leases and the same subnet on other ENIs"),
+            Self::TableTwice { .. } => "give each ENI a table of its own".to_owned(),
+            Self::TableReserved { .. } => "tables 0 and 253 to 255 are default, main and local; choose another one".to_owned(),
+            Self::TableTaken { table, .. } => format!("'ip route show table {table}' shows it; choose another table (--table ENI=NUMBER, --table-base NUMBER) or remove it"),
+            Self::BandTaken { .. } => "choose another band (--band FIRST-LAST) or move that rule".to_owned(),
+            Self::BandUnfit { .. } => format!("a band has at least {MIN_BAND} priorities and lies between local (0) and main (32766)"),
+            Self::GroupTaken { group, .. } => format!("--group {group} makes eni-steer use that group, if only ENIs are in it; or 'ip link set ... group default'"),
+            Self::GroupShared { link, .. } => format!("choose another group (--group NUMBER), or manage {link} too"),
+        }
+    }
+}
+
+/// Numbers that can not work whatever the host has.
+pub(super) fn check_numbers(policy: &Policy) -> Result<(), Refusal> {
+    let (first, last) = (policy.ownership.first, policy.ownership.last);
+    let span = last.0.saturating_sub(first.0).saturating_add(1);
+    if first.0 == 0 || last.0 >= 32766 || first > last || span < MIN_BAND {
+        return Err(Refusal::BandUnfit { first, last });
+    }
+    Ok(())
+}
+
+/// Places that somebody else has taken.
+pub(super) fn check_conflicts(
+    seen: &Observed,
+    policy: &Policy,
+    enis: &[Eni],
+) -> Result<(), Refusal> {
+    let ours = &policy.ownership;
+    for rule in &seen.rules {
+        if ours.in_band(rule.priority) && !ours.rule(rule) {
+            return Err(Refusal::BandTaken {
+                first: ours.first,
+                last: ours.last,
+                rule: format!("ip {} rule {rule}", rule.family),
+            });
+        }
+    }
+    for eni in enis {
+        let reserved = [TableId(0), TableId::DEFAULT, TableId::MAIN, TableId::LOCAL];
+        if reserved.contains(&eni.table) {
+            return Err(Refusal::TableReserved { eni: eni.name.clone(), table: eni.table });
+        }
+        let foreign = seen.routes.iter().find(|route| {
+            route.table == eni.table
+                && !ours.route(route)
+                && route.kind != RouteKind::Local
+                && eni.ruled
+        });
+        if let Some(route) = foreign {
+            return Err(Refusal::TableTaken {
+                eni: eni.name.clone(),
+                table: eni.table,
+                route: crate::plan::route_text(route, |index| seen.name(index)),
+            });
+        }
+        let group = seen.links.get(&eni.index).map_or(Group(0), |link| link.group);
+        if group != Group(0) && group != ours.group {
+            return Err(Refusal::GroupTaken { eni: eni.name.clone(), group });
+        }
+    }
+    let managed = |index: IfIndex| enis.iter().any(|eni| eni.index == index);
+    let stranger = seen
+        .links
+        .values()
+        .find(|link| link.group == ours.group && !managed(link.index) && !remembered(seen, link.index));
+    match stranger {
+        Some(link) => {
+            Err(Refusal::GroupShared { link: link.name.clone(), group: ours.group })
+        }
+        None => Ok(()),
+    }
+}
+
+/// An interface that was put into our group by us leaves it with the next plan.
+fn remembered(seen: &Observed, index: IfIndex) -> bool {
+    seen.memory.contains_key(&crate::model::Knob { index, kind: crate::model::KnobKind::Group })
+}

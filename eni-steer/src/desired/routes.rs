@@ -1,0 +1,111 @@
+//! The table of an ENI: its on-link prefixes, main's other routes that leave by it, and
+//! the default through its gateway.
+
+use std::collections::BTreeMap;
+
+use super::Eni;
+use crate::{
+    model::{Family, Hop, Route, RouteKind, TableId, any},
+    observe::Observed,
+    policy::Policy,
+};
+
+/// `RT_SCOPE_LINK`
+const SCOPE_LINK: u8 = 253;
+/// `RT_SCOPE_UNIVERSE`
+const SCOPE_UNIVERSE: u8 = 0;
+/// `IP6_RT_PRIO_USER`: what the kernel makes of an IPv6 metric of 0.
+const METRIC6: u32 = 1024;
+
+/// The routes, sorted so that a gateway's own link comes before its users.
+pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
+    // One route for each destination and metric; the first that claims it stays.
+    let mut routes: BTreeMap<_, Route> = BTreeMap::new();
+    let mut add = |route: Route| {
+        routes.entry((route.destination, route.metric, route.tos)).or_insert(route);
+    };
+    let blank = |family: Family| Route {
+        table: eni.table,
+        destination: any(family),
+        kind: RouteKind::Unicast,
+        hops: Vec::new(),
+        metric: if family == Family::V6 { METRIC6 } else { 0 },
+        source: None,
+        scope: SCOPE_UNIVERSE,
+        tos: 0,
+        mtu: None,
+        protocol: policy.ownership.protocol,
+        partial: false,
+    };
+    for family in Family::BOTH {
+        if !eni.has(family) {
+            continue;
+        }
+        for net in eni.on_link(family) {
+            add(Route {
+                destination: net,
+                hops: vec![Hop::new(eni.index, None)],
+                scope: if family == Family::V4 { SCOPE_LINK } else { SCOPE_UNIVERSE },
+                ..blank(family)
+            });
+        }
+        for route in main_routes(seen, eni, family) {
+            let hops: Vec<Hop> = route
+                .hops
+                .iter()
+                .filter(|hop| hop.out == eni.index)
+                .map(|hop| Hop {
+                    // A gateway whose link is known to main only may not be reachable by
+                    // this table: the leg says that it is a neighbour all the same.
+                    onlink: hop.onlink || hop.gateway.is_some_and(|g| !eni.is_neighbour(g)),
+                    weight: if route.hops.len() == 1 { 1 } else { hop.weight },
+                    ..*hop
+                })
+                .collect();
+            let hops = match hops.as_slice() {
+                [only] => vec![Hop { weight: 1, ..*only }],
+                _ => hops,
+            };
+            // With the metric 0 of the on-link routes above, so that copies of the connected
+            // routes fall together with them.
+            add(Route {
+                destination: route.destination,
+                hops,
+                metric: if connected(route) { blank(family).metric } else { route.metric },
+                scope: route.scope,
+                tos: route.tos,
+                mtu: route.mtu,
+                ..blank(family)
+            });
+        }
+        if let Some(gateway) = eni.gateway(family) {
+            add(Route {
+                hops: vec![Hop {
+                    onlink: !eni.is_neighbour(gateway.address),
+                    ..Hop::new(eni.index, Some(gateway.address))
+                }],
+                ..blank(family)
+            });
+        }
+    }
+    routes.into_values().collect()
+}
+
+fn connected(route: &Route) -> bool {
+    route.hops.iter().all(|hop| hop.gateway.is_none())
+}
+
+/// Main's routes through the ENI, without defaults: the table has its own.
+fn main_routes<'a>(
+    seen: &'a Observed,
+    eni: &'a Eni,
+    family: Family,
+) -> impl Iterator<Item = &'a Route> {
+    seen.routes.iter().filter(move |route| {
+        route.table == TableId::MAIN
+            && route.family() == family
+            && route.kind == RouteKind::Unicast
+            && !route.is_default()
+            && route.hop_by(eni.index).is_some()
+    })
+}

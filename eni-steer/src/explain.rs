@@ -1,0 +1,178 @@
+//! Walks the rules as the kernel does and says which one decides, and why the ones before
+//! it did not. The kernel's own answer stays the judge ([`crate::netlink::Answer`]); the
+//! walk only gives it a name. Relied on: `fib_rules_lookup` in the kernel's
+//! net/core/fib_rules.c and `fib_table_lookup` in net/ipv4/fib_trie.c.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::{
+    model::{Family, Group, Priority, Route, RouteKind, Rule, RuleAction, TableId, covers, host},
+    observe::Observed,
+};
+
+/// A packet made on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// Source.
+    pub from: IpAddr,
+    /// Destination.
+    pub to: IpAddr,
+    /// `skb->mark`
+    pub mark: u32,
+}
+
+/// What a rule did with the packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// A selector does not match: which.
+    NoMatch(&'static str),
+    /// The table has no route to the destination.
+    NoRoute(TableId),
+    /// The table's answer was suppressed by the rule.
+    Suppressed(Box<Route>),
+    /// A throw route sent the packet on.
+    Thrown,
+    /// The rule jumps.
+    Jumps(Priority),
+    /// The rule does nothing.
+    Nothing,
+    /// This route decides.
+    Decides(Box<Route>),
+    /// The rule itself refuses.
+    Refuses,
+    /// It has a selector that can not be judged here; taken as not matching.
+    Unknown,
+}
+
+/// One rule met on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Visit {
+    /// The rule.
+    pub rule: Rule,
+    /// What it did.
+    pub outcome: Outcome,
+}
+
+/// The rules met on the way, the deciding one last. If no rule decided, the packet has no
+/// route.
+pub fn walk(seen: &Observed, flow: &Flow) -> Vec<Visit> {
+    let mut visits: Vec<Visit> = Vec::new();
+    let mut jump: Option<Priority> = None;
+    for rule in seen.rules_of(Family::of(flow.to)) {
+        if jump.is_some_and(|target| rule.priority < target) {
+            continue;
+        }
+        jump = None;
+        let outcome = visit(seen, flow, rule);
+        let ends = matches!(outcome, Outcome::Decides(_) | Outcome::Refuses);
+        if let Outcome::Jumps(target) = outcome {
+            jump = Some(target);
+        }
+        visits.push(Visit { rule: rule.clone(), outcome });
+        if ends {
+            break;
+        }
+    }
+    visits
+}
+
+/// The rule that decides, and its route unless the rule itself refuses.
+pub fn decision(visits: &[Visit]) -> Option<(&Rule, Option<&Route>)> {
+    let last = visits.last()?;
+    match &last.outcome {
+        Outcome::Decides(route) => Some((&last.rule, Some(route))),
+        Outcome::Refuses => Some((&last.rule, None)),
+        _ => None,
+    }
+}
+
+fn visit(seen: &Observed, flow: &Flow, rule: &Rule) -> Outcome {
+    if rule.partial {
+        return Outcome::Unknown;
+    }
+    let mismatch = mismatch(flow, rule);
+    match (mismatch, rule.invert) {
+        (Some(selector), false) => return Outcome::NoMatch(selector),
+        (None, true) => return Outcome::NoMatch("not"),
+        _ => {}
+    }
+    match rule.action {
+        RuleAction::Table(table) => look_up(seen, flow, rule, table),
+        RuleAction::Goto(target) => Outcome::Jumps(target),
+        RuleAction::Nop => Outcome::Nothing,
+        RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => Outcome::Refuses,
+        // Only for packets of a VRF's interfaces; ENIs in a VRF are not managed.
+        RuleAction::L3mdev => Outcome::NoMatch("l3mdev"),
+        RuleAction::Other(_) => Outcome::Unknown,
+    }
+}
+
+/// The first selector that does not match.
+fn mismatch(flow: &Flow, rule: &Rule) -> Option<&'static str> {
+    if rule.from.is_some_and(|net| !covers(net, host(flow.from))) {
+        return Some("from");
+    }
+    if rule.to.is_some_and(|net| !covers(net, host(flow.to))) {
+        return Some("to");
+    }
+    if rule.mark.is_some_and(|(mark, mask)| flow.mark & mask != mark & mask) {
+        return Some("fwmark");
+    }
+    if rule.iif.as_deref().is_some_and(|name| name != "lo") {
+        return Some("iif");
+    }
+    if rule.oif.is_some() {
+        return Some("oif");
+    }
+    // A probe has no ports and no protocol; the kernel treats it the same way.
+    if rule.ip_protocol.is_some() || rule.sport.is_some() || rule.dport.is_some() {
+        return Some("ipproto/ports");
+    }
+    if rule.uids.is_some_and(|uids| uids.start > 0) {
+        return Some("uidrange");
+    }
+    (rule.tos != 0).then_some("tos")
+}
+
+fn look_up(seen: &Observed, flow: &Flow, rule: &Rule, table: TableId) -> Outcome {
+    let best = seen
+        .routes
+        .iter()
+        .filter(|route| {
+            route.table == table
+                && route.tos == 0
+                && Family::of(flow.to) == route.family()
+                && covers(route.destination, host(flow.to))
+                && usable(seen, route)
+        })
+        .max_by_key(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric)));
+    let Some(route) = best else { return Outcome::NoRoute(table) };
+    if route.kind == RouteKind::Throw {
+        return Outcome::Thrown;
+    }
+    let too_short = rule
+        .suppress_prefix_length
+        .is_some_and(|length| u32::from(route.destination.prefix_len()) <= length);
+    let in_group = rule.suppress_group.is_some_and(|group| leaves_by(seen, route, group));
+    if too_short || in_group {
+        return Outcome::Suppressed(Box::new(route.clone()));
+    }
+    Outcome::Decides(Box::new(route.clone()))
+}
+
+/// A route whose only way is down is passed over.
+fn usable(seen: &Observed, route: &Route) -> bool {
+    route.hops.is_empty()
+        || route
+            .hops
+            .iter()
+            .any(|hop| seen.links.get(&hop.out).is_some_and(|link| link.up))
+}
+
+fn leaves_by(seen: &Observed, route: &Route, group: Group) -> bool {
+    let first = route.hops.first().and_then(|hop| seen.links.get(&hop.out));
+    first.is_some_and(|link| link.group == group)
+}

@@ -1,0 +1,122 @@
+//! The kernel's own route lookup (`RTM_GETROUTE` for one destination, `ip route get`).
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    route::{RouteAttribute, RouteFlags, RouteMessage},
+};
+
+use super::{
+    Netlink, NetlinkError,
+    route::from_message,
+    wire::{address_to_wire, family_to_wire},
+};
+use crate::model::{Family, IfIndex, RouteKind, TableId};
+
+/// A packet made on this host, as far as routing looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Destination.
+    pub to: IpAddr,
+    /// Source; `None`: not chosen yet.
+    pub from: Option<IpAddr>,
+    /// `skb->mark`.
+    pub mark: u32,
+    /// Interface the packet came in by; `None`: made on this host.
+    pub iif: Option<IfIndex>,
+}
+
+/// What the kernel would do with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Sends it.
+    Leaves {
+        /// Interface it leaves by.
+        by: IfIndex,
+        /// Gateway, if not a neighbour.
+        gateway: Option<IpAddr>,
+        /// Table of the deciding route.
+        table: TableId,
+        /// Unicast, or local for an address of this host.
+        kind: RouteKind,
+    },
+    /// Refuses it: no route, or a route or rule that says so.
+    Refused {
+        /// Positive errno a socket would see (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL).
+        errno: i32,
+    },
+}
+
+impl Netlink {
+    /// Asks the kernel where a packet would go.
+    pub async fn lookup(&self, question: &Question) -> Result<Answer, NetlinkError> {
+        let family = Family::of(question.to);
+        let what = format!("ip {family} route get {}", question.to);
+        let mut request = RouteMessage::default();
+        request.header.address_family = family_to_wire(family);
+        request.header.destination_prefix_length = family.bits();
+        // Without this flag the answer says "main" whatever the table.
+        request.header.flags = RouteFlags::LookupTable;
+        request
+            .attributes
+            .push(RouteAttribute::Destination(address_to_wire(question.to)));
+        if let Some(from) = question.from {
+            request.header.source_prefix_length = family.bits();
+            request
+                .attributes
+                .push(RouteAttribute::Source(address_to_wire(from)));
+        }
+        if question.mark != 0 {
+            request.attributes.push(RouteAttribute::Mark(question.mark));
+        }
+        if let Some(iif) = question.iif {
+            request.attributes.push(RouteAttribute::Iif(iif.get()));
+        }
+        let answers = match self
+            .ask(&what, RouteNetlinkMessage::GetRoute(request), 0)
+            .await
+        {
+            Ok(answers) => answers,
+            Err(NetlinkError::Refused { errno, .. })
+                if [
+                    libc::ENETUNREACH,
+                    libc::EHOSTUNREACH,
+                    libc::EACCES,
+                    libc::EINVAL,
+                ]
+                .contains(&errno) =>
+            {
+                return Ok(Answer::Refused { errno });
+            }
+            Err(error) => return Err(error),
+        };
+        for answer in answers {
+            let RouteNetlinkMessage::NewRoute(mut message) = answer else {
+                continue;
+            };
+            // The answer is a cached copy by nature; from_message would skip it.
+            message.header.flags.remove(RouteFlags::Cloned);
+            let Some(route) = from_message(&message) else {
+                continue;
+            };
+            if route.kind.refuses() {
+                let errno = match route.kind {
+                    RouteKind::Prohibit => libc::EACCES,
+                    RouteKind::Blackhole => libc::EINVAL,
+                    _ => libc::EHOSTUNREACH,
+                };
+                return Ok(Answer::Refused { errno });
+            }
+            if let Some(hop) = route.hops.first() {
+                return Ok(Answer::Leaves {
+                    by: hop.out,
+                    gateway: hop.gateway,
+                    table: route.table,
+                    kind: route.kind,
+                });
+            }
+        }
+        Err(NetlinkError::Unexpected { what })
+    }
+}

@@ -1,0 +1,120 @@
+//! What is written down about our changes, so that they can be undone: a file in /run,
+//! one for each network namespace, replaced atomically. It is written before a change is
+//! made, never after.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::Places;
+use crate::{
+    model::{IfIndex, Knob, Memory},
+    policy::Policy,
+};
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Previous values of knobs.
+    #[serde(with = "crate::model::pairs")]
+    pub memory: BTreeMap<Knob, Memory>,
+    /// Interfaces whose clsact qdisc was added by us.
+    pub clsact: BTreeSet<IfIndex>,
+    /// The policy that was applied last: what commands without flags and without a
+    /// configuration file go by.
+    pub policy: Option<Policy>,
+}
+
+/// The file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}", path.display())]
+pub struct StateError {
+    verb: &'static str,
+    path: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
+/// Directory of the files of the calling thread's network namespace.
+pub(crate) fn directory(places: &Places) -> Result<PathBuf, StateError> {
+    let namespace = Path::new("/proc/thread-self/ns/net");
+    let inode = fs::metadata(namespace)
+        .map_err(|cause| StateError { verb: "read", path: namespace.into(), cause })?
+        .ino();
+    Ok(places.run.join(inode.to_string()))
+}
+
+impl State {
+    /// Reads the file; an absent one is an empty state.
+    pub fn read(places: &Places) -> Result<Self, StateError> {
+        let path = directory(places)?.join("state.json");
+        let fail = |cause| StateError { verb: "read", path: path.clone(), cause };
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fail(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Replaces the file, or removes it when there is nothing to say.
+    pub fn write(&self, places: &Places) -> Result<(), StateError> {
+        let directory = directory(places)?;
+        let path = directory.join("state.json");
+        let fail = |cause| StateError { verb: "write", path: path.clone(), cause };
+        if *self == Self::default() {
+            return remove(&path, &directory, &places.run).map_err(fail);
+        }
+        replace(&directory, &path, &serde_json::to_vec_pretty(self).map_err(|e| fail(e.into()))?)
+            .map_err(fail)
+    }
+
+    /// Reads, changes and replaces the file.
+    pub fn change(places: &Places, change: impl FnOnce(&mut Self)) -> Result<(), StateError> {
+        let mut state = Self::read(places)?;
+        let before = state.clone();
+        change(&mut state);
+        if state == before { Ok(()) } else { state.write(places) }
+    }
+}
+
+/// Writes beside the file and renames: a crash leaves the old one or the new one.
+pub(crate) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let beside = path.with_extension("new");
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+fn remove(path: &Path, directory: &Path, run: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    for directory in [directory, run] {
+        match fs::remove_dir(directory) {
+            Ok(()) => {}
+            // Other namespaces' files, a confirmation under way: the directory stays.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
