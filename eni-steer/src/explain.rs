@@ -71,7 +71,10 @@ pub fn walk(seen: &Observed, flow: &Flow) -> Vec<Visit> {
         if let Outcome::Jumps(target) = outcome {
             jump = Some(target);
         }
-        visits.push(Visit { rule: rule.clone(), outcome });
+        visits.push(Visit {
+            rule: rule.clone(),
+            outcome,
+        });
         if ends {
             break;
         }
@@ -118,7 +121,10 @@ fn mismatch(flow: &Flow, rule: &Rule) -> Option<&'static str> {
     if rule.to.is_some_and(|net| !covers(net, host(flow.to))) {
         return Some("to");
     }
-    if rule.mark.is_some_and(|(mark, mask)| flow.mark & mask != mark & mask) {
+    if rule
+        .mark
+        .is_some_and(|(mark, mask)| flow.mark & mask != mark & mask)
+    {
         return Some("fwmark");
     }
     if rule.iif.as_deref().is_some_and(|name| name != "lo") {
@@ -148,15 +154,24 @@ fn look_up(seen: &Observed, flow: &Flow, rule: &Rule, table: TableId) -> Outcome
                 && covers(route.destination, host(flow.to))
                 && usable(seen, route)
         })
-        .max_by_key(|route| (route.destination.prefix_len(), std::cmp::Reverse(route.metric)));
-    let Some(route) = best else { return Outcome::NoRoute(table) };
+        .max_by_key(|route| {
+            (
+                route.destination.prefix_len(),
+                std::cmp::Reverse(route.metric),
+            )
+        });
+    let Some(route) = best else {
+        return Outcome::NoRoute(table);
+    };
     if route.kind == RouteKind::Throw {
         return Outcome::Thrown;
     }
     let too_short = rule
         .suppress_prefix_length
         .is_some_and(|length| u32::from(route.destination.prefix_len()) <= length);
-    let in_group = rule.suppress_group.is_some_and(|group| leaves_by(seen, route, group));
+    let in_group = rule
+        .suppress_group
+        .is_some_and(|group| leaves_by(seen, route, group));
     if too_short || in_group {
         return Outcome::Suppressed(Box::new(route.clone()));
     }

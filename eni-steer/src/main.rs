@@ -1,2 +1,7 @@
-//! eni-steer.
-fn main() {}
+//! The eni-steer command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eni_steer::cli::main()
+}

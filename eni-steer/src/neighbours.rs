@@ -11,9 +11,9 @@ pub fn probable_owner(rule: &Rule) -> Option<&'static str> {
     };
     let priority = rule.priority.0;
     match (priority, table) {
-        (0, Some(TableId::LOCAL)) | (32766, Some(TableId::MAIN)) | (32767, Some(TableId::DEFAULT)) => {
-            Some("the kernel")
-        }
+        (0, Some(TableId::LOCAL))
+        | (32766, Some(TableId::MAIN))
+        | (32767, Some(TableId::DEFAULT)) => Some("the kernel"),
         (1000, None) if rule.action == RuleAction::L3mdev => Some("the kernel (VRF)"),
         (5210 | 5230 | 5250 | 5270, _) | (_, Some(TableId(52))) => Some("Tailscale"),
         (105 | 110, Some(TableId(7120))) => Some("NetBird"),

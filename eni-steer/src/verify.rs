@@ -90,10 +90,17 @@ pub async fn policy(
         for source in sources(eni, desired) {
             for (probe, to) in destinations(seen, eni, source) {
                 verdict.probes += 1;
-                let question = Question { to, from: Some(source), mark: 0, iif: None };
+                let question = Question {
+                    to,
+                    from: Some(source),
+                    mark: 0,
+                    iif: None,
+                };
                 let answer = netlink.lookup(&question).await?;
                 if let Some(by) = wrong_way(&answer, eni.index) {
-                    verdict.misrouted.push(misrouted(desired, seen, eni, (source, probe, to), by));
+                    verdict
+                        .misrouted
+                        .push(misrouted(desired, seen, eni, (source, probe, to), by));
                 }
             }
         }
@@ -109,9 +116,8 @@ fn sources(eni: &Eni, desired: &Desired) -> Vec<IpAddr> {
         .iter()
         .map(|address| address.ip())
         .filter(|ip| {
-            let shared = |other: &Eni| {
-                other.index != eni.index && other.owned.contains(&IpNet::from(*ip))
-            };
+            let shared =
+                |other: &Eni| other.index != eni.index && other.owned.contains(&IpNet::from(*ip));
             !link_local(*ip) && !desired.enis.iter().any(shared)
         })
         .collect()
@@ -125,11 +131,18 @@ fn destinations(seen: &Observed, eni: &Eni, source: IpAddr) -> Vec<(Probe, IpAdd
         if !link_local(gateway.address) {
             destinations.push((Probe::Gateway, gateway.address));
         }
-        destinations.extend(FAR.into_iter().filter(|far| Family::of(*far) == family).map(|far| (Probe::Far, far)));
+        destinations.extend(
+            FAR.into_iter()
+                .filter(|far| Family::of(*far) == family)
+                .map(|far| (Probe::Far, far)),
+        );
     }
     for net in eni.on_link(family) {
         let neighbour = net.hosts().take(64).find(|candidate| {
-            let ours = seen.addresses.iter().any(|address| address.ip() == *candidate);
+            let ours = seen
+                .addresses
+                .iter()
+                .any(|address| address.ip() == *candidate);
             let gateway = eni.gateway(family).is_some_and(|g| g.address == *candidate);
             !ours && !gateway && *candidate != net.network()
         });
@@ -143,7 +156,10 @@ fn wrong_way(answer: &Answer, owner: IfIndex) -> Option<Option<IfIndex>> {
     match answer {
         Answer::Leaves { by, .. } if *by == owner => None,
         // The destination is an address of this host: nothing leaves at all.
-        Answer::Leaves { kind: RouteKind::Local, .. } => None,
+        Answer::Leaves {
+            kind: RouteKind::Local,
+            ..
+        } => None,
         Answer::Leaves { by, .. } => Some(Some(*by)),
         Answer::Refused { .. } => Some(None),
     }
@@ -156,14 +172,23 @@ fn misrouted(
     (source, probe, to): (IpAddr, Probe, IpAddr),
     by: Option<IfIndex>,
 ) -> Misrouted {
-    let visits = walk(seen, &Flow { from: source, to, mark: 0 });
+    let visits = walk(
+        seen,
+        &Flow {
+            from: source,
+            to,
+            mark: 0,
+        },
+    );
     let rule = decision(&visits).map(|(rule, _)| rule.clone()).or_else(|| {
         visits
             .iter()
             .find(|visit| matches!(visit.outcome, Outcome::Unknown))
             .map(|visit| visit.rule.clone())
     });
-    let ours = rule.as_ref().is_some_and(|rule| desired.ownership.rule(rule));
+    let ours = rule
+        .as_ref()
+        .is_some_and(|rule| desired.ownership.rule(rule));
     Misrouted {
         source,
         owner: eni.name.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Kernel;
 use crate::{
     bpf,
-    model::{Direction, IfIndex, KnobKind, Link},
+    model::{AttachKind, Direction, Group, IfIndex, KnobKind, Link, Route, Rule},
     netlink::{Netlink, NetlinkError},
     observe::{Observed, Places, State, StateError, write_sysctl},
     plan::{Change, Program, Step},
@@ -20,13 +20,16 @@ pub enum StepError {
     Netlink(#[from] NetlinkError),
     /// Programs and maps.
     #[error(transparent)]
-    Bpf(#[from] bpf::Error),
+    Bpf(#[from] bpf::BpfError),
     /// The state file.
     #[error(transparent)]
     State(#[from] StateError),
     /// A sysctl.
     #[error("cannot set a sysctl")]
     Sysctl(#[source] std::io::Error),
+    /// The maps went away between the observation and the step.
+    #[error("the maps' pins are gone")]
+    NoMaps,
     /// The interface is gone.
     #[error("interface {0} is gone")]
     Gone(IfIndex),
@@ -49,7 +52,7 @@ impl Host {
         places: Places,
         seen: &Observed,
         sizes: &Sizes,
-    ) -> Result<Self, bpf::Error> {
+    ) -> Result<Self, bpf::BpfError> {
         let pins = bpf::PinRoot::here(&places.bpffs)?;
         Ok(Self {
             netlink,
@@ -57,44 +60,56 @@ impl Host {
             links: seen.links.clone(),
             pins,
             maps: None,
-            limits: bpf::Limits::new(sizes.addresses, sizes.sources_bytes),
+            limits: bpf::Limits {
+                addresses: sizes.addresses,
+                source_bytes: sizes.sources_bytes,
+                ..bpf::Limits::default()
+            },
         })
     }
 
     fn name(&self, index: IfIndex) -> Result<&str, StepError> {
-        self.links.get(&index).map(|link| link.name.as_str()).ok_or(StepError::Gone(index))
+        self.links
+            .get(&index)
+            .map(|link| link.name.as_str())
+            .ok_or(StepError::Gone(index))
     }
 
     fn maps(&mut self) -> Result<&mut bpf::Maps, StepError> {
         if self.maps.is_none() {
             self.maps = bpf::Maps::open(&self.pins)?;
         }
-        self.maps.as_mut().ok_or_else(|| bpf::Error::not_there(&self.pins).into())
+        self.maps.as_mut().ok_or(StepError::NoMaps)
     }
 
-    async fn route(&self, change: &Change<crate::model::Route>) -> Result<(), StepError> {
+    async fn route(&self, change: &Change<Route>) -> Result<(), StepError> {
         match change {
-            Change { from: None, to: Some(route) } => match self.netlink.add_route(route).await {
-                // The very place is taken although the plan saw it free: somebody was
-                // faster. Not ours to replace.
-                Err(error) => Err(error.into()),
-                Ok(()) => Ok(()),
-            },
-            Change { from: Some(_), to: Some(route) } => {
-                Ok(self.netlink.replace_route(route).await?)
-            }
-            Change { from: Some(route), to: None } => {
+            Change {
+                from: None,
+                to: Some(route),
+            } => Ok(self.netlink.add_route(route).await?),
+            Change {
+                from: Some(_),
+                to: Some(route),
+            } => Ok(self.netlink.replace_route(route).await?),
+            Change {
+                from: Some(route),
+                to: None,
+            } => {
                 match self.netlink.delete_route(route).await {
                     // It went by itself, with its interface or its link: it is gone.
                     Err(error) if error.is_gone() => Ok(()),
                     other => Ok(other?),
                 }
             }
-            Change { from: None, to: None } => Ok(()),
+            Change {
+                from: None,
+                to: None,
+            } => Ok(()),
         }
     }
 
-    async fn rule(&self, change: &Change<crate::model::Rule>) -> Result<(), StepError> {
+    async fn rule(&self, change: &Change<Rule>) -> Result<(), StepError> {
         if let Some(rule) = &change.to {
             match self.netlink.add_rule(rule).await {
                 // The same rule is there, made since the plan was: that is what was wanted.
@@ -118,50 +133,50 @@ impl Host {
         direction: Direction,
         change: &Change<Program>,
     ) -> Result<(), StepError> {
-        let Some(to) = &change.to else {
-            let state = State::read(&self.places)?;
-            let remove_qdisc = state.clsact.contains(&eni);
-            let link = self.links.get(&eni).cloned();
-            let maps = self.maps()?;
-            let removed = bpf::detach(maps, eni, link.as_ref(), direction, remove_qdisc).await?;
-            if removed.qdisc {
-                State::change(&self.places, |state| {
-                    state.clsact.remove(&eni);
-                })?;
-            }
-            return Ok(());
-        };
-        let request = match to {
-            Program::Wanted(wanted) => {
-                bpf::Request { kind: wanted.kind, log_level: wanted.log_level }
-            }
+        let (kind, log_level) = match &change.to {
+            None => return self.detach(eni, direction).await,
+            Some(Program::Wanted(wanted)) => (wanted.kind, wanted.log_level),
             // Undoing a replacement: the program of this build takes the old one's place;
             // the old object is not kept anywhere.
-            Program::Seen(seen) => {
-                bpf::Request { kind: Some(seen.kind), log_level: seen.log_level }
-            }
+            Some(Program::Seen(seen)) => (Some(seen.kind), seen.log_level),
         };
-        let link = self.links.get(&eni).cloned().ok_or(StepError::Gone(eni))?;
         // Written down before the qdisc can come into being: a crash in between leaves a
         // note of a qdisc that is not there, never a qdisc that nobody remembers.
-        let state = State::read(&self.places)?;
-        let noted = state.clsact.contains(&eni);
-        let may_add = !bpf::has_clsact(eni).await?;
-        if may_add && !noted {
-            State::change(&self.places, |state| {
-                state.clsact.insert(eni);
-            })?;
+        let noted = State::read(&self.places)?.clsact.contains(&eni);
+        let may_add = !noted
+            && kind != Some(AttachKind::Tcx)
+            && bpf::clsact_qdisc(&self.netlink, eni).await?.is_none();
+        if may_add {
+            self.note_clsact(eni, true)?;
         }
-        let maps = self.maps()?;
-        let attached = bpf::attach(maps, &link, direction, &request).await;
-        let keeps = matches!(&attached, Ok(done) if done.qdisc_added);
-        if may_add && !noted && !keeps {
-            State::change(&self.places, |state| {
-                state.clsact.remove(&eni);
-            })?;
+        let log_level = u8::try_from(log_level).unwrap_or(u8::MAX);
+        let netlink = self.netlink.clone();
+        let attached = bpf::attach(self.maps()?, &netlink, eni, direction, kind, log_level).await;
+        let added = matches!(&attached, Ok(done) if done.qdisc_added);
+        if may_add && !added {
+            self.note_clsact(eni, false)?;
         }
         attached?;
         Ok(())
+    }
+
+    async fn detach(&mut self, eni: IfIndex, direction: Direction) -> Result<(), StepError> {
+        let ours = State::read(&self.places)?.clsact.contains(&eni);
+        bpf::detach(&self.pins, &self.netlink, eni, direction, ours).await?;
+        if ours && bpf::clsact_qdisc(&self.netlink, eni).await?.is_none() {
+            self.note_clsact(eni, false)?;
+        }
+        Ok(())
+    }
+
+    fn note_clsact(&self, eni: IfIndex, added: bool) -> Result<(), StateError> {
+        State::change(&self.places, |state| {
+            if added {
+                state.clsact.insert(eni);
+            } else {
+                state.clsact.remove(&eni);
+            }
+        })
     }
 }
 
@@ -183,7 +198,7 @@ impl Kernel for Host {
                 let value = change.to.unwrap_or_default();
                 match knob.kind {
                     KnobKind::Group => {
-                        let group = crate::model::Group(value);
+                        let group = Group(value);
                         self.netlink.set_group(knob.index, group).await?;
                     }
                     kind => {
@@ -216,7 +231,11 @@ impl Kernel for Host {
                 self.maps()?.set_next_hop(*eni, *net, change.to)?;
             }
             Step::Exempt { net, exempt } => self.maps()?.set_exempt(*net, *exempt)?,
-            Step::Program { eni, direction, change } => {
+            Step::Program {
+                eni,
+                direction,
+                change,
+            } => {
                 self.program(*eni, *direction, change).await?;
             }
         }

@@ -42,8 +42,12 @@ impl<E> Report<E> {
 
 /// Does the plan.
 pub async fn apply<K: Kernel>(plan: &Plan, kernel: &mut K) -> Report<K::Error> {
-    let mut report =
-        Report { done: Vec::new(), failed: None, undone: Vec::new(), left: Vec::new() };
+    let mut report = Report {
+        done: Vec::new(),
+        failed: None,
+        undone: Vec::new(),
+        left: Vec::new(),
+    };
     for step in &plan.steps {
         match kernel.step(step).await {
             Ok(()) => report.done.push(step.clone()),

@@ -61,9 +61,7 @@ impl ModelKernel {
                     let at = seen
                         .rules
                         .iter()
-                        .position(|rule| {
-                            rule.family == to.family && rule.priority > to.priority
-                        })
+                        .position(|rule| rule.family == to.family && rule.priority > to.priority)
                         .unwrap_or(seen.rules.len());
                     seen.rules.insert(at, to.clone());
                 }
@@ -113,7 +111,11 @@ impl ModelKernel {
                     seen.datapath.exempt.remove(net);
                 }
             }
-            Step::Program { eni, direction, change } => {
+            Step::Program {
+                eni,
+                direction,
+                change,
+            } => {
                 let key = (*eni, *direction);
                 let attachments = &mut seen.datapath.attachments;
                 match &change.to {

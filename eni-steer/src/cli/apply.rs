@@ -43,7 +43,11 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
     for eni in &desired.enis {
         for gateway in &eni.gateways {
             // Only saves the first packet's wait: a refusal costs nothing but that.
-            if let Err(error) = context.netlink.warm_neighbour(eni.index, gateway.address).await {
+            if let Err(error) = context
+                .netlink
+                .warm_neighbour(eni.index, gateway.address)
+                .await
+            {
                 tracing::info!("cannot warm the neighbour {}: {error}", gateway.address);
             }
         }
@@ -61,7 +65,13 @@ pub(super) async fn carry_out(
     desired: &Desired,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    let Context { netlink, places, seen, policy, .. } = context;
+    let Context {
+        netlink,
+        places,
+        seen,
+        policy,
+        ..
+    } = context;
     if plan.is_empty() {
         return Ok(());
     }
@@ -71,12 +81,17 @@ pub(super) async fn carry_out(
     if let Some((step, error)) = report.failed {
         let mut err = std::io::stderr().lock();
         for (step, error) in &report.left {
-            writeln!(err, "warning: could not be undone: {} ({error})", line(step, seen))?;
+            writeln!(
+                err,
+                "warning: could not be undone: {} ({error})",
+                line(step, seen)
+            )?;
         }
         let undone = report.undone.len();
         let text = line(&step, seen);
-        return Err(Failure::from(error)
-            .context(format!("step failed: {text}; the {undone} steps before it are undone")));
+        return Err(Failure::from(error).context(format!(
+            "step failed: {text}; the {undone} steps before it are undone"
+        )));
     }
     let left = Plan::between(desired, &context.look_again().await?);
     match left.steps.first() {

@@ -18,8 +18,10 @@ use crate::{
 /// again. Only objects with eni-steer's own protocol number and pins are ever deleted.
 #[derive(Debug, Parser)]
 #[command(name = "eni-steer", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 drift (the plan is not \
-empty), 4 asymmetric traffic, 5 missing privilege or kernel support, 6 not confirmed, undone")]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 drift (the plan is not \
+empty), 4 asymmetric traffic, 5 missing privilege or kernel support, 6 not confirmed, undone"
+)]
 pub(super) struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -36,10 +38,22 @@ pub(super) struct Global {
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
     /// Mount point of bpffs
-    #[arg(long, global = true, value_name = "DIR", env = "ENI_STEER_BPFFS", default_value = "/sys/fs/bpf")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "ENI_STEER_BPFFS",
+        default_value = "/sys/fs/bpf"
+    )]
     pub bpffs: PathBuf,
     /// Directory that remembers previous values until the next boot
-    #[arg(long, global = true, value_name = "DIR", env = "ENI_STEER_RUN", default_value = "/run/eni-steer")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "ENI_STEER_RUN",
+        default_value = "/run/eni-steer"
+    )]
     pub run_dir: PathBuf,
 }
 
@@ -55,9 +69,11 @@ pub(super) enum Command {
     ///
     /// If a step fails, the steps before it are undone. What a flag does not name stays as
     /// it was applied last, or as it is by default.
-    #[command(after_help = "Examples:\n  eni-steer apply                                 the ENIs that are found, programs counting\n  \
+    #[command(
+        after_help = "Examples:\n  eni-steer apply                                 the ENIs that are found, programs counting\n  \
 eni-steer apply --eni eth0 --eni eth1 --mode steer\n  eni-steer apply --rules off                     programs only: look, touch nothing\n  \
-eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer confirm' comes")]
+eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer confirm' comes"
+    )]
     Apply(ApplyArgs),
     /// Keep what 'apply --confirm' did
     Confirm,
@@ -248,7 +264,8 @@ fn parse_primary(text: &str) -> Result<PrimaryPolicy, String> {
 }
 
 fn parse_net(text: &str) -> Result<IpNet, String> {
-    text.parse().or_else(|_not_a_prefix: ipnet::AddrParseError| number::<IpAddr>(text).map(IpNet::from))
+    text.parse()
+        .or_else(|_not_a_prefix: ipnet::AddrParseError| number::<IpAddr>(text).map(IpNet::from))
 }
 
 fn parse_u32(text: &str) -> Result<u32, String> {

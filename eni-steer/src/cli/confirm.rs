@@ -72,14 +72,20 @@ pub(super) fn prepare(
     }
     let until = SystemTime::now() + time;
     let pending = Pending {
-        until: until.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        until: until
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
         seconds: time.as_secs().max(1),
         before: Desired::as_it_is(&context.seen, &context.policy.ownership),
         policy: context.state.policy.clone(),
     };
     let directory = state_directory(&context.places)?;
     remove_file(&undone(&file))?;
-    replace_file(&directory, &file, &serde_json::to_vec_pretty(&pending).map_err(io::Error::from)?)?;
+    replace_file(
+        &directory,
+        &file,
+        &serde_json::to_vec_pretty(&pending).map_err(io::Error::from)?,
+    )?;
     let mut guard = Command::new(std::env::current_exe()?);
     guard
         .arg("--bpffs")
@@ -145,7 +151,11 @@ pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
             } else {
                 (Exit::Failed, "there is nothing to confirm")
             };
-            Err(Failure::new(exit, anyhow::anyhow!(what), "'eni-steer status' shows what is in force"))
+            Err(Failure::new(
+                exit,
+                anyhow::anyhow!(what),
+                "'eni-steer status' shows what is in force",
+            ))
         }
         Err(error) => Err(error.into()),
     }

@@ -25,7 +25,11 @@ pub(super) struct Context {
 
 impl Global {
     pub(super) fn places(&self) -> Places {
-        Places { bpffs: self.bpffs.clone(), run: self.run_dir.clone(), ..Places::default() }
+        Places {
+            bpffs: self.bpffs.clone(),
+            run: self.run_dir.clone(),
+            ..Places::default()
+        }
     }
 }
 
@@ -41,7 +45,13 @@ impl Context {
         same_protocol(&state, &policy)?;
         let netlink = Netlink::open()?;
         let seen = observe(&netlink, &places).await?;
-        Ok(Self { netlink, places, state, seen, policy })
+        Ok(Self {
+            netlink,
+            places,
+            state,
+            seen,
+            policy,
+        })
     }
 
     /// What the host should have.
@@ -90,7 +100,9 @@ fn require_privilege() -> Result<(), Failure> {
     }
     Err(Failure::new(
         Exit::Unsupported,
-        anyhow::anyhow!("eni-steer needs root: it reads and writes routing, bpf programs and their pins"),
+        anyhow::anyhow!(
+            "eni-steer needs root: it reads and writes routing, bpf programs and their pins"
+        ),
         "run it with sudo (capabilities used: CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON)",
     ))
 }
@@ -103,7 +115,9 @@ impl PolicyArgs {
             for name in &self.eni {
                 let select = Selector::from(name.as_str());
                 let known = earlier.iter().find(|eni| eni.select == select).cloned();
-                policy.enis.push(known.unwrap_or_else(|| EniPolicy::new(select)));
+                policy
+                    .enis
+                    .push(known.unwrap_or_else(|| EniPolicy::new(select)));
             }
         }
         for (select, gateway) in &self.gateway {
@@ -188,13 +202,27 @@ fn family(choice: &crate::policy::GatewayChoice) -> bool {
 /// The ENI a flag speaks of. Where ENIs are found, not named, a flag that speaks of one
 /// would name it and so leave the others out: that is asked back.
 fn named<'a>(policy: &'a mut Policy, select: &Selector) -> Result<&'a mut EniPolicy, Failure> {
-    let known: Vec<String> = policy.enis.iter().map(|eni| eni.select.to_string()).collect();
-    policy.enis.iter_mut().find(|eni| eni.select == *select).ok_or_else(|| {
-        let hint = if known.is_empty() {
-            format!("name the ENIs first: --eni {select} --eni ...")
-        } else {
-            format!("the ENIs named are {}; add --eni {select}", known.join(", "))
-        };
-        Failure::usage(format!("a flag speaks of {select}, which is no ENI of this policy"), hint)
-    })
+    let known: Vec<String> = policy
+        .enis
+        .iter()
+        .map(|eni| eni.select.to_string())
+        .collect();
+    policy
+        .enis
+        .iter_mut()
+        .find(|eni| eni.select == *select)
+        .ok_or_else(|| {
+            let hint = if known.is_empty() {
+                format!("name the ENIs first: --eni {select} --eni ...")
+            } else {
+                format!(
+                    "the ENIs named are {}; add --eni {select}",
+                    known.join(", ")
+                )
+            };
+            Failure::usage(
+                format!("a flag speaks of {select}, which is no ENI of this policy"),
+                hint,
+            )
+        })
 }

@@ -46,7 +46,11 @@ pub struct Failure {
 impl Failure {
     /// With an exit code and a hint.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
-        Self { exit, error: error.into(), hint: Some(hint.into()) }
+        Self {
+            exit,
+            error: error.into(),
+            hint: Some(hint.into()),
+        }
     }
 
     /// A mistake in the arguments.
@@ -56,7 +60,10 @@ impl Failure {
 
     /// Says what was being done, in front of the error.
     pub fn context(self, what: impl std::fmt::Display + Send + Sync + 'static) -> Self {
-        Self { error: self.error.context(what), ..self }
+        Self {
+            error: self.error.context(what),
+            ..self
+        }
     }
 
     /// Prints the error and returns the exit code.
@@ -74,7 +81,11 @@ impl Failure {
 
 /// What clap found wrong, or the help that was asked for.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
-    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Fine };
+    let exit = if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Fine
+    };
     match error.print() {
         Ok(()) => exit.into(),
         Err(_broken_pipe) => Exit::Failed.into(),
@@ -83,7 +94,11 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { exit: Exit::Failed, error, hint: None }
+        Self {
+            exit: Exit::Failed,
+            error,
+            hint: None,
+        }
     }
 }
 
@@ -115,18 +130,28 @@ impl From<NetlinkError> for Failure {
     }
 }
 
-impl From<bpf::Error> for Failure {
-    fn from(error: bpf::Error) -> Self {
-        let exit = if error.is_unsupported() { Exit::Unsupported } else { Exit::Failed };
+impl From<bpf::BpfError> for Failure {
+    fn from(error: bpf::BpfError) -> Self {
+        let exit = if error.is_unsupported() {
+            Exit::Unsupported
+        } else {
+            Exit::Failed
+        };
         let hint = error.hint();
-        Self { exit, error: error.into(), hint }
+        Self {
+            exit,
+            error: error.into(),
+            hint,
+        }
     }
 }
 
 impl From<ObserveError> for Failure {
     fn from(error: ObserveError) -> Self {
         match error {
-            ObserveError::Netlink(error) => Self::from(error).context("cannot read the host's routing"),
+            ObserveError::Netlink(error) => {
+                Self::from(error).context("cannot read the host's routing")
+            }
             ObserveError::Bpf(error) => {
                 Self::from(error).context("cannot read eni-steer's programs and maps")
             }

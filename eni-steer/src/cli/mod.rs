@@ -30,7 +30,10 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     init_log(cli.global.verbose);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Failure::from(anyhow::Error::from(error)).report(),
     };
@@ -56,7 +59,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 
 /// Messages for developers on stderr; quiet unless asked.
 fn init_log(verbose: u8) {
-    use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+    use tracing_subscriber::{
+        Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
+    };
     let level = match verbose {
         0 => tracing::level_filters::LevelFilter::WARN,
         1 => tracing::level_filters::LevelFilter::INFO,
@@ -66,7 +71,10 @@ fn init_log(verbose: u8) {
     // The wire libraries warn of attributes that newer kernels add.
     let filter = Targets::new()
         .with_default(level)
-        .with_target("netlink_packet_route", tracing::level_filters::LevelFilter::ERROR)
+        .with_target(
+            "netlink_packet_route",
+            tracing::level_filters::LevelFilter::ERROR,
+        )
         .with_target("netlink_proto", tracing::level_filters::LevelFilter::ERROR);
     tracing_subscriber::registry()
         .with(

@@ -13,7 +13,11 @@ pub(super) async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Failur
     let context = Context::new(global, &args.policy).await?;
     let plan = Plan::between(&context.desired()?, &context.seen);
     print(global, &plan, &context.seen)?;
-    Ok(if plan.is_empty() { Exit::Fine } else { Exit::Drift })
+    Ok(if plan.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Drift
+    })
 }
 
 /// Prints a plan, as lines or as JSON.

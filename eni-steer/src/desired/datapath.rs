@@ -52,7 +52,10 @@ fn next_hops(table: &[Route]) -> BTreeMap<IpNet, NextHop> {
             let next_hop = match route.hops.first() {
                 None => NextHop::Refuse,
                 Some(hop) => match hop.gateway {
-                    Some(gateway) => NextHop::Via { gateway, mtu: route.mtu },
+                    Some(gateway) => NextHop::Via {
+                        gateway,
+                        mtu: route.mtu,
+                    },
                     None => NextHop::OnLink { mtu: route.mtu },
                 },
             };
@@ -77,11 +80,19 @@ pub(super) fn wanted(
     };
     wanted.exempt.extend(policy.exempt.iter().map(IpNet::trunc));
     for (eni, table) in tables {
-        let row = EniRow { mac: eni.mac, mtu: eni.mtu, mode: eni.mode, up: eni.up };
+        let row = EniRow {
+            mac: eni.mac,
+            mtu: eni.mtu,
+            mode: eni.mode,
+            up: eni.up,
+        };
         wanted.enis.insert(eni.index, row);
         for direction in [Direction::Ingress, Direction::Egress] {
-            let program =
-                WantedAttachment { kind: policy.attach, build, log_level: policy.log_level };
+            let program = WantedAttachment {
+                kind: policy.attach,
+                build,
+                log_level: policy.log_level,
+            };
             wanted.attachments.insert((eni.index, direction), program);
         }
         for (net, next_hop) in next_hops(table) {

@@ -58,7 +58,9 @@ impl Eni {
 
     /// Its gateway of a family.
     pub fn gateway(&self, family: Family) -> Option<&Gateway> {
-        self.gateways.iter().find(|gateway| Family::of(gateway.address) == family)
+        self.gateways
+            .iter()
+            .find(|gateway| Family::of(gateway.address) == family)
     }
 
     /// Whether it owns anything of a family.
@@ -90,7 +92,9 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
             });
         };
         if chosen.iter().any(|(other, _)| other.index == link.index) {
-            return Err(Refusal::SelectedTwice { eni: link.name.clone() });
+            return Err(Refusal::SelectedTwice {
+                eni: link.name.clone(),
+            });
         }
         if usable(seen, policy, link)? {
             chosen.push((link, wanted.clone()));
@@ -128,7 +132,10 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
         for family in Family::BOTH {
             if eni.has(family) && eni.gateway(family).is_none() && policy.missing == Missing::Refuse
             {
-                return Err(Refusal::NoGateway { eni: eni.name.clone(), family });
+                return Err(Refusal::NoGateway {
+                    eni: eni.name.clone(),
+                    family,
+                });
             }
         }
     }
@@ -143,17 +150,17 @@ fn found(seen: &Observed, policy: &Policy, link: &Link) -> bool {
         && link.kind.is_none()
         && link.master.is_none()
         && seen.usable_addresses(link.index).next().is_some()
-        && (gateway::known_without_policy(
-            seen,
-            policy.ownership.protocol,
-            link.index,
-        ) || policy.missing == Missing::Skip)
+        && (gateway::known_without_policy(seen, policy.ownership.protocol, link.index)
+            || policy.missing == Missing::Skip)
 }
 
 fn find<'a>(seen: &'a Observed, selector: &Selector) -> Option<&'a Link> {
     match selector {
         Selector::Name(name) => seen.link_named(name),
-        Selector::Mac(mac) => seen.links.values().find(|l| l.mac == Some(*mac) && l.master.is_none()),
+        Selector::Mac(mac) => seen
+            .links
+            .values()
+            .find(|l| l.mac == Some(*mac) && l.master.is_none()),
     }
 }
 
@@ -201,7 +208,10 @@ fn tables(policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Result<Vec<TableId>
         if let Some(table) = wanted.table
             && !taken.insert(table)
         {
-            return Err(Refusal::TableTwice { eni: link.name.clone(), table });
+            return Err(Refusal::TableTwice {
+                eni: link.name.clone(),
+                table,
+            });
         }
     }
     Ok(chosen
@@ -212,8 +222,7 @@ fn tables(policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Result<Vec<TableId>
                     .filter(|number| *number < 500)
                     .map(|number| TableId(base.saturating_add(number)))
                     .filter(|table| !taken.contains(table));
-                let table =
-                    by_name.unwrap_or(TableId(base.saturating_add(500 + link.index.get())));
+                let table = by_name.unwrap_or(TableId(base.saturating_add(500 + link.index.get())));
                 taken.insert(table);
                 table
             })
@@ -231,7 +240,10 @@ pub(super) fn share_subnet(enis: &[Eni]) -> bool {
     enis.iter().enumerate().any(|(i, one)| {
         enis[i + 1..].iter().any(|other| {
             one.on_link(Family::V4).iter().any(|a| {
-                other.on_link(Family::V4).iter().any(|b| covers(*a, *b) || covers(*b, *a))
+                other
+                    .on_link(Family::V4)
+                    .iter()
+                    .any(|b| covers(*a, *b) || covers(*b, *a))
             })
         })
     })

@@ -43,7 +43,10 @@ impl Eni {
     /// Whether an address is a neighbour by the ENI's own addresses, or link-local.
     pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
         (address.is_ipv6() && link_local(address))
-            || self.on_link(Family::of(address)).iter().any(|net| covers(*net, host(address)))
+            || self
+                .on_link(Family::of(address))
+                .iter()
+                .any(|net| covers(*net, host(address)))
     }
 }
 
@@ -113,7 +116,10 @@ fn from_policy(eni: &Eni, wanted: &EniPolicy, family: Family) -> Option<Gateway>
         }
         .filter(|address| Family::of(*address) == family)
     })?;
-    Some(Gateway { address, source: GatewaySource::Policy })
+    Some(Gateway {
+        address,
+        source: GatewaySource::Policy,
+    })
 }
 
 /// From a default route that is not ours, or from a lease.
@@ -163,5 +169,8 @@ fn default_route(
         .filter_map(|route| Some((route, route.hop_by(index)?.gateway?)))
         .filter(|(_, gateway)| Family::of(*gateway) == family)
         .min_by_key(|(route, _)| (route.table != TableId::MAIN, route.metric))
-        .map(|(_, address)| Gateway { address, source: GatewaySource::DefaultRoute })
+        .map(|(_, address)| Gateway {
+            address,
+            source: GatewaySource::DefaultRoute,
+        })
 }

@@ -20,7 +20,10 @@ pub(super) fn knobs(seen: &Observed, policy: &Policy, enis: &[Eni]) -> BTreeMap<
     let shared = share_subnet(enis);
     let steered = policy.programs && enis.iter().any(|eni| eni.mode == Mode::Steer);
     for eni in enis {
-        let knob = |kind| Knob { index: eni.index, kind };
+        let knob = |kind| Knob {
+            index: eni.index,
+            kind,
+        };
         if policy.rules {
             knobs.insert(knob(KnobKind::Group), policy.ownership.group.0);
         }

@@ -93,13 +93,21 @@ impl Desired {
             refusal::check_conflicts(seen, policy, &enis)?;
         }
         let owners = datapath::owners(&enis);
-        let mut desired = Self { ownership: policy.ownership.clone(), ..Self::default() };
-        let tables: Vec<(&Eni, Vec<Route>)> =
-            enis.iter().map(|eni| (eni, routes::table(seen, policy, eni))).collect();
+        let mut desired = Self {
+            ownership: policy.ownership.clone(),
+            ..Self::default()
+        };
+        let tables: Vec<(&Eni, Vec<Route>)> = enis
+            .iter()
+            .map(|eni| (eni, routes::table(seen, policy, eni)))
+            .collect();
         if policy.rules {
             desired.rules = rules::rules(policy, &enis, &owners);
-            let looked_up: BTreeSet<_> =
-                desired.rules.iter().filter_map(rules::source_table).collect();
+            let looked_up: BTreeSet<_> = desired
+                .rules
+                .iter()
+                .filter_map(rules::source_table)
+                .collect();
             desired.routes = tables
                 .iter()
                 .filter(|(eni, _)| looked_up.contains(&eni.table) && eni.up)
@@ -126,7 +134,11 @@ impl Desired {
             WantedDatapath {
                 settings,
                 enis: have.enis.clone(),
-                attachments: have.attachments.iter().map(|(key, a)| (*key, wanted(a))).collect(),
+                attachments: have
+                    .attachments
+                    .iter()
+                    .map(|(key, a)| (*key, wanted(a)))
+                    .collect(),
                 owners: have.owners.clone(),
                 next_hops: have.next_hops.clone(),
                 exempt: have.exempt.clone(),
@@ -141,14 +153,27 @@ impl Desired {
                 .filter(|(knob, memory)| seen.knobs.get(knob) == Some(&memory.ours))
                 .map(|(knob, memory)| (*knob, memory.ours))
                 .collect(),
-            routes: seen.routes.iter().filter(|route| ownership.route(route)).cloned().collect(),
-            rules: seen.rules.iter().filter(|rule| ownership.rule(rule)).cloned().collect(),
+            routes: seen
+                .routes
+                .iter()
+                .filter(|route| ownership.route(route))
+                .cloned()
+                .collect(),
+            rules: seen
+                .rules
+                .iter()
+                .filter(|rule| ownership.rule(rule))
+                .cloned()
+                .collect(),
             datapath,
         }
     }
 
     /// Nothing of ours: what `remove` wants.
     pub fn nothing(ownership: Ownership) -> Self {
-        Self { ownership, ..Self::default() }
+        Self {
+            ownership,
+            ..Self::default()
+        }
     }
 }

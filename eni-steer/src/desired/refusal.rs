@@ -14,7 +14,9 @@ use super::Eni;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No ENI was named and none was found.
-    #[error("no ENI found: no up, non-virtual Ethernet interface has a global address and a gateway")]
+    #[error(
+        "no ENI found: no up, non-virtual Ethernet interface has a global address and a gateway"
+    )]
     NothingFound,
     /// A selector matches nothing.
     #[error("there is no interface {name}")]
@@ -83,7 +85,9 @@ pub enum Refusal {
         route: String,
     },
     /// A foreign rule stands inside the band.
-    #[error("a rule of someone else stands inside eni-steer's priorities {first} to {last}: {rule}")]
+    #[error(
+        "a rule of someone else stands inside eni-steer's priorities {first} to {last}: {rule}"
+    )]
     BandTaken {
         /// First priority.
         first: Priority,
@@ -129,20 +133,40 @@ impl Refusal {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::NothingFound => "name the ENIs: --eni eth0 --eni eth1 ('ip -br address' lists them)".to_owned(),
-            Self::UnknownInterface { known, .. } => format!("interfaces here: {}", known.join(", ")),
+            Self::NothingFound => {
+                "name the ENIs: --eni eth0 --eni eth1 ('ip -br address' lists them)".to_owned()
+            }
+            Self::UnknownInterface { known, .. } => {
+                format!("interfaces here: {}", known.join(", "))
+            }
             Self::SelectedTwice { eni } => format!("name {eni} once, by name or by MAC address"),
             Self::NotEthernet { .. } => "ENIs are Ethernet interfaces; name another one".to_owned(),
             Self::Down { eni } => format!("ip link set dev {eni} up"),
-            Self::NoAddress { eni } => format!("ip address show dev {eni}; addresses that are tentative, link-local or of host scope do not count"),
-            Self::NoGateway { eni, .. } => format!("name it: --gateway {eni}=ADDRESS; looked for in default routes through {eni}, DHCP leases and the same subnet on other ENIs"),
+            Self::NoAddress { eni } => format!(
+                "ip address show dev {eni}; addresses that are tentative, link-local or of host scope do not count"
+            ),
+            Self::NoGateway { eni, .. } => format!(
+                "name it: --gateway {eni}=ADDRESS; looked for in default routes through {eni}, DHCP leases and the same subnet on other ENIs"
+            ),
             Self::TableTwice { .. } => "give each ENI a table of its own".to_owned(),
-            Self::TableReserved { .. } => "tables 0 and 253 to 255 are default, main and local; choose another one".to_owned(),
-            Self::TableTaken { table, .. } => format!("'ip route show table {table}' shows it; choose another table (--table ENI=NUMBER, --table-base NUMBER) or remove it"),
-            Self::BandTaken { .. } => "choose another band (--band FIRST-LAST) or move that rule".to_owned(),
-            Self::BandUnfit { .. } => format!("a band has at least {MIN_BAND} priorities and lies between local (0) and main (32766)"),
-            Self::GroupTaken { group, .. } => format!("--group {group} makes eni-steer use that group, if only ENIs are in it; or 'ip link set ... group default'"),
-            Self::GroupShared { link, .. } => format!("choose another group (--group NUMBER), or manage {link} too"),
+            Self::TableReserved { .. } => {
+                "tables 0 and 253 to 255 are default, main and local; choose another one".to_owned()
+            }
+            Self::TableTaken { table, .. } => format!(
+                "'ip route show table {table}' shows it; choose another table (--table ENI=NUMBER, --table-base NUMBER) or remove it"
+            ),
+            Self::BandTaken { .. } => {
+                "choose another band (--band FIRST-LAST) or move that rule".to_owned()
+            }
+            Self::BandUnfit { .. } => format!(
+                "a band has at least {MIN_BAND} priorities and lies between local (0) and main (32766)"
+            ),
+            Self::GroupTaken { group, .. } => format!(
+                "--group {group} makes eni-steer use that group, if only ENIs are in it; or 'ip link set ... group default'"
+            ),
+            Self::GroupShared { link, .. } => {
+                format!("choose another group (--group NUMBER), or manage {link} too")
+            }
         }
     }
 }
@@ -176,7 +200,10 @@ pub(super) fn check_conflicts(
     for eni in enis {
         let reserved = [TableId(0), TableId::DEFAULT, TableId::MAIN, TableId::LOCAL];
         if reserved.contains(&eni.table) {
-            return Err(Refusal::TableReserved { eni: eni.name.clone(), table: eni.table });
+            return Err(Refusal::TableReserved {
+                eni: eni.name.clone(),
+                table: eni.table,
+            });
         }
         let foreign = seen.routes.iter().find(|route| {
             route.table == eni.table
@@ -191,25 +218,34 @@ pub(super) fn check_conflicts(
                 route: crate::plan::route_text(route, |index| seen.name(index)),
             });
         }
-        let group = seen.links.get(&eni.index).map_or(Group(0), |link| link.group);
+        let group = seen
+            .links
+            .get(&eni.index)
+            .map_or(Group(0), |link| link.group);
         if group != Group(0) && group != ours.group {
-            return Err(Refusal::GroupTaken { eni: eni.name.clone(), group });
+            return Err(Refusal::GroupTaken {
+                eni: eni.name.clone(),
+                group,
+            });
         }
     }
     let managed = |index: IfIndex| enis.iter().any(|eni| eni.index == index);
-    let stranger = seen
-        .links
-        .values()
-        .find(|link| link.group == ours.group && !managed(link.index) && !remembered(seen, link.index));
+    let stranger = seen.links.values().find(|link| {
+        link.group == ours.group && !managed(link.index) && !remembered(seen, link.index)
+    });
     match stranger {
-        Some(link) => {
-            Err(Refusal::GroupShared { link: link.name.clone(), group: ours.group })
-        }
+        Some(link) => Err(Refusal::GroupShared {
+            link: link.name.clone(),
+            group: ours.group,
+        }),
         None => Ok(()),
     }
 }
 
 /// An interface that was put into our group by us leaves it with the next plan.
 fn remembered(seen: &Observed, index: IfIndex) -> bool {
-    seen.memory.contains_key(&crate::model::Knob { index, kind: crate::model::KnobKind::Group })
+    seen.memory.contains_key(&crate::model::Knob {
+        index,
+        kind: crate::model::KnobKind::Group,
+    })
 }

@@ -22,7 +22,9 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
     // One route for each destination and metric; the first that claims it stays.
     let mut routes: BTreeMap<_, Route> = BTreeMap::new();
     let mut add = |route: Route| {
-        routes.entry((route.destination, route.metric, route.tos)).or_insert(route);
+        routes
+            .entry((route.destination, route.metric, route.tos))
+            .or_insert(route);
     };
     let blank = |family: Family| Route {
         table: eni.table,
@@ -45,7 +47,11 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
             add(Route {
                 destination: net,
                 hops: vec![Hop::new(eni.index, None)],
-                scope: if family == Family::V4 { SCOPE_LINK } else { SCOPE_UNIVERSE },
+                scope: if family == Family::V4 {
+                    SCOPE_LINK
+                } else {
+                    SCOPE_UNIVERSE
+                },
                 ..blank(family)
             });
         }
@@ -71,7 +77,11 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
             add(Route {
                 destination: route.destination,
                 hops,
-                metric: if connected(route) { blank(family).metric } else { route.metric },
+                metric: if connected(route) {
+                    blank(family).metric
+                } else {
+                    route.metric
+                },
                 scope: route.scope,
                 tos: route.tos,
                 mtu: route.mtu,

@@ -68,7 +68,8 @@ pub(crate) fn cover(nets: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
         }
     }
     let v4 = Ipv4Net::aggregate(&v4).into_iter().map(IpNet::V4);
-    v4.chain(Ipv6Net::aggregate(&v6).into_iter().map(IpNet::V6)).collect()
+    v4.chain(Ipv6Net::aggregate(&v6).into_iter().map(IpNet::V6))
+        .collect()
 }
 
 #[cfg(test)]

@@ -272,6 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use proptest::prelude::any;
 
     fn routes() -> impl Strategy<Value = Route> {
         let hop4 = (

@@ -27,7 +27,11 @@ pub(super) fn read(root: &Path, links: &BTreeMap<IfIndex, Link>) -> Vec<Lease> {
         let file = format!("run/systemd/netif/leases/{index}");
         if let Ok(text) = fs::read_to_string(root.join(&file)) {
             let gateway = key_value(&text, "ROUTER=");
-            leases.extend(gateway.map(|gateway| Lease { index, gateway, file }));
+            leases.extend(gateway.map(|gateway| Lease {
+                index,
+                gateway,
+                file,
+            }));
         }
         let mut files = vec![
             format!("var/lib/dhcp/dhclient.{}.leases", link.name),
@@ -36,8 +40,14 @@ pub(super) fn read(root: &Path, links: &BTreeMap<IfIndex, Link>) -> Vec<Lease> {
         ];
         files.extend(network_manager(root, &link.name));
         for file in files {
-            let Ok(text) = fs::read_to_string(root.join(&file)) else { continue };
-            leases.extend(dhclient(&text, &link.name).map(|gateway| Lease { index, gateway, file }));
+            let Ok(text) = fs::read_to_string(root.join(&file)) else {
+                continue;
+            };
+            leases.extend(dhclient(&text, &link.name).map(|gateway| Lease {
+                index,
+                gateway,
+                file,
+            }));
         }
     }
     leases
@@ -47,7 +57,9 @@ pub(super) fn read(root: &Path, links: &BTreeMap<IfIndex, Link>) -> Vec<Lease> {
 fn network_manager(root: &Path, interface: &str) -> Vec<String> {
     let directory = "var/lib/NetworkManager";
     let end = format!("-{interface}.lease");
-    let Ok(entries) = fs::read_dir(root.join(directory)) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(root.join(directory)) else {
+        return Vec::new();
+    };
     entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.starts_with("dhclient-") && name.ends_with(&end))
@@ -67,8 +79,16 @@ fn dhclient(text: &str, interface: &str) -> Option<IpAddr> {
     text.split("lease {")
         .filter(|lease| lease.contains(&wanted))
         .filter_map(|lease| {
-            let routers = lease.lines().find_map(|l| l.trim().strip_prefix("option routers "))?;
-            routers.trim_end_matches(';').split(',').next()?.trim().parse().ok()
+            let routers = lease
+                .lines()
+                .find_map(|l| l.trim().strip_prefix("option routers "))?;
+            routers
+                .trim_end_matches(';')
+                .split(',')
+                .next()?
+                .trim()
+                .parse()
+                .ok()
         })
         .last()
 }

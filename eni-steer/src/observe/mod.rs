@@ -37,7 +37,11 @@ pub struct Places {
 
 impl Default for Places {
     fn default() -> Self {
-        Self { bpffs: "/sys/fs/bpf".into(), run: "/run/eni-steer".into(), root: "/".into() }
+        Self {
+            bpffs: "/sys/fs/bpf".into(),
+            run: "/run/eni-steer".into(),
+            root: "/".into(),
+        }
     }
 }
 
@@ -77,7 +81,7 @@ pub enum ObserveError {
     Netlink(#[from] NetlinkError),
     /// Programs and maps.
     #[error("cannot read eni-steer's programs and maps")]
-    Bpf(#[from] bpf::Error),
+    Bpf(#[from] bpf::BpfError),
     /// The file of previous values.
     #[error(transparent)]
     State(#[from] StateError),
@@ -94,18 +98,34 @@ pub enum ObserveError {
 
 /// Reads the host.
 pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, ObserveError> {
-    let links: BTreeMap<IfIndex, Link> =
-        netlink.links().await?.into_iter().map(|link| (link.index, link)).collect();
+    let links: BTreeMap<IfIndex, Link> = netlink
+        .links()
+        .await?
+        .into_iter()
+        .map(|link| (link.index, link))
+        .collect();
     let addresses = netlink.addresses().await?;
     let routes = netlink.routes().await?;
     let rules = netlink.rules().await?;
     let mut knobs = BTreeMap::new();
     for link in links.values().filter(|link| link.mac.is_some()) {
-        knobs.insert(Knob { index: link.index, kind: KnobKind::Group }, link.group.0);
+        knobs.insert(
+            Knob {
+                index: link.index,
+                kind: KnobKind::Group,
+            },
+            link.group.0,
+        );
         for kind in KnobKind::SYSCTLS {
             // An interface that went away between the dump and here has no files.
             if let Some(value) = sysctl::read(&link.name, kind)? {
-                knobs.insert(Knob { index: link.index, kind }, value);
+                knobs.insert(
+                    Knob {
+                        index: link.index,
+                        kind,
+                    },
+                    value,
+                );
             }
         }
     }
@@ -115,7 +135,12 @@ pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, Obs
     }
     let state = State::read(places)?;
     let pins = bpf::PinRoot::here(&places.bpffs)?;
-    let seen = bpf::observe(&pins, &links).await?;
+    let datapath = bpf::observe(&pins, netlink).await?.unwrap_or_default();
+    let ethernet = links
+        .values()
+        .filter(|link| link.mac.is_some() && !link.loopback);
+    let ethernet = ethernet.map(|link| link.index).collect();
+    let others = bpf::others(&pins, netlink, &ethernet).await?;
     Ok(Observed {
         leases: leases::read(&places.root, &links),
         links,
@@ -125,8 +150,8 @@ pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, Obs
         knobs,
         all,
         memory: state.memory,
-        datapath: seen.datapath,
-        others: seen.others,
+        datapath,
+        others,
     })
 }
 
@@ -136,19 +161,25 @@ impl Observed {
         self.links
             .values()
             .find(|link| link.name == name)
-            .or_else(|| self.links.values().find(|l| l.altnames.iter().any(|alt| alt == name)))
+            .or_else(|| {
+                self.links
+                    .values()
+                    .find(|l| l.altnames.iter().any(|alt| alt == name))
+            })
     }
 
     /// Name of an interface, or its number if it is gone.
     pub fn name(&self, index: IfIndex) -> String {
-        self.links.get(&index).map_or_else(|| format!("#{index}"), |link| link.name.clone())
+        self.links
+            .get(&index)
+            .map_or_else(|| format!("#{index}"), |link| link.name.clone())
     }
 
     /// Usable addresses of an interface: no loopback, link-local or tentative ones.
     pub fn usable_addresses(&self, index: IfIndex) -> impl Iterator<Item = &Address> {
-        self.addresses.iter().filter(move |address| {
-            address.index == index && address.global && !address.tentative
-        })
+        self.addresses
+            .iter()
+            .filter(move |address| address.index == index && address.global && !address.tentative)
     }
 
     /// Rules of a family in the order in which the kernel asks them.

@@ -46,7 +46,11 @@ pub struct StateError {
 pub(crate) fn directory(places: &Places) -> Result<PathBuf, StateError> {
     let namespace = Path::new("/proc/thread-self/ns/net");
     let inode = fs::metadata(namespace)
-        .map_err(|cause| StateError { verb: "read", path: namespace.into(), cause })?
+        .map_err(|cause| StateError {
+            verb: "read",
+            path: namespace.into(),
+            cause,
+        })?
         .ino();
     Ok(places.run.join(inode.to_string()))
 }
@@ -55,7 +59,11 @@ impl State {
     /// Reads the file; an absent one is an empty state.
     pub fn read(places: &Places) -> Result<Self, StateError> {
         let path = directory(places)?.join("state.json");
-        let fail = |cause| StateError { verb: "read", path: path.clone(), cause };
+        let fail = |cause| StateError {
+            verb: "read",
+            path: path.clone(),
+            cause,
+        };
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fail(error.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -67,12 +75,20 @@ impl State {
     pub fn write(&self, places: &Places) -> Result<(), StateError> {
         let directory = directory(places)?;
         let path = directory.join("state.json");
-        let fail = |cause| StateError { verb: "write", path: path.clone(), cause };
+        let fail = |cause| StateError {
+            verb: "write",
+            path: path.clone(),
+            cause,
+        };
         if *self == Self::default() {
             return remove(&path, &directory, &places.run).map_err(fail);
         }
-        replace(&directory, &path, &serde_json::to_vec_pretty(self).map_err(|e| fail(e.into()))?)
-            .map_err(fail)
+        replace(
+            &directory,
+            &path,
+            &serde_json::to_vec_pretty(self).map_err(|e| fail(e.into()))?,
+        )
+        .map_err(fail)
     }
 
     /// Reads, changes and replaces the file.
@@ -80,13 +96,20 @@ impl State {
         let mut state = Self::read(places)?;
         let before = state.clone();
         change(&mut state);
-        if state == before { Ok(()) } else { state.write(places) }
+        if state == before {
+            Ok(())
+        } else {
+            state.write(places)
+        }
     }
 }
 
 /// Writes beside the file and renames: a crash leaves the old one or the new one.
 pub(crate) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
     let beside = path.with_extension("new");
     let mut file = File::options()
         .write(true)

@@ -7,12 +7,18 @@ use super::ObserveError;
 use crate::model::KnobKind;
 
 fn path(interface: &str, kind: KnobKind) -> Option<PathBuf> {
-    Some(["/proc/sys/net/ipv4/conf", interface, kind.sysctl()?].iter().collect())
+    Some(
+        ["/proc/sys/net/ipv4/conf", interface, kind.sysctl()?]
+            .iter()
+            .collect(),
+    )
 }
 
 /// `None`: there is no such interface (any more).
 pub(super) fn read(interface: &str, kind: KnobKind) -> Result<Option<u32>, ObserveError> {
-    let Some(path) = path(interface, kind) else { return Ok(None) };
+    let Some(path) = path(interface, kind) else {
+        return Ok(None);
+    };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -29,7 +35,9 @@ pub(super) fn read(interface: &str, kind: KnobKind) -> Result<Option<u32>, Obser
 
 /// Sets a sysctl; the error names the file.
 pub(crate) fn write(interface: &str, kind: KnobKind, value: u32) -> io::Result<()> {
-    let Some(path) = path(interface, kind) else { return Ok(()) };
+    let Some(path) = path(interface, kind) else {
+        return Ok(());
+    };
     fs::write(&path, value.to_string())
         .map_err(|cause| io::Error::new(cause.kind(), format!("{}: {cause}", path.display())))
 }

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     desired::{Desired, WantedAttachment, WantedDatapath},
     model::{
-        Attachment, Direction, EniRow, IfIndex, Knob, Memory, NextHop, Owner, Route, Rule,
-        Settings,
+        Attachment, Direction, EniRow, IfIndex, Knob, Memory, NextHop, Owner, Route, Rule, Settings,
     },
     observe::Observed,
 };
@@ -148,7 +147,9 @@ impl Plan {
 
 fn knobs(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
     for (&knob, &to) in &desired.knobs {
-        let Some(&now) = seen.knobs.get(&knob) else { continue };
+        let Some(&now) = seen.knobs.get(&knob) else {
+            continue;
+        };
         let known = seen.memory.get(&knob).copied();
         if now == to {
             continue;
@@ -159,9 +160,16 @@ fn knobs(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
         };
         let memory = Memory { previous, ours: to };
         if known != Some(memory) {
-            steps.push(Step::Memory { knob, change: Change::new(known, Some(memory)) });
+            steps.push(Step::Memory {
+                knob,
+                change: Change::new(known, Some(memory)),
+            });
         }
-        steps.push(Step::Knob { knob, change: Change::new(Some(now), Some(to)), put_back: false });
+        steps.push(Step::Knob {
+            knob,
+            change: Change::new(Some(now), Some(to)),
+            put_back: false,
+        });
     }
     for (&knob, &memory) in &seen.memory {
         if desired.knobs.contains_key(&knob) {
@@ -170,9 +178,16 @@ fn knobs(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
         // Put back only what is still ours: a value somebody set since stays.
         if seen.knobs.get(&knob) == Some(&memory.ours) && memory.ours != memory.previous {
             let change = Change::new(Some(memory.ours), Some(memory.previous));
-            steps.push(Step::Knob { knob, change, put_back: true });
+            steps.push(Step::Knob {
+                knob,
+                change,
+                put_back: true,
+            });
         }
-        steps.push(Step::Memory { knob, change: Change::new(Some(memory), None) });
+        steps.push(Step::Memory {
+            knob,
+            change: Change::new(Some(memory), None),
+        });
     }
 }
 
@@ -182,10 +197,16 @@ fn place(route: &Route) -> (u32, IpNet, u32, u8) {
 }
 
 fn routes(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
-    let ours: Vec<&Route> =
-        seen.routes.iter().filter(|route| desired.ownership.route(route)).collect();
-    let wanted: BTreeMap<_, &Route> =
-        desired.routes.iter().map(|route| (place(route), route)).collect();
+    let ours: Vec<&Route> = seen
+        .routes
+        .iter()
+        .filter(|route| desired.ownership.route(route))
+        .collect();
+    let wanted: BTreeMap<_, &Route> = desired
+        .routes
+        .iter()
+        .map(|route| (place(route), route))
+        .collect();
     let mut met = BTreeSet::new();
     for route in ours {
         match wanted.get(&place(route)) {
@@ -195,27 +216,39 @@ fn routes(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
                     steps.push(Step::Route { change });
                 }
             }
-            _ => steps.push(Step::Route { change: Change::new(Some(route.clone()), None) }),
+            _ => steps.push(Step::Route {
+                change: Change::new(Some(route.clone()), None),
+            }),
         }
     }
     for (key, route) in wanted {
         if !met.contains(&key) {
-            steps.push(Step::Route { change: Change::new(None, Some(route.clone())) });
+            steps.push(Step::Route {
+                change: Change::new(None, Some(route.clone())),
+            });
         }
     }
 }
 
 fn rules(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
     let mut met = BTreeSet::new();
-    for rule in seen.rules.iter().filter(|rule| desired.ownership.rule(rule)) {
+    for rule in seen
+        .rules
+        .iter()
+        .filter(|rule| desired.ownership.rule(rule))
+    {
         // The second of two equal rules goes: the kernel lets duplicates be made.
         if !(desired.rules.contains(rule) && met.insert(rule)) {
-            steps.push(Step::Rule { change: Change::new(Some(rule.clone()), None) });
+            steps.push(Step::Rule {
+                change: Change::new(Some(rule.clone()), None),
+            });
         }
     }
     for rule in &desired.rules {
         if !met.contains(rule) {
-            steps.push(Step::Rule { change: Change::new(None, Some(rule.clone())) });
+            steps.push(Step::Rule {
+                change: Change::new(None, Some(rule.clone())),
+            });
         }
     }
 }
@@ -242,39 +275,63 @@ fn differences<K: Ord + Copy, V: Clone + PartialEq>(
 
 fn datapath(wanted: Option<&WantedDatapath>, seen: &Observed, steps: &mut Vec<Step>) {
     let have = &seen.datapath;
-    let nothing = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-    let (enis, owners, next_hops, exempt) = wanted.map_or(
-        (&nothing.0, &nothing.1, &nothing.2, &nothing.3),
-        |w| (&w.enis, &w.owners, &w.next_hops, &w.exempt),
+    let nothing = (
+        BTreeMap::new(),
+        BTreeMap::new(),
+        BTreeMap::new(),
+        BTreeSet::new(),
     );
+    let (enis, owners, next_hops, exempt) = wanted
+        .map_or((&nothing.0, &nothing.1, &nothing.2, &nothing.3), |w| {
+            (&w.enis, &w.owners, &w.next_hops, &w.exempt)
+        });
     let settings = wanted.map(|w| w.settings);
     if settings != have.settings {
-        steps.push(Step::Settings { change: Change::new(have.settings, settings) });
+        steps.push(Step::Settings {
+            change: Change::new(have.settings, settings),
+        });
     }
-    differences(enis, &have.enis, steps, |eni, change| Step::Eni { eni, change });
-    differences(owners, &have.owners, steps, |net, change| Step::Owner { net, change });
-    differences(next_hops, &have.next_hops, steps, |(eni, net), change| Step::NextHop {
+    differences(enis, &have.enis, steps, |eni, change| Step::Eni {
         eni,
+        change,
+    });
+    differences(owners, &have.owners, steps, |net, change| Step::Owner {
         net,
         change,
     });
+    differences(next_hops, &have.next_hops, steps, |(eni, net), change| {
+        Step::NextHop { eni, net, change }
+    });
     for net in exempt.symmetric_difference(&have.exempt) {
-        steps.push(Step::Exempt { net: *net, exempt: exempt.contains(net) });
+        steps.push(Step::Exempt {
+            net: *net,
+            exempt: exempt.contains(net),
+        });
     }
     let none = BTreeMap::new();
     let programs = wanted.map_or(&none, |w| &w.attachments);
     for (&(eni, direction), want) in programs {
         let from = have.attachments.get(&(eni, direction));
         if !from.is_some_and(|seen| want.satisfied_by(seen)) {
-            let change =
-                Change::new(from.cloned().map(Program::Seen), Some(Program::Wanted(*want)));
-            steps.push(Step::Program { eni, direction, change });
+            let change = Change::new(
+                from.cloned().map(Program::Seen),
+                Some(Program::Wanted(*want)),
+            );
+            steps.push(Step::Program {
+                eni,
+                direction,
+                change,
+            });
         }
     }
     for (&(eni, direction), from) in &have.attachments {
         if !programs.contains_key(&(eni, direction)) {
             let change = Change::new(Some(Program::Seen(from.clone())), None);
-            steps.push(Step::Program { eni, direction, change });
+            steps.push(Step::Program {
+                eni,
+                direction,
+                change,
+            });
         }
     }
 }

@@ -39,19 +39,35 @@ fn adds<T>(change: &Change<T>) -> bool {
 fn within(step: &Step) -> i64 {
     match step {
         // Links before what goes through gateways; the default last.
-        Step::Route { change: Change { to: Some(route), .. } } => {
+        Step::Route {
+            change: Change {
+                to: Some(route), ..
+            },
+        } => {
             let via = route.hops.iter().any(|hop| hop.gateway.is_some());
             i64::from(via) * 1000 - i64::from(route.destination.prefix_len())
         }
         // Gateways' users before their links.
-        Step::Route { change: Change { from: Some(route), to: None } } => {
+        Step::Route {
+            change:
+                Change {
+                    from: Some(route),
+                    to: None,
+                },
+        } => {
             let via = route.hops.iter().any(|hop| hop.gateway.is_some());
             i64::from(!via) * 1000 + i64::from(route.destination.prefix_len())
         }
-        Step::Rule { change: Change { to: Some(rule), .. } } => i64::from(rule.priority.0),
-        Step::Rule { change: Change { from: Some(rule), to: None } } => {
-            -i64::from(rule.priority.0)
-        }
+        Step::Rule {
+            change: Change { to: Some(rule), .. },
+        } => i64::from(rule.priority.0),
+        Step::Rule {
+            change:
+                Change {
+                    from: Some(rule),
+                    to: None,
+                },
+        } => -i64::from(rule.priority.0),
         _ => 0,
     }
 }

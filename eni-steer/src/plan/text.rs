@@ -59,12 +59,20 @@ pub fn line(step: &Step, names: &impl Names) -> String {
         Step::Route { change } => match subject(change) {
             Some(route) => {
                 let was = match change {
-                    Change { from: Some(from), to: Some(_) } => {
+                    Change {
+                        from: Some(from),
+                        to: Some(_),
+                    } => {
                         format!(" (was {})", route_text(from, name))
                     }
                     _ => String::new(),
                 };
-                format!("{} ip {} route {}{was}", sign(change), route.family(), route_text(route, name))
+                format!(
+                    "{} ip {} route {}{was}",
+                    sign(change),
+                    route.family(),
+                    route_text(route, name)
+                )
             }
             None => String::new(),
         },
@@ -86,7 +94,11 @@ pub fn line(step: &Step, names: &impl Names) -> String {
                 Some(Owner::Ambiguous) => "nobody (on two ENIs)".to_owned(),
                 None => String::new(),
             };
-            format!("{} bpf owner {} {owner}", sign(change), destination_text(*net))
+            format!(
+                "{} bpf owner {} {owner}",
+                sign(change),
+                destination_text(*net)
+            )
         }
         Step::NextHop { eni, net, change } => {
             let hop = subject(change).map(next_hop_text).unwrap_or_default();
@@ -94,9 +106,17 @@ pub fn line(step: &Step, names: &impl Names) -> String {
             format!("{} bpf next-hop {net}{hop} dev {eni}", sign(change))
         }
         Step::Exempt { net, exempt } => {
-            format!("{} bpf exempt {}", if *exempt { '+' } else { '-' }, destination_text(*net))
+            format!(
+                "{} bpf exempt {}",
+                if *exempt { '+' } else { '-' },
+                destination_text(*net)
+            )
         }
-        Step::Program { eni, direction, change } => {
+        Step::Program {
+            eni,
+            direction,
+            change,
+        } => {
             let kind = match subject(change) {
                 Some(Program::Seen(seen)) => Some(seen.kind),
                 Some(Program::Wanted(wanted)) => wanted.kind,
@@ -111,7 +131,11 @@ pub fn line(step: &Step, names: &impl Names) -> String {
                 Some(AttachKind::Clsact) => " clsact",
                 None => "",
             };
-            format!("{} tc program dev {} {hook}{kind}", sign(change), name(*eni))
+            format!(
+                "{} tc program dev {} {hook}{kind}",
+                sign(change),
+                name(*eni)
+            )
         }
     }
 }
@@ -144,7 +168,10 @@ pub fn route_text(route: &Route, name: impl Fn(IfIndex) -> String) -> String {
     if route.kind != RouteKind::Unicast {
         write(&mut text, format_args!("{} ", route.kind));
     }
-    write(&mut text, format_args!("{}", destination_text(route.destination)));
+    write(
+        &mut text,
+        format_args!("{}", destination_text(route.destination)),
+    );
     let single = route.hops.len() == 1;
     for hop in &route.hops {
         if !single {
@@ -152,7 +179,10 @@ pub fn route_text(route: &Route, name: impl Fn(IfIndex) -> String) -> String {
         }
         if let Some(gateway) = hop.gateway {
             let inet6 = gateway.is_ipv6() && route.destination.addr().is_ipv4();
-            write(&mut text, format_args!(" via {}{gateway}", if inet6 { "inet6 " } else { "" }));
+            write(
+                &mut text,
+                format_args!(" via {}{gateway}", if inet6 { "inet6 " } else { "" }),
+            );
         }
         write(&mut text, format_args!(" dev {}", name(hop.out)));
         if !single {

@@ -31,7 +31,8 @@ impl std::fmt::Display for Selector {
 
 impl From<&str> for Selector {
     fn from(text: &str) -> Self {
-        text.parse().map_or_else(|_not_a_mac: String| Self::Name(text.to_owned()), Self::Mac)
+        text.parse()
+            .map_or_else(|_not_a_mac: String| Self::Name(text.to_owned()), Self::Mac)
     }
 }
 
@@ -117,7 +118,10 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { addresses: 4096, sources_bytes: 32 << 20 }
+        Self {
+            addresses: 4096,
+            sources_bytes: 32 << 20,
+        }
     }
 }
 

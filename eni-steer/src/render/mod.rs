@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use counters::{CountersReport, counters};
 pub use plan::{PlanReport, plan};
-pub use status::{StatusReport, status};
+pub use status::{EniStatus, StatusReport, status};
 pub use verify::{VerifyReport, verify};
 
 /// Version of the JSON reports: keys are only ever added within one.
@@ -26,6 +26,12 @@ pub fn json<T: Serialize>(report: &T, out: &mut impl Write) -> io::Result<()> {
         #[serde(flatten)]
         report: &'a T,
     }
-    serde_json::to_writer_pretty(&mut *out, &Versioned { schema: SCHEMA, report })?;
+    serde_json::to_writer_pretty(
+        &mut *out,
+        &Versioned {
+            schema: SCHEMA,
+            report,
+        },
+    )?;
     writeln!(out)
 }

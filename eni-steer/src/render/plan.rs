@@ -4,9 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::{
-    plan::{Names, Plan, Step, line},
-};
+use crate::plan::{Names, Plan, Step, line};
 
 /// A plan as JSON shows it.
 #[derive(Debug, Serialize)]
@@ -30,9 +28,18 @@ pub struct StepReport<'a> {
 impl<'a> PlanReport<'a> {
     /// The report of a plan.
     pub fn new(plan: &'a Plan, names: &impl Names) -> Self {
-        let steps =
-            plan.steps.iter().map(|step| StepReport { line: line(step, names), step }).collect();
-        Self { empty: plan.is_empty(), steps }
+        let steps = plan
+            .steps
+            .iter()
+            .map(|step| StepReport {
+                line: line(step, names),
+                step,
+            })
+            .collect();
+        Self {
+            empty: plan.is_empty(),
+            steps,
+        }
     }
 }
 

@@ -1,0 +1,184 @@
+//! The answer of `verify`.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use super::table::Table;
+use crate::{
+    symmetry::{AddressVerdict, Sighting, TrafficVerdict, Verdict},
+    verify::{Misrouted, PolicyVerdict},
+};
+
+/// Both answers.
+#[derive(Debug, Serialize)]
+pub struct VerifyReport {
+    /// Is the policy there?
+    pub policy: PolicyVerdict,
+    /// Does traffic agree? `None`: there are no counters.
+    pub traffic: Option<TrafficVerdict>,
+    /// What keeps the counters from seeing everything.
+    pub blind: Vec<String>,
+}
+
+/// Sentences, then the table of addresses.
+pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+    let policy = &report.policy;
+    if policy.holds() {
+        writeln!(
+            out,
+            "policy: in place; the kernel sends all {} probes out by the owner of their source",
+            policy.probes
+        )?;
+    }
+    for line in &policy.drift {
+        writeln!(out, "policy: drift: {line}")?;
+    }
+    for misrouted in &policy.misrouted {
+        writeln!(out, "policy: {}", misrouted_text(misrouted))?;
+    }
+    for line in &report.blind {
+        writeln!(out, "note: {line}")?;
+    }
+    match &report.traffic {
+        None => writeln!(out, "traffic: not counted, no programs are attached"),
+        Some(traffic) => {
+            let window = match traffic.window {
+                Some(window) => format!("in {}", humantime::format_duration(rounded(window))),
+                None => "since the programs were attached".to_owned(),
+            };
+            writeln!(out, "traffic: {} {window}", verdict_word(traffic.worst()))?;
+            addresses(&traffic.addresses, out)
+        }
+    }
+}
+
+/// One row for each address: in and out, ENI by ENI.
+pub(super) fn addresses(addresses: &[AddressVerdict], out: &mut impl Write) -> io::Result<()> {
+    let mut table = Table::new(&["ADDRESS", "OWNER", "IN", "OUT", "STEERED", "VERDICT"]);
+    for address in addresses {
+        let packets = |of: fn(&Sighting) -> u64| {
+            let parts: Vec<String> = address
+                .seen
+                .iter()
+                .filter(|sighting| of(sighting) > 0)
+                .map(|sighting| format!("{} {}", sighting.eni, of(sighting)))
+                .collect();
+            if parts.is_empty() {
+                "-".to_owned()
+            } else {
+                parts.join(", ")
+            }
+        };
+        table.row(vec![
+            crate::model::destination_text(address.address),
+            address.owner.clone().unwrap_or_else(|| "nobody".to_owned()),
+            packets(|sighting| sighting.ingress.packets),
+            packets(|sighting| sighting.egress.packets),
+            packets(|sighting| sighting.steered.packets),
+            verdict_text(address),
+        ]);
+    }
+    table.write(out)
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::NoTraffic => "no traffic",
+        Verdict::Symmetric => "symmetric",
+        Verdict::NoOwner => "no owner",
+        Verdict::Asymmetric => "asymmetric",
+    }
+}
+
+fn verdict_text(address: &AddressVerdict) -> String {
+    let mut text = verdict_word(address.verdict).to_owned();
+    let dropped: u64 = address
+        .seen
+        .iter()
+        .map(|sighting| sighting.dropped.packets)
+        .sum();
+    if dropped > 0 {
+        text.push_str(&format!(", {dropped} dropped"));
+    }
+    if address.verdict != Verdict::Asymmetric {
+        return text;
+    }
+    let all_in: u64 = address
+        .seen
+        .iter()
+        .map(|sighting| sighting.ingress.packets)
+        .sum();
+    let all_out: u64 = address
+        .seen
+        .iter()
+        .map(|sighting| sighting.egress.packets)
+        .sum();
+    for (stray, all, way) in [
+        (address.stray_ingress, all_in, "in"),
+        (address.stray_egress, all_out, "out"),
+    ] {
+        if stray > 0 {
+            text.push_str(&format!(", {stray} of {all} {way}"));
+        }
+    }
+    if let Some(first) = address.first_stray {
+        text.push_str(&format!(
+            ", first {} ago",
+            humantime::format_duration(rounded(first))
+        ));
+    }
+    if let Some(last) = address.last_stray {
+        text.push_str(&format!(
+            ", last {} ago",
+            humantime::format_duration(rounded(last))
+        ));
+    }
+    text
+}
+
+/// Long times to the second, short ones to the millisecond.
+pub(super) fn rounded(time: Duration) -> Duration {
+    if time.as_secs() >= 10 {
+        Duration::from_secs(time.as_secs())
+    } else {
+        Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Which rule won, whose it is, and what to do.
+fn misrouted_text(misrouted: &Misrouted) -> String {
+    let Misrouted {
+        source,
+        owner,
+        to,
+        by,
+        rule,
+        ..
+    } = misrouted;
+    let way = match by {
+        Some(by) => format!("leaves by {by}, not by {owner}"),
+        None => format!("is refused; it should leave by {owner}"),
+    };
+    let cause = match rule {
+        None => "no rule leads anywhere".to_owned(),
+        Some(rule) if misrouted.rule_is_ours => {
+            format!("our own rule decides: ip {} rule {rule}", rule.family)
+        }
+        Some(rule) => {
+            let whose = misrouted
+                .rule_owner
+                .map(|whose| format!(" (most likely of {whose})"))
+                .unwrap_or_default();
+            format!(
+                "the rule that wins is 'ip {} rule {rule}'{whose}; move it behind ours, or delete \
+                 it: ip {} rule del pref {}",
+                rule.family, rule.family, rule.priority
+            )
+        }
+    };
+    format!("from {source} to {to} {way}: {cause}")
+}
