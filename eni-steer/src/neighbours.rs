@@ -3,6 +3,9 @@
 
 use crate::model::{Rule, RuleAction, TableId};
 
+/// The kernel, whose rules every network namespace begins with.
+pub const KERNEL: &str = "the kernel";
+
 /// The tool that a rule of somebody else most likely belongs to.
 pub fn probable_owner(rule: &Rule) -> Option<&'static str> {
     let table = match rule.action {
@@ -13,7 +16,7 @@ pub fn probable_owner(rule: &Rule) -> Option<&'static str> {
     match (priority, table) {
         (0, Some(TableId::LOCAL))
         | (32766, Some(TableId::MAIN))
-        | (32767, Some(TableId::DEFAULT)) => Some("the kernel"),
+        | (32767, Some(TableId::DEFAULT)) => Some(KERNEL),
         (1000, None) if rule.action == RuleAction::L3mdev => Some("the kernel (VRF)"),
         (5210 | 5230 | 5250 | 5270, _) | (_, Some(TableId(52))) => Some("Tailscale"),
         (105 | 110, Some(TableId(7120))) => Some("NetBird"),

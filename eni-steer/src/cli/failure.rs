@@ -70,7 +70,10 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.error);
         for cause in self.error.chain().skip(1) {
-            eprintln!("caused by: {cause}");
+            // A verifier's log has thousands of lines; the first says what failed.
+            let text = cause.to_string();
+            eprintln!("caused by: {}", text.lines().next().unwrap_or_default());
+            tracing::debug!("{text}");
         }
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");

@@ -56,8 +56,11 @@ impl Netlink {
         let mut request = RouteMessage::default();
         request.header.address_family = family_to_wire(family);
         request.header.destination_prefix_length = family.bits();
-        // Without this flag the answer says "main" whatever the table.
-        request.header.flags = RouteFlags::LookupTable;
+        if family == Family::V4 {
+            // Without this flag the answer says "main" whatever the table. IPv6 always names
+            // the table, and refuses the flag (inet6_rtm_valid_getroute_req).
+            request.header.flags = RouteFlags::LookupTable;
+        }
         request
             .attributes
             .push(RouteAttribute::Destination(address_to_wire(question.to)));

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::table::Table;
 use crate::{
     symmetry::{AddressVerdict, Sighting, TrafficVerdict, Verdict},
+    neighbours::KERNEL,
     verify::{Misrouted, PolicyVerdict},
 };
 
@@ -168,15 +169,18 @@ fn misrouted_text(misrouted: &Misrouted) -> String {
         Some(rule) if misrouted.rule_is_ours => {
             format!("our own rule decides: ip {} rule {rule}", rule.family)
         }
+        Some(rule) if misrouted.rule_owner == Some(KERNEL) => {
+            format!("no rule before the kernel's own decides: ip {} rule {rule}", rule.family)
+        }
         Some(rule) => {
             let whose = misrouted
                 .rule_owner
                 .map(|whose| format!(" (most likely of {whose})"))
                 .unwrap_or_default();
             format!(
-                "the rule that wins is 'ip {} rule {rule}'{whose}; move it behind ours, or delete \
-                 it: ip {} rule del pref {}",
-                rule.family, rule.family, rule.priority
+                "the rule that wins is 'ip {} rule {rule}'{whose}; its owner has to move it \
+                 behind ours",
+                rule.family
             )
         }
     };
