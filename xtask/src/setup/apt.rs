@@ -47,16 +47,20 @@ impl Apt {
 /// Once per run, and only when something is missing. One unreachable source
 /// of several is no reason to stop: what can not be installed is said later.
 fn update() {
-    if let Err(error) = run::succeed(apt_get().args(["update", "--quiet"])) {
+    if let Err(error) = run::succeed(apt_get().arg("update")) {
         println!("setup: {error}; going on with the package lists as they are");
     }
 }
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-o", "DPkg::Lock::Timeout=300"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args([
+        "-qq",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Dpkg::Use-Pty=0",
+    ]);
     command
 }
 

@@ -22,13 +22,14 @@ pub const STEP: Step = Step {
     check,
     ways,
     by_hand: || {
-        let newest = LLVMS.end();
-        let llvm = needed_llvm().map_or_else(String::new, |llvm| format!(" with LLVM >= {llvm}"));
+        let needed = needed_llvm();
+        let llvm = needed.map_or_else(String::new, |llvm| format!(" with LLVM >= {llvm}"));
+        let build = needed.unwrap_or(*LLVMS.end()).max(*LLVMS.start());
         format!(
             "put a bpf-linker{llvm} on the PATH: a binary from \
-             https://github.com/aya-rs/bpf-linker/releases, or, with LLVM's development files \
-             (here of {newest}): LLVM_PREFIX=/usr/lib/llvm-{newest} {}",
-            run::shown(&cargo_install(*newest))
+             https://github.com/aya-rs/bpf-linker/releases, or, with the development files of \
+             LLVM {build}: LLVM_PREFIX=/usr/lib/llvm-{build} {}",
+            run::shown(&cargo_install(build))
         )
     },
 };
@@ -95,13 +96,16 @@ fn ways(apt: &Apt) -> Vec<Way> {
         if let Some(prefix) = llvm_prefix(llvm) {
             let mut install = cargo_install(llvm);
             install.env("LLVM_PREFIX", prefix);
-            let (why, commands) = ("LLVM's development files are here", vec![install]);
+            let (why, commands) = (
+                "building it (a minute or two) with the LLVM that is here",
+                vec![install],
+            );
             ways.push(Way { why, commands });
         } else if let Some(packages) = apt.install(&[&format!("llvm-{llvm}-dev")]) {
             let mut install = cargo_install(llvm);
             install.env("LLVM_PREFIX", format!("/usr/lib/llvm-{llvm}"));
             let (why, commands) = (
-                "Debian has LLVM's development files",
+                "building it (a minute or two) with an LLVM from the distribution",
                 vec![packages, install],
             );
             ways.push(Way { why, commands });
@@ -140,7 +144,14 @@ fn llvm_prefix(llvm: u32) -> Option<PathBuf> {
 fn cargo_install(llvm: u32) -> Command {
     let mut command = run::cargo();
     command
-        .args(["install", "bpf-linker", "--version", VERSION, "--locked"])
+        .args([
+            "install",
+            "--quiet",
+            "bpf-linker",
+            "--version",
+            VERSION,
+            "--locked",
+        ])
         .args(["--no-default-features", "--features"])
         .arg(format!("llvm-{llvm}"))
         .arg("--force")
