@@ -8,7 +8,7 @@ use crate::{
     counters::{self, Stray},
     events,
     ip::{Header, Ip},
-    owners,
+    opaque, owners,
     packet::{self, Frame},
     skb, steer, wire,
 };
@@ -95,7 +95,7 @@ fn stray<A: Ip>(
     count: Count,
 ) -> Outcome {
     let (eni, address) = (owner.eni, owner.address);
-    let fate = decide(ctx, header, eni, settings);
+    let fate = opaque::fate(decide(ctx, header, eni, settings));
     let (way, told) = match fate {
         Fate::Steered => (Stray::Steered, true),
         Fate::Dropped => (Stray::Dropped, true),

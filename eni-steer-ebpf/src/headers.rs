@@ -4,6 +4,7 @@
 use aya_ebpf::bindings::__sk_buff;
 
 use crate::{
+    opaque,
     packet::{ETHERNET, TYPE_IPV4, TYPE_IPV6, TYPE_QINQ, TYPE_VLAN},
     skb,
 };
@@ -94,7 +95,7 @@ impl Headers {
 /// Walks the headers of the packet.
 #[inline(always)]
 pub fn walk(skb: *mut __sk_buff) -> Headers {
-    Headers::unpack(walk_packed(skb))
+    Headers::unpack(opaque::number(walk_packed(skb)))
 }
 
 /// A subprogram of its own: verified once, and out of the way of the common packet.

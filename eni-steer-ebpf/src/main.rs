@@ -14,6 +14,7 @@ mod events;
 mod headers;
 mod ingress;
 mod ip;
+mod opaque;
 mod owners;
 mod packet;
 mod skb;

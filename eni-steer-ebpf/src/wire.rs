@@ -16,7 +16,7 @@
 use aya_ebpf::programs::TcContext;
 use eni_steer_common::Count;
 
-use crate::{headers, skb};
+use crate::{headers, opaque, skb};
 
 /// `gso_size` of a packet that is segmented by its fragments (SCTP).
 const BY_FRAGMENTS: u32 = 0xffff;
@@ -73,7 +73,7 @@ fn many(ctx: &TcContext, estimate: u32) -> Count {
     };
     let tag = if skb::vlan_present(ctx) != 0 { TAG } else { 0 };
     Count {
-        packets: u64::from(segments),
-        bytes: u64::from(bytes + segments * tag - segments * phantom),
+        packets: opaque::number(u64::from(segments)),
+        bytes: opaque::number(u64::from(bytes + segments * tag - segments * phantom)),
     }
 }
