@@ -38,8 +38,8 @@ pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     for line in &policy.drift {
         writeln!(out, "policy: drift: {line}")?;
     }
-    for misrouted in &policy.misrouted {
-        writeln!(out, "policy: {}", misrouted_text(misrouted))?;
+    for line in astray(&policy.misrouted) {
+        writeln!(out, "policy: {line}")?;
     }
     for line in &report.blind {
         writeln!(out, "note: {line}")?;
@@ -150,16 +150,26 @@ pub(super) fn rounded(time: Duration) -> Duration {
     }
 }
 
+/// One line for each source and winner, with all destinations that go astray for it.
+fn astray(misrouted: &[Misrouted]) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<String>, String)> = Vec::new();
+    for one in misrouted {
+        let (from, verdict) = (one.source.to_string(), verdict_of(one));
+        let to = one.to.to_string();
+        match lines.iter_mut().find(|(f, _, v)| *f == from && *v == verdict) {
+            Some((_, destinations, _)) => destinations.push(to),
+            None => lines.push((from, vec![to], verdict)),
+        }
+    }
+    let text = |(from, to, verdict): (String, Vec<String>, String)| {
+        format!("from {from} to {} {verdict}", to.join(", "))
+    };
+    lines.into_iter().map(text).collect()
+}
+
 /// Which rule won, whose it is, and what to do.
-fn misrouted_text(misrouted: &Misrouted) -> String {
-    let Misrouted {
-        source,
-        owner,
-        to,
-        by,
-        rule,
-        ..
-    } = misrouted;
+fn verdict_of(misrouted: &Misrouted) -> String {
+    let Misrouted { owner, by, rule, .. } = misrouted;
     let way = match by {
         Some(by) => format!("leaves by {by}, not by {owner}"),
         None => format!("is refused; it should leave by {owner}"),
@@ -184,5 +194,5 @@ fn misrouted_text(misrouted: &Misrouted) -> String {
             )
         }
     };
-    format!("from {source} to {to} {way}: {cause}")
+    format!("{way}: {cause}")
 }

@@ -152,13 +152,16 @@ impl Story {
             "a DNATed flow: client -> 172.16.20.177:8080 -> container:80, 2 MB back",
         );
         let container = self.lab.container_v4();
-        let ruleset = format!(
-            "table ip demo {{ chain pre {{ type nat hook prerouting priority dstnat; \
-             ip daddr {} tcp dport 8080 dnat to {container}:80; }} }}",
-            self.lab.eni(1).v4()
-        );
-        run_ok(&self.lab.host, "nft", ["add ".to_owned() + "table ip demo"]);
-        run_ok(&self.lab.host, "nft", [ruleset]);
+        for statement in [
+            "add table ip demo".to_owned(),
+            "add chain ip demo pre { type nat hook prerouting priority dstnat; }".to_owned(),
+            format!(
+                "add rule ip demo pre ip daddr {} tcp dport 8080 dnat to {container}:80",
+                self.lab.eni(1).v4()
+            ),
+        ] {
+            run_ok(&self.lab.host, "nft", [statement]);
+        }
         self.quiet(&["apply", "--mode", "count"]);
         let before = self.lab.router_seen(0);
         let complete = self.dnat_transfer(Duration::from_secs(2));
