@@ -4,7 +4,10 @@ use std::{env, os::unix::process::CommandExt as _, process::Command};
 
 use anyhow::{Context as _, Result};
 
-use crate::{run, setup};
+use crate::{
+    run::{self, HOST_PACKAGES},
+    setup,
+};
 
 /// What `demo` takes.
 #[derive(clap::Args)]
@@ -17,16 +20,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     run::require_root("the demo", "demo")?;
     setup::run()?;
-    // The dev profile: it shares what is built with the tests, and a cold
-    // build is the quicker one.
-    run::succeed(run::cargo().args([
-        "build",
-        "--package",
-        "eni-steer",
-        "--package",
-        "eni-steer-tests",
-        "--bins",
-    ]))?;
+    // The dev profile and all packages, as the tests are built: nothing that
+    // one of them has built is built again for the other.
+    run::succeed(run::cargo().arg("build").args(HOST_PACKAGES).arg("--bins"))?;
     // xtask comes from the same profile, so the demo lies beside it.
     let xtask = env::current_exe().context("can not find out where xtask itself is")?;
     let demo = xtask.with_file_name("demo");

@@ -11,6 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+/// Every package but the eBPF programs: those are built for the BPF target,
+/// by the build script of `eni-steer`.
+pub const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "eni-steer-ebpf"];
+
 /// The checkout.
 pub fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

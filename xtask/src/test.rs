@@ -4,11 +4,10 @@ use std::{env, process::Command};
 
 use anyhow::Result;
 
-use crate::{run, setup};
-
-/// Every package but the eBPF programs: those are built for the BPF target,
-/// by the build script of `eni-steer`.
-const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "eni-steer-ebpf"];
+use crate::{
+    run::{self, HOST_PACKAGES},
+    setup,
+};
 
 /// What `test` takes.
 #[derive(clap::Args)]
