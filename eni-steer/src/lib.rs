@@ -39,4 +39,9 @@ pub mod render;
 pub mod bpf;
 pub mod netlink;
 
+pub mod daemon;
+
 pub mod cli;
+
+#[cfg(test)]
+mod testing;

@@ -68,3 +68,29 @@ pub async fn apply<K: Kernel>(plan: &Plan, kernel: &mut K) -> Report<K::Error> {
     }
     report
 }
+
+/// What became of a plan that was done as far as it could be.
+#[derive(Debug)]
+#[must_use]
+pub struct Settled<E> {
+    /// Steps that were done.
+    pub done: Vec<Step>,
+    /// Steps that failed, and why.
+    pub failed: Vec<(Step, E)>,
+}
+
+/// Does what can be done of the plan: a step that fails neither ends nor undoes the others.
+/// For a daemon, which holds what it can and tries the rest again.
+pub async fn settle<K: Kernel>(plan: &Plan, kernel: &mut K) -> Settled<K::Error> {
+    let mut settled = Settled {
+        done: Vec::new(),
+        failed: Vec::new(),
+    };
+    for step in &plan.steps {
+        match kernel.step(step).await {
+            Ok(()) => settled.done.push(step.clone()),
+            Err(error) => settled.failed.push((step.clone(), error)),
+        }
+    }
+    settled
+}

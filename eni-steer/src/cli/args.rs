@@ -85,6 +85,12 @@ eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer
     Verify(VerifyArgs),
     /// Show the counters: each address on each ENI, each source, totals and reasons
     Counters(CountersArgs),
+    /// Apply the policy and keep it: a daemon
+    ///
+    /// SIGHUP reads the policy again, SIGTERM stops and leaves everything in force.
+    Run(RunArgs),
+    /// Install and enable the systemd service that runs the daemon at each boot
+    Persist(PersistArgs),
     /// Undo what is not confirmed in time (started by apply --confirm)
     #[command(hide = true)]
     UndoUnlessConfirmed,
@@ -106,6 +112,22 @@ pub(super) struct ApplyArgs {
     /// Undo everything after this time unless 'eni-steer confirm' comes (30s, 2m)
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub confirm: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PersistArgs {
+    /// Show the unit and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the unit is written
+    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
+    pub unit_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

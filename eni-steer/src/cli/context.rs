@@ -38,11 +38,7 @@ impl Context {
     pub(super) async fn new(global: &Global, args: &PolicyArgs) -> Result<Self, Failure> {
         require_privilege()?;
         let places = global.places();
-        let state = State::read(&places)?;
-        let mut policy = state.policy.clone().unwrap_or_default();
-        args.put_into(&mut policy)?;
-        policy.log_level = program_log_level(global.verbose, policy.log_level);
-        same_protocol(&state, &policy)?;
+        let (state, policy) = policy_in_force(global, args)?;
         let netlink = Netlink::open()?;
         let seen = observe(&netlink, &places).await?;
         Ok(Self {
@@ -82,6 +78,19 @@ fn same_protocol(state: &State, policy: &Policy) -> Result<(), Failure> {
     }
 }
 
+/// The policy in force, and the state it was read with: flags over what was applied last.
+pub(super) fn policy_in_force(
+    global: &Global,
+    args: &PolicyArgs,
+) -> Result<(State, Policy), Failure> {
+    let state = State::read(&global.places())?;
+    let mut policy = state.policy.clone().unwrap_or_default();
+    args.put_into(&mut policy)?;
+    policy.log_level = program_log_level(global.verbose, policy.log_level);
+    same_protocol(&state, &policy)?;
+    Ok((state, policy))
+}
+
 /// aya-log counts from 1 (error) to 5 (trace); the programs' own lines are debug and trace.
 fn program_log_level(verbose: u8, known: u32) -> u32 {
     match verbose {
@@ -94,7 +103,7 @@ fn program_log_level(verbose: u8, known: u32) -> u32 {
 
 /// Root, or the capabilities that root is needed for: every command reads pins that only
 /// root may read.
-fn require_privilege() -> Result<(), Failure> {
+pub(super) fn require_privilege() -> Result<(), Failure> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }

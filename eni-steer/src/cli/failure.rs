@@ -66,6 +66,14 @@ impl Failure {
         }
     }
 
+    /// The error alone, where nobody looks at exit codes and hints.
+    pub fn into_error(self) -> anyhow::Error {
+        match self.hint {
+            Some(hint) => anyhow::anyhow!("{:#} ({hint})", self.error),
+            None => self.error,
+        }
+    }
+
     /// Prints the error and returns the exit code.
     pub fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.error);

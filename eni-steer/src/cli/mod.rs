@@ -6,8 +6,11 @@ mod confirm;
 mod context;
 mod counters;
 mod failure;
+mod persist;
 mod plan;
+mod privileges;
 mod remove;
+mod run;
 mod status;
 mod verify;
 
@@ -53,6 +56,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Remove(args) => remove::run(&global, &args).await,
         Command::Verify(args) => verify::run(&global, &args).await,
         Command::Counters(args) => counters::run(&global, &args).await,
+        Command::Run(args) => run::run(&global, &args).await,
+        Command::Persist(args) => persist::run(&args),
         Command::UndoUnlessConfirmed => confirm::guard(&global).await,
     }
 }

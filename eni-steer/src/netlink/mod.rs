@@ -12,6 +12,7 @@ mod lookup;
 mod neighbour;
 mod route;
 mod rule;
+mod watch;
 mod wire;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use rtnetlink::{
 
 pub use errno::NetlinkError;
 pub use lookup::{Answer, Question};
+pub use watch::{Event, GROUPS, Notification, Watch};
 
 /// `NLM_F_DUMP_INTR`: the table changed while it was dumped.
 const DUMP_INTERRUPTED: u16 = 0x10;
@@ -40,6 +42,7 @@ const RECEIVE_BUFFER: u32 = 4 << 20;
 #[derive(Clone)]
 pub struct Netlink {
     handle: rtnetlink::Handle,
+    port: u32,
 }
 
 impl Netlink {
@@ -48,17 +51,24 @@ impl Netlink {
         let opened = || -> std::io::Result<_> {
             let (mut connection, handle, messages) = rtnetlink::new_connection_with_strict_check()?;
             let socket = connection.socket_mut().socket_mut();
+            // The port is asked for now, so that notifications of our own changes can be told.
+            let port = socket.bind_auto()?.port_number();
             socket.set_ext_ack(true)?;
             socket.set_cap_ack(true)?;
             socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
-            Ok((connection, handle, messages))
+            Ok((connection, handle, messages, port))
         };
-        let (connection, handle, messages) =
+        let (connection, handle, messages, port) =
             opened().map_err(|cause| NetlinkError::io("open a rtnetlink socket", cause))?;
         tokio::spawn(connection);
         // Nothing is subscribed to on this socket: unsolicited messages do not exist.
         drop(messages);
-        Ok(Self { handle })
+        Ok(Self { handle, port })
+    }
+
+    /// The port notifications of this connection's own changes carry.
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// Asks for a whole table and returns its messages, or an error: never a part.

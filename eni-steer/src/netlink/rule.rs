@@ -136,7 +136,7 @@ fn to_message(rule: &Rule) -> RuleMessage {
 
 /// Normalises: what the kernel fills in by itself (`suppress_prefixlength -1`, a full mask)
 /// is left out, so that a rule equals itself after a trip through the kernel.
-fn from_message(message: &RuleMessage) -> Option<Rule> {
+pub(super) fn from_message(message: &RuleMessage) -> Option<Rule> {
     let header = &message.header;
     let family = family_from_wire(header.family)?;
     let mut rule = Rule::new(

@@ -42,6 +42,16 @@ pub struct StateError {
     cause: io::Error,
 }
 
+impl StateError {
+    pub(crate) fn writing(path: PathBuf, cause: io::Error) -> Self {
+        Self {
+            verb: "write",
+            path,
+            cause,
+        }
+    }
+}
+
 /// Directory of the files of the calling thread's network namespace.
 pub(crate) fn directory(places: &Places) -> Result<PathBuf, StateError> {
     let namespace = Path::new("/proc/thread-self/ns/net");

@@ -1,0 +1,153 @@
+//! Notifications of changes (rtnetlink multicast groups). An event says that something
+//! changed and who did it; what the host is like now is always observed anew.
+
+use futures_util::StreamExt;
+use rtnetlink::{
+    MulticastGroup,
+    packet_core::NetlinkPayload,
+    packet_route::{RouteNetlinkMessage, neighbour::NeighbourState, route::RouteProtocol},
+    sys::AsyncSocket,
+};
+
+use super::{NetlinkError, rule::from_message as rule_from_message};
+use crate::model::Protocol;
+
+/// What is subscribed to. The table of events in [`crate::daemon`] is about these and no
+/// others. Nexthop objects are left out: the wire library has no such message.
+pub const GROUPS: [MulticastGroup; 9] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+    MulticastGroup::Neigh,
+    MulticastGroup::Tc,
+];
+
+/// Room for a burst of thousands of routes while a pass is under way.
+const RECEIVE_BUFFER: u32 = 8 << 20;
+
+/// What changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An interface: up, down, renamed, come, gone, another MTU or group.
+    Link,
+    /// An address came or went.
+    Address,
+    /// A route of this protocol came or went.
+    Route {
+        /// Its protocol.
+        protocol: Protocol,
+        /// It went.
+        deleted: bool,
+    },
+    /// A rule of this protocol came or went.
+    Rule {
+        /// Its protocol.
+        protocol: Protocol,
+        /// It went.
+        deleted: bool,
+    },
+    /// A neighbour could not be resolved, or was flushed.
+    NeighbourLost,
+    /// A qdisc or filter came or went.
+    TrafficControl,
+    /// The kernel had more to say than we could take: anything may have changed.
+    Overrun,
+}
+
+/// An event and the netlink port of who caused it: the process id of most programs, 0 for
+/// the kernel itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// What changed.
+    pub event: Event,
+    /// Who did it.
+    pub port: u32,
+}
+
+/// The subscription.
+pub struct Watch {
+    messages: futures_util::stream::BoxStream<'static, Option<Notification>>,
+}
+
+impl Watch {
+    /// Subscribes. Everything that changes from now on is told.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let opened = || -> std::io::Result<_> {
+            let (mut connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
+            connection
+                .socket_mut()
+                .socket_mut()
+                .set_rx_buf_sz(RECEIVE_BUFFER)?;
+            Ok((connection, handle, messages))
+        };
+        let (connection, handle, messages) =
+            opened().map_err(|cause| NetlinkError::io("subscribe to rtnetlink", cause))?;
+        tokio::spawn(connection);
+        let messages = messages
+            .map(move |(message, _)| {
+                // The connection ends when its last handle goes.
+                let _alive = &handle;
+                let port = message.header.port_number;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => {
+                        classify(&inner).map(|event| Notification { event, port })
+                    }
+                    NetlinkPayload::Overrun(_) => Some(Notification {
+                        event: Event::Overrun,
+                        port: 0,
+                    }),
+                    _ => None,
+                }
+            })
+            .boxed();
+        Ok(Self { messages })
+    }
+
+    /// The next notification; `None`: the subscription broke off.
+    pub async fn next(&mut self) -> Option<Notification> {
+        loop {
+            if let Some(notification) = self.messages.next().await? {
+                return Some(notification);
+            }
+        }
+    }
+}
+
+fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
+    let protocol = |protocol: RouteProtocol| Protocol(u8::from(protocol));
+    Some(match message {
+        RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Event::Link,
+        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Event::Address,
+        RouteNetlinkMessage::NewRoute(route) => Event::Route {
+            protocol: protocol(route.header.protocol),
+            deleted: false,
+        },
+        RouteNetlinkMessage::DelRoute(route) => Event::Route {
+            protocol: protocol(route.header.protocol),
+            deleted: true,
+        },
+        RouteNetlinkMessage::NewRule(rule) => Event::Rule {
+            protocol: rule_from_message(rule)?.protocol,
+            deleted: false,
+        },
+        RouteNetlinkMessage::DelRule(rule) => Event::Rule {
+            protocol: rule_from_message(rule)?.protocol,
+            deleted: true,
+        },
+        RouteNetlinkMessage::DelNeighbour(_) => Event::NeighbourLost,
+        RouteNetlinkMessage::NewNeighbour(neighbour)
+            if neighbour.header.state == NeighbourState::Failed =>
+        {
+            Event::NeighbourLost
+        }
+        RouteNetlinkMessage::DelQueueDiscipline(_)
+        | RouteNetlinkMessage::NewQueueDiscipline(_)
+        | RouteNetlinkMessage::DelTrafficFilter(_)
+        | RouteNetlinkMessage::NewTrafficFilter(_) => Event::TrafficControl,
+        _ => return None,
+    })
+}
