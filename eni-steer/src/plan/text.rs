@@ -1,8 +1,6 @@
 //! Steps as text: one line each, as `ip`, `tc` or `sysctl` would say it, with `+` for what
 //! comes, `-` for what goes and `~` for what changes.
 
-use std::fmt::Write;
-
 use super::{Change, Program, Step};
 use crate::model::{
     AttachKind, Direction, EniRow, IfIndex, KnobKind, Mode, NextHop, Owner, Route, RouteKind,
@@ -160,51 +158,44 @@ fn next_hop_text(hop: &NextHop) -> String {
 
 /// A route as an argument list of `ip route add`.
 pub fn route_text(route: &Route, name: impl Fn(IfIndex) -> String) -> String {
-    let mut text = String::new();
-    let write = |text: &mut String, part: std::fmt::Arguments<'_>| {
-        // Writing to a String cannot fail.
-        debug_assert!(text.write_fmt(part).is_ok());
-    };
+    let mut words = Vec::new();
     if route.kind != RouteKind::Unicast {
-        write(&mut text, format_args!("{} ", route.kind));
+        words.push(route.kind.to_string());
     }
-    write(
-        &mut text,
-        format_args!("{}", destination_text(route.destination)),
-    );
+    words.push(destination_text(route.destination));
     let single = route.hops.len() == 1;
     for hop in &route.hops {
         if !single {
-            write(&mut text, format_args!(" nexthop"));
+            words.push("nexthop".to_owned());
         }
         if let Some(gateway) = hop.gateway {
             let inet6 = gateway.is_ipv6() && route.destination.addr().is_ipv4();
-            write(
-                &mut text,
-                format_args!(" via {}{gateway}", if inet6 { "inet6 " } else { "" }),
-            );
+            words.push(format!(
+                "via {}{gateway}",
+                if inet6 { "inet6 " } else { "" }
+            ));
         }
-        write(&mut text, format_args!(" dev {}", name(hop.out)));
+        words.push(format!("dev {}", name(hop.out)));
         if !single {
-            write(&mut text, format_args!(" weight {}", hop.weight));
+            words.push(format!("weight {}", hop.weight));
         }
         if hop.onlink {
-            write(&mut text, format_args!(" onlink"));
+            words.push("onlink".to_owned());
         }
     }
-    write(&mut text, format_args!(" table {}", route.table));
+    words.push(format!("table {}", route.table));
     if let Some(source) = route.source {
-        write(&mut text, format_args!(" src {source}"));
+        words.push(format!("src {source}"));
     }
     if route.metric != 0 {
-        write(&mut text, format_args!(" metric {}", route.metric));
+        words.push(format!("metric {}", route.metric));
     }
     if let Some(mtu) = route.mtu {
-        write(&mut text, format_args!(" mtu {mtu}"));
+        words.push(format!("mtu {mtu}"));
     }
     if route.scope == 253 && route.hops.iter().all(|hop| hop.gateway.is_none()) {
-        write(&mut text, format_args!(" scope link"));
+        words.push("scope link".to_owned());
     }
-    write(&mut text, format_args!(" proto {}", route.protocol));
-    text
+    words.push(format!("proto {}", route.protocol));
+    words.join(" ")
 }
