@@ -3,14 +3,19 @@
 //! walk only gives it a name. Relied on: `fib_rules_lookup` in the kernel's
 //! net/core/fib_rules.c and `fib_table_lookup` in net/ipv4/fib_trie.c.
 
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use serde::Serialize;
 
 use crate::{
-    model::{Family, Group, Priority, Route, RouteKind, Rule, RuleAction, TableId, covers, host},
+    model::{
+        Family, Group, Link, Priority, Route, RouteKind, Rule, RuleAction, TableId, covers, host,
+    },
     observe::Observed,
 };
+
+/// `IPPROTO_UDP`
+const UDP: u8 = 17;
 
 /// A packet made on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,7 +66,8 @@ pub struct Visit {
 pub fn walk(seen: &Observed, flow: &Flow) -> Vec<Visit> {
     let mut visits: Vec<Visit> = Vec::new();
     let mut jump: Option<Priority> = None;
-    for rule in seen.rules_of(Family::of(flow.to)) {
+    let family = Family::of(flow.to);
+    for rule in seen.rules_of(family) {
         if jump.is_some_and(|target| rule.priority < target) {
             continue;
         }
@@ -69,7 +75,8 @@ pub fn walk(seen: &Observed, flow: &Flow) -> Vec<Visit> {
         let outcome = visit(seen, flow, rule);
         let ends = matches!(outcome, Outcome::Decides(_) | Outcome::Refuses);
         if let Outcome::Jumps(target) = outcome {
-            jump = Some(target);
+            // A jump to a priority where no rule stands is "unresolved": it does nothing.
+            jump = Some(target).filter(|at| seen.rules_of(family).any(|r| r.priority == *at));
         }
         visits.push(Visit {
             rule: rule.clone(),
@@ -133,8 +140,15 @@ fn mismatch(flow: &Flow, rule: &Rule) -> Option<&'static str> {
     if rule.oif.is_some() {
         return Some("oif");
     }
-    // A probe has no ports and no protocol; the kernel treats it the same way.
-    if rule.ip_protocol.is_some() || rule.sport.is_some() || rule.dport.is_some() {
+    // The flow has no ports and no protocol, except that the kernel's IPv4 lookup takes a
+    // question without a protocol for UDP (inet_rtm_getroute in net/ipv4/route.c).
+    let asked_as = flow.to.is_ipv4().then_some(UDP);
+    if rule
+        .ip_protocol
+        .is_some_and(|protocol| Some(protocol) != asked_as)
+        || rule.sport.is_some()
+        || rule.dport.is_some()
+    {
         return Some("ipproto/ports");
     }
     if rule.uids.is_some_and(|uids| uids.start > 0) {
@@ -154,17 +168,17 @@ fn look_up(seen: &Observed, flow: &Flow, rule: &Rule, table: TableId) -> Outcome
                 && covers(route.destination, host(flow.to))
                 && usable(seen, route)
         })
-        .max_by_key(|route| {
-            (
-                route.destination.prefix_len(),
-                std::cmp::Reverse(route.metric),
-            )
-        });
+        // The first of equals, as the kernel lists them.
+        .min_by_key(|route| (Reverse(route.destination.prefix_len()), route.metric));
     let Some(route) = best else {
         return Outcome::NoRoute(table);
     };
     if route.kind == RouteKind::Throw {
         return Outcome::Thrown;
+    }
+    // Only an answer can be suppressed: a refusal is final.
+    if route.kind.refuses() {
+        return Outcome::Decides(Box::new(route.clone()));
     }
     let too_short = rule
         .suppress_prefix_length
@@ -180,14 +194,20 @@ fn look_up(seen: &Observed, flow: &Flow, rule: &Rule, table: TableId) -> Outcome
 
 /// A route whose only way is down is passed over.
 fn usable(seen: &Observed, route: &Route) -> bool {
-    route.hops.is_empty()
-        || route
-            .hops
-            .iter()
-            .any(|hop| seen.links.get(&hop.out).is_some_and(|link| link.up))
+    route.hops.is_empty() || way_out(seen, route).is_some()
+}
+
+/// The link a route leaves by: that of its first leg that is up.
+fn way_out<'a>(seen: &'a Observed, route: &Route) -> Option<&'a Link> {
+    route
+        .hops
+        .iter()
+        .find_map(|hop| seen.links.get(&hop.out).filter(|link| link.up))
 }
 
 fn leaves_by(seen: &Observed, route: &Route, group: Group) -> bool {
-    let first = route.hops.first().and_then(|hop| seen.links.get(&hop.out));
-    first.is_some_and(|link| link.group == group)
+    way_out(seen, route).is_some_and(|link| link.group == group)
 }
+
+#[cfg(test)]
+mod tests;

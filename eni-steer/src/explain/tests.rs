@@ -1,0 +1,1 @@
+//! The walk against the semantics of the kernel.
