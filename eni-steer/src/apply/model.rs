@@ -1,11 +1,13 @@
 //! A model of the kernel: an observation to which steps can be done. Properties of plans
 //! are tested on it, and `plan` can say what a host would look like.
 
+use std::collections::BTreeMap;
+
 use super::Kernel;
 use crate::{
-    model::{AttachKind, Attachment, Group, KnobKind},
+    model::{AttachKind, Attachment, Group, KnobKind, Route, Rule, covers, host, link_local},
     observe::Observed,
-    plan::{Program, Step},
+    plan::{Change, Program, Step},
 };
 
 /// The model: holds what the kernel would.
@@ -24,11 +26,12 @@ impl ModelKernel {
     fn do_step(&mut self, step: &Step) -> Result<(), Refused> {
         let seen = &mut self.seen;
         match step {
-            Step::Memory { knob, change } => match change.to {
-                Some(memory) => drop(seen.memory.insert(*knob, memory)),
-                None => drop(seen.memory.remove(knob)),
-            },
+            Step::Memory { knob, change } => {
+                expect(seen.memory.get(knob), change)?;
+                put(&mut seen.memory, *knob, change.to);
+            }
             Step::Knob { knob, change, .. } => {
+                expect(seen.knobs.get(knob), change)?;
                 let value = change.to.ok_or(Refused("a knob always has a value"))?;
                 seen.knobs.insert(*knob, value);
                 if knob.kind == KnobKind::Group
@@ -38,30 +41,33 @@ impl ModelKernel {
                 }
             }
             Step::Route { change } => {
-                if let Some(from) = &change.from {
-                    let at = seen.routes.iter().position(|route| route == from);
-                    seen.routes.remove(at.ok_or(Refused("no such route"))?);
+                let Change { from, to } = change;
+                let at = from.as_ref().map(|from| {
+                    let found = seen.routes.iter().position(|route| route == from);
+                    found.ok_or(Refused("no such route"))
+                });
+                let at = at.transpose()?;
+                if let Some(to) = to {
+                    accept_route(seen, to, from.is_some())?;
                 }
-                if let Some(to) = &change.to {
-                    let taken = seen.routes.iter().any(|route| {
-                        (route.table, route.destination, route.metric, route.tos)
-                            == (to.table, to.destination, to.metric, to.tos)
-                    });
-                    if taken {
-                        return Err(Refused("a route stands in this place"));
-                    }
-                    seen.routes.push(to.clone());
+                match (at, to) {
+                    (Some(at), Some(to)) => seen.routes[at] = to.clone(),
+                    (Some(at), None) => drop(seen.routes.remove(at)),
+                    (None, Some(to)) => seen.routes.push(to.clone()),
+                    (None, None) => {}
                 }
             }
             Step::Rule { change } => {
-                if let Some(to) = &change.to {
-                    if seen.rules.contains(to) {
-                        return Err(Refused("the rule exists"));
-                    }
+                if let Some(to) = &change.to
+                    // The kernel says EEXIST, which is what was wanted.
+                    && !seen.rules.contains(to)
+                {
+                    let behind =
+                        |rule: &Rule| (rule.family, rule.priority) > (to.family, to.priority);
                     let at = seen
                         .rules
                         .iter()
-                        .position(|rule| rule.family == to.family && rule.priority > to.priority)
+                        .position(behind)
                         .unwrap_or(seen.rules.len());
                     seen.rules.insert(at, to.clone());
                 }
@@ -76,6 +82,7 @@ impl ModelKernel {
                 {
                     return Err(Refused("maps in use"));
                 }
+                expect(seen.datapath.settings.as_ref(), change)?;
                 seen.datapath.settings = change.to;
             }
             Step::Eni { .. }
@@ -87,22 +94,20 @@ impl ModelKernel {
             {
                 return Err(Refused("there are no maps"));
             }
-            Step::Eni { eni, change } => match &change.to {
-                Some(row) => drop(seen.datapath.enis.insert(*eni, row.clone())),
-                None => drop(seen.datapath.enis.remove(eni)),
-            },
-            Step::Owner { net, change } => match change.to {
-                Some(owner) => drop(seen.datapath.owners.insert(*net, owner)),
-                None => drop(seen.datapath.owners.remove(net)),
-            },
+            Step::Eni { eni, change } => {
+                expect(seen.datapath.enis.get(eni), change)?;
+                put(&mut seen.datapath.enis, *eni, change.to.clone());
+            }
+            Step::Owner { net, change } => {
+                expect(seen.datapath.owners.get(net), change)?;
+                put(&mut seen.datapath.owners, *net, change.to);
+            }
             Step::NextHop { eni, net, change } => {
                 if !seen.datapath.enis.contains_key(eni) {
                     return Err(Refused("the ENI is not known"));
                 }
-                match change.to {
-                    Some(hop) => drop(seen.datapath.next_hops.insert((*eni, *net), hop)),
-                    None => drop(seen.datapath.next_hops.remove(&(*eni, *net))),
-                }
+                expect(seen.datapath.next_hops.get(&(*eni, *net)), change)?;
+                put(&mut seen.datapath.next_hops, (*eni, *net), change.to);
             }
             Step::Exempt { net, exempt } => {
                 if *exempt {
@@ -138,6 +143,55 @@ impl ModelKernel {
         }
         Ok(())
     }
+}
+
+/// What is there has to be what the step changes.
+fn expect<T: PartialEq>(there: Option<&T>, change: &Change<T>) -> Result<(), Refused> {
+    if there == change.from.as_ref() {
+        Ok(())
+    } else {
+        Err(Refused("it is not as the step says"))
+    }
+}
+
+fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => drop(map.insert(key, value)),
+        None => drop(map.remove(&key)),
+    }
+}
+
+/// What the kernel asks of a new route: a free place, links that are up, gateways that are
+/// neighbours.
+fn accept_route(seen: &Observed, to: &Route, replaces: bool) -> Result<(), Refused> {
+    let place = |route: &Route| (route.table, route.destination, route.metric, route.tos);
+    let mut there = seen.routes.iter().filter(|route| place(route) == place(to));
+    if if replaces {
+        there.any(|route| route == to)
+    } else {
+        there.next().is_some()
+    } {
+        return Err(Refused("a route stands in this place"));
+    }
+    for hop in &to.hops {
+        if !seen.links.get(&hop.out).is_some_and(|link| link.up) {
+            return Err(Refused("the link is down"));
+        }
+        let Some(gateway) = hop.gateway else { continue };
+        let on_link = |route: &Route| {
+            let by = route
+                .hop_by(hop.out)
+                .is_some_and(|leg| leg.gateway.is_none());
+            by && covers(route.destination, host(gateway))
+        };
+        let neighbour = hop.onlink
+            || (gateway.is_ipv6() && link_local(gateway))
+            || seen.routes.iter().any(on_link);
+        if !neighbour {
+            return Err(Refused("the gateway is no neighbour"));
+        }
+    }
+    Ok(())
 }
 
 impl Kernel for ModelKernel {

@@ -101,7 +101,7 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
         }
     }
     chosen.sort_by_key(|(link, _)| link.index);
-    let primary = primary(seen, &chosen);
+    let primary = primary(seen, policy, &chosen);
     let tables = tables(policy, &chosen)?;
     let mut enis = Vec::new();
     for ((link, wanted), table) in chosen.iter().zip(tables) {
@@ -127,7 +127,7 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
             gateways: Vec::new(),
         });
     }
-    gateway::find_all(seen, policy.ownership.protocol, &chosen, &mut enis);
+    gateway::find_all(seen, policy, &chosen, &mut enis);
     for eni in &enis {
         for family in Family::BOTH {
             if eni.has(family) && eni.gateway(family).is_none() && policy.missing == Missing::Refuse
@@ -150,7 +150,7 @@ fn found(seen: &Observed, policy: &Policy, link: &Link) -> bool {
         && link.kind.is_none()
         && link.master.is_none()
         && seen.usable_addresses(link.index).next().is_some()
-        && (gateway::known_without_policy(seen, policy.ownership.protocol, link.index)
+        && (gateway::known_without_policy(seen, policy, link.index)
             || policy.missing == Missing::Skip)
 }
 
@@ -184,12 +184,15 @@ fn usable(seen: &Observed, policy: &Policy, link: &Link) -> Result<bool, Refusal
 }
 
 /// The ENI that carries main's best default route; IPv4 speaks first.
-fn primary(seen: &Observed, chosen: &[(&Link, EniPolicy)]) -> Option<IfIndex> {
+fn primary(seen: &Observed, policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Option<IfIndex> {
     Family::BOTH.into_iter().find_map(|family| {
         seen.routes
             .iter()
             .filter(|route| {
-                route.table == TableId::MAIN && route.is_default() && route.family() == family
+                route.table == TableId::MAIN
+                    && route.is_default()
+                    && route.family() == family
+                    && !policy.ownership.route(route)
             })
             .min_by_key(|route| route.metric)
             .and_then(|route| route.hops.first())
@@ -200,7 +203,7 @@ fn primary(seen: &Observed, chosen: &[(&Link, EniPolicy)]) -> Option<IfIndex> {
 
 /// Table numbers: those of the policy; else base plus the number at the end of the name
 /// (eth1: 1, ens6: 6), which does not change when another ENI comes or goes; else, where
-/// that is taken, base plus 500 plus interface index.
+/// that is taken, the first free one from base plus 500 plus interface index.
 fn tables(policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Result<Vec<TableId>, Refusal> {
     let base = policy.table_base.0;
     let mut taken = BTreeSet::new();
@@ -220,9 +223,13 @@ fn tables(policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Result<Vec<TableId>
             wanted.table.unwrap_or_else(|| {
                 let by_name = trailing_number(&link.name)
                     .filter(|number| *number < 500)
-                    .map(|number| TableId(base.saturating_add(number)))
-                    .filter(|table| !taken.contains(table));
-                let table = by_name.unwrap_or(TableId(base.saturating_add(500 + link.index.get())));
+                    .map(|number| TableId(base.wrapping_add(number)));
+                let others = (500 + link.index.get()..).map(|n| TableId(base.wrapping_add(n)));
+                let table = by_name
+                    .into_iter()
+                    .chain(others)
+                    .find(|table| !taken.contains(table))
+                    .unwrap_or(policy.table_base);
                 taken.insert(table);
                 table
             })

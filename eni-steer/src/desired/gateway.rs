@@ -13,7 +13,7 @@ use super::Eni;
 use crate::{
     model::{Family, IfIndex, Link, Protocol, RouteKind, TableId, covers, host, link_local},
     observe::Observed,
-    policy::{EniPolicy, GatewayChoice},
+    policy::{EniPolicy, GatewayChoice, Policy},
 };
 
 /// A gateway and how it is known.
@@ -50,11 +50,13 @@ impl Eni {
     }
 }
 
-/// Whether an ENI's gateway is known for some family with nobody naming it.
-pub(super) fn known_without_policy(seen: &Observed, ours: Protocol, index: IfIndex) -> bool {
-    Family::BOTH.into_iter().any(|family| {
+/// Whether the gateway of some address of an interface is known with nobody naming it.
+pub(super) fn known_without_policy(seen: &Observed, policy: &Policy, index: IfIndex) -> bool {
+    let ours = policy.ownership.protocol;
+    seen.usable_addresses(index).any(|address| {
+        let family = address.family();
         written_down(seen, ours, index, family)
-            .or_else(|| earlier_answer(seen, ours, index, family))
+            .or_else(|| earlier_answer(seen, ours, index, family).filter(|_| policy.rules))
             .is_some()
     })
 }
@@ -62,10 +64,11 @@ pub(super) fn known_without_policy(seen: &Observed, ours: Protocol, index: IfInd
 /// Fills in the gateways of all ENIs.
 pub(super) fn find_all(
     seen: &Observed,
-    ours: Protocol,
+    policy: &Policy,
     chosen: &[(&Link, EniPolicy)],
     enis: &mut [Eni],
 ) {
+    let ours = policy.ownership.protocol;
     for (eni, (_, wanted)) in enis.iter_mut().zip(chosen) {
         for family in Family::BOTH {
             let gateway = from_policy(eni, wanted, family)
@@ -91,12 +94,14 @@ pub(super) fn find_all(
             }
             let on_link = eni.on_link(family);
             let shared = known.iter().find(|(_, net, _)| on_link.contains(net));
+            // An answer that the next plan would delete is no answer.
+            let stays = policy.rules && eni.ruled && eni.up;
             let gateway = shared
                 .map(|(name, _, address)| Gateway {
                     address: *address,
                     source: GatewaySource::SameSubnet(name.clone()),
                 })
-                .or_else(|| earlier_answer(seen, ours, eni.index, family));
+                .or_else(|| earlier_answer(seen, ours, eni.index, family).filter(|_| stays));
             eni.gateways.extend(gateway);
         }
     }

@@ -103,14 +103,9 @@ impl Desired {
             .collect();
         if policy.rules {
             desired.rules = rules::rules(policy, &enis, &owners);
-            let looked_up: BTreeSet<_> = desired
-                .rules
-                .iter()
-                .filter_map(rules::source_table)
-                .collect();
             desired.routes = tables
                 .iter()
-                .filter(|(eni, _)| looked_up.contains(&eni.table) && eni.up)
+                .filter(|(eni, _)| eni.ruled && eni.up)
                 .flat_map(|(_, table)| table.iter().cloned())
                 .collect();
         }

@@ -2,7 +2,7 @@
 //! and says what to do. Nothing has been changed when one is returned.
 
 use crate::{
-    model::{Family, Group, IfIndex, Priority, RouteKind, TableId},
+    model::{Family, Group, IfIndex, Knob, KnobKind, Priority, RouteKind, TableId},
     observe::Observed,
     ownership::MIN_BAND,
     policy::Policy,
@@ -218,10 +218,7 @@ pub(super) fn check_conflicts(
                 route: crate::plan::route_text(route, |index| seen.name(index)),
             });
         }
-        let group = seen
-            .links
-            .get(&eni.index)
-            .map_or(Group(0), |link| link.group);
+        let group = group_before_us(seen, eni.index);
         if group != Group(0) && group != ours.group {
             return Err(Refusal::GroupTaken {
                 eni: eni.name.clone(),
@@ -230,9 +227,10 @@ pub(super) fn check_conflicts(
         }
     }
     let managed = |index: IfIndex| enis.iter().any(|eni| eni.index == index);
-    let stranger = seen.links.values().find(|link| {
-        link.group == ours.group && !managed(link.index) && !remembered(seen, link.index)
-    });
+    let stranger = seen
+        .links
+        .values()
+        .find(|link| !managed(link.index) && group_before_us(seen, link.index) == ours.group);
     match stranger {
         Some(link) => Err(Refusal::GroupShared {
             link: link.name.clone(),
@@ -242,10 +240,13 @@ pub(super) fn check_conflicts(
     }
 }
 
-/// An interface that was put into our group by us leaves it with the next plan.
-fn remembered(seen: &Observed, index: IfIndex) -> bool {
-    seen.memory.contains_key(&crate::model::Knob {
-        index,
-        kind: crate::model::KnobKind::Group,
-    })
+/// The group of an interface without us: one that we put into a group leaves it with the
+/// next plan, or goes on to the group the policy names now.
+fn group_before_us(seen: &Observed, index: IfIndex) -> Group {
+    let kind = KnobKind::Group;
+    let known = seen.baseline(Knob { index, kind }).map(Group);
+    known.unwrap_or_else(|| seen.links.get(&index).map_or(Group(0), |link| link.group))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
                 ..blank(family)
             });
         }
-        for route in main_routes(seen, eni, family) {
+        for route in main_routes(seen, policy, eni, family) {
             let hops: Vec<Hop> = route
                 .hops
                 .iter()
@@ -105,9 +105,11 @@ fn connected(route: &Route) -> bool {
     route.hops.iter().all(|hop| hop.gateway.is_none())
 }
 
-/// Main's routes through the ENI, without defaults: the table has its own.
+/// Main's routes through the ENI, without defaults: the table has its own. A route of ours
+/// in main is a leftover: it goes.
 fn main_routes<'a>(
     seen: &'a Observed,
+    policy: &'a Policy,
     eni: &'a Eni,
     family: Family,
 ) -> impl Iterator<Item = &'a Route> {
@@ -116,6 +118,7 @@ fn main_routes<'a>(
             && route.family() == family
             && route.kind == RouteKind::Unicast
             && !route.is_default()
+            && !policy.ownership.route(route)
             && route.hop_by(eni.index).is_some()
     })
 }

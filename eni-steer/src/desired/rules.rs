@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Eni;
 use crate::{
-    model::{Family, Owner, Rule, RuleAction, TableId},
+    model::{Family, Owner, Rule, RuleAction, TableId, covers},
     policy::Policy,
 };
 
@@ -18,22 +18,15 @@ pub(super) fn rules(
 ) -> BTreeSet<Rule> {
     let numbers = &policy.ownership;
     let mut rules = BTreeSet::new();
-    for eni in enis.iter().filter(|eni| eni.ruled) {
-        let sources = owners
-            .iter()
-            .filter(|(_, owner)| **owner == Owner::Eni(eni.index))
-            .map(|(net, _)| *net)
-            .filter(|net| eni.gateway(Family::of_net(*net)).is_some());
-        for net in cover(sources) {
-            let mut rule = Rule::new(
-                Family::of_net(net),
-                numbers.source_priority(net),
-                numbers.protocol,
-                RuleAction::Table(eni.table),
-            );
-            rule.from = Some(net);
-            rules.insert(rule);
-        }
+    for (net, table) in leads(enis, owners) {
+        let mut rule = Rule::new(
+            Family::of_net(net),
+            numbers.source_priority(net),
+            numbers.protocol,
+            RuleAction::Table(table),
+        );
+        rule.from = Some(net);
+        rules.insert(rule);
     }
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {
@@ -50,12 +43,51 @@ pub(super) fn rules(
     rules
 }
 
-/// The table a source rule leads to.
-pub(super) fn source_table(rule: &Rule) -> Option<TableId> {
-    match rule.action {
-        RuleAction::Table(table) if rule.from.is_some() => Some(table),
-        _ => None,
+/// Which table each source prefix leads to, so that the longest prefix that holds an address
+/// leads to its owner's table, as the programs see it.
+fn leads(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> BTreeMap<IpNet, TableId> {
+    let table = |net: IpNet, owner: Owner| match owner {
+        Owner::Eni(index) => enis
+            .iter()
+            .find(|eni| eni.index == index)
+            .filter(|eni| eni.ruled && eni.gateway(Family::of_net(net)).is_some())
+            .map(|eni| eni.table),
+        Owner::Ambiguous => None,
+    };
+    let tables: BTreeMap<IpNet, Option<TableId>> = owners
+        .iter()
+        .map(|(net, owner)| (*net, table(*net, *owner)))
+        .collect();
+    let mut leads = BTreeMap::new();
+    for wanted in tables.values().flatten().collect::<BTreeSet<_>>() {
+        let sources = || {
+            let lead = tables
+                .iter()
+                .filter(|(_, table)| table.as_ref() == Some(wanted));
+            lead.map(|(net, _)| *net)
+        };
+        let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) =
+            cover(sources()).into_iter().partition(|net| {
+                !tables
+                    .iter()
+                    .any(|(o, table)| table.as_ref() != Some(wanted) && covers(*net, *o))
+            });
+        leads.extend(whole.into_iter().map(|net| (net, *wanted)));
+        // Where somebody else owns a part, nothing is joined: lengths tell who owns what.
+        let apart = sources().filter(|net| mixed.iter().any(|outer| covers(*outer, *net)));
+        leads.extend(apart.map(|net| (net, *wanted)));
     }
+    // What main serves, inside a prefix that leads elsewhere.
+    for net in tables
+        .iter()
+        .filter(|(_, table)| table.is_none())
+        .map(|(net, _)| *net)
+    {
+        if leads.keys().any(|outer| covers(*outer, net)) {
+            leads.insert(net, TableId::MAIN);
+        }
+    }
+    leads
 }
 
 /// The fewest prefixes that hold exactly these addresses: never one more.

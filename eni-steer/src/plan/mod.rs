@@ -17,6 +17,11 @@ use crate::{
     observe::Observed,
 };
 
+#[cfg(test)]
+mod decisions;
+#[cfg(test)]
+mod properties;
+
 pub use text::{Names, line, route_text};
 
 /// One change of one object, from what it is to what it should be. `None`: not there.
@@ -207,8 +212,17 @@ fn routes(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
         .iter()
         .map(|route| (place(route), route))
         .collect();
+    // Two routes of ours can stand in one place (`ip route append`): the right one stays.
+    let right = |route: &Route| wanted.get(&place(route)).is_some_and(|want| *want == route);
+    let settled: BTreeSet<_> = ours.iter().filter(|r| right(r)).map(|r| place(r)).collect();
     let mut met = BTreeSet::new();
     for route in ours {
+        if settled.contains(&place(route)) && !right(route) {
+            steps.push(Step::Route {
+                change: Change::new(Some(route.clone()), None),
+            });
+            continue;
+        }
         match wanted.get(&place(route)) {
             Some(want) if met.insert(place(route)) => {
                 if *want != route {

@@ -1,0 +1,1 @@
+//! What was decided, case by case.
