@@ -225,7 +225,12 @@ impl Kernel for Host {
                 }
                 (None, None) => {}
             },
-            Step::Eni { eni, change } => self.maps()?.set_eni(*eni, change.to.as_ref())?,
+            Step::Eni { eni, change } => {
+                self.maps()?.set_eni(*eni, change.to.as_ref())?;
+                if change.to.is_none() {
+                    bpf::sweep(&self.pins)?;
+                }
+            }
             Step::Owner { net, change } => self.maps()?.set_owner(*net, change.to)?,
             Step::NextHop { eni, net, change } => {
                 self.maps()?.set_next_hop(*eni, *net, change.to)?;

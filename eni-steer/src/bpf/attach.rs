@@ -102,6 +102,11 @@ pub async fn detach(
     Ok(())
 }
 
+/// Takes away the pins of links whose interface is gone: they hold nothing but their program.
+pub fn sweep(root: &PinRoot) -> Result<(), BpfError> {
+    remove_links(root, |link| link.tcx.ifindex.is_none())
+}
+
 /// Attaches by TCX, or says why the kernel can not.
 fn put_link(
     root: &PinRoot,
@@ -110,8 +115,7 @@ fn put_link(
     direction: Direction,
     program: std::os::fd::BorrowedFd<'_>,
 ) -> Result<Option<io::Error>, BpfError> {
-    // Links whose interface is gone hold nothing but their program.
-    remove_links(root, |link| link.tcx.ifindex.is_none())?;
+    sweep(root)?;
     let what = || format!("attach {} to interface {ifindex}", load::name(direction));
     let there = root
         .links()?

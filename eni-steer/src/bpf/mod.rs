@@ -31,7 +31,7 @@ mod read;
 mod sys;
 mod write;
 
-pub use attach::{Attached, attach, detach};
+pub use attach::{Attached, attach, detach, sweep};
 pub use clsact::{FILTER_HANDLE, FILTER_PRIORITY, qdisc as clsact_qdisc};
 pub use error::BpfError;
 pub use events::{Events, Mismatch};

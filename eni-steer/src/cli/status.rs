@@ -9,6 +9,7 @@ use super::{
     verify::{blind, counted, owners},
 };
 use crate::{
+    daemon::DaemonReport,
     desired::Desired,
     model::{Direction, Family, Owner, TableId},
     plan::{Plan, line},
@@ -32,6 +33,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
             "automatic (nothing is applied)".to_owned()
         },
         applied,
+        daemon: DaemonReport::read(&context.places),
         enis: enis(&context, &desired),
         drift: plan
             .steps

@@ -28,8 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     model::Protocol,
     netlink::{Event, Netlink, Notification, Watch},
-    observe::Places,
-    policy::Policy,
+    observe::{Places, State},
+    policy::{Missing, Policy},
 };
 
 pub use fight::{Decision, Fights};
@@ -130,6 +130,8 @@ struct Daemon {
     netlink: Netlink,
     watch: Watch,
     policy: Policy,
+    /// The policy as commands find it.
+    remembered: Option<Policy>,
     triggers: Triggers,
     memory: Memory,
     report: DaemonReport,
@@ -149,6 +151,7 @@ impl Daemon {
             netlink: Netlink::open()?,
             watch,
             policy,
+            remembered: None,
             triggers: Triggers::default(),
             memory: Memory::default(),
             report: DaemonReport::new(),
@@ -228,14 +231,15 @@ impl Daemon {
             last_pass_us: before.last_pass_us,
             ..self.report.clone()
         };
-        if said != before || before.passes == 0 {
-            if let Err(error) = self.report.write(&self.places) {
-                tracing::warn!("{error}: 'eni-steer status' will show an old state");
-            }
+        if (said != before || before.passes == 0)
+            && let Err(error) = self.report.write(&self.places)
+        {
+            tracing::warn!("{error}: 'eni-steer status' will show an old state");
         }
     }
 
     fn passed(&mut self, done: &Done) {
+        self.remember_policy();
         for line in &done.lines {
             tracing::info!("{line}");
         }
@@ -271,6 +275,23 @@ impl Daemon {
             self.triggers
                 .retry_at(Instant::now() + backoff(self.failures));
             self.failures = self.failures.saturating_add(1);
+        }
+    }
+
+    /// Commands without flags go by the policy that is in force.
+    fn remember_policy(&mut self) {
+        let policy = Policy {
+            missing: Missing::Refuse,
+            ..self.policy.clone()
+        };
+        if self.remembered.as_ref() == Some(&policy) {
+            return;
+        }
+        match State::change(&self.places, |state| {
+            state.policy = Some(policy.clone());
+        }) {
+            Ok(()) => self.remembered = Some(policy),
+            Err(error) => tracing::warn!("{error}: commands will not know the policy in force"),
         }
     }
 

@@ -108,7 +108,7 @@ fn to_message(rule: &Rule) -> RuleMessage {
         RuleAction::Table(TableId(table)) => {
             header.action = WireAction::ToTable;
             // A table above 255 does not fit the header: RT_TABLE_COMPAT stands for it.
-            header.table = u8::try_from(table).unwrap_or(libc::RT_TABLE_COMPAT as u8);
+            header.table = u8::try_from(table).unwrap_or(libc::RT_TABLE_COMPAT);
             attributes.push(RuleAttribute::Table(table));
         }
         RuleAction::Goto(Priority(target)) => {

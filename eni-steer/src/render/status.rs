@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     bpf::MapMemory,
+    daemon::DaemonReport,
     desired::{Eni, GatewaySource},
     model::Mode,
     symmetry::TrafficVerdict,
@@ -22,6 +23,8 @@ pub struct StatusReport {
     pub policy: String,
     /// Whether something of it is applied.
     pub applied: bool,
+    /// The daemon, if one runs.
+    pub daemon: Option<DaemonReport>,
     /// The ENIs.
     pub enis: Vec<EniStatus>,
     /// What is not as it should be, as plan lines.
@@ -110,6 +113,10 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
             }
         }
     }
+    match &report.daemon {
+        None => writeln!(out, "daemon: does not run")?,
+        Some(daemon) => self::daemon(daemon, out)?,
+    }
     for note in &report.notes {
         writeln!(out, "note: {note}")?;
     }
@@ -146,4 +153,26 @@ fn source_text(source: &GatewaySource) -> String {
         GatewaySource::Lease(_) => "DHCP lease".to_owned(),
         GatewaySource::SameSubnet(eni) => format!("subnet of {eni}"),
     }
+}
+
+fn daemon(daemon: &DaemonReport, out: &mut impl Write) -> io::Result<()> {
+    let restored: u64 = daemon.restored.values().sum();
+    writeln!(
+        out,
+        "daemon: runs, pid {}, {restored} objects restored so far",
+        daemon.pid
+    )?;
+    for (who, times) in &daemon.removed_by {
+        writeln!(out, "  {times} of ours were removed by {who}")?;
+    }
+    for object in &daemon.fights {
+        writeln!(
+            out,
+            "  somebody removes this again and again, it is left for a while: {object}"
+        )?;
+    }
+    for text in daemon.error.iter().chain(&daemon.failed) {
+        writeln!(out, "  not done: {text}")?;
+    }
+    Ok(())
 }

@@ -1,0 +1,414 @@
+//! `eni-steer run`: what is taken away comes back, and what comes new is taken in.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use eni_steer_tests::{
+    Background, DefaultRoute, Lab, NetNs, Shape, Steer, eventually, ping, run_ok,
+};
+use nix::sys::signal::Signal;
+
+/// Far longer than any repair takes, even on a busy machine: a test fails by not healing.
+const SOON: Duration = Duration::from_secs(15);
+const ENIS: [&str; 4] = ["--eni", "eth0", "--eni", "eth1"];
+
+/// Takes away the rule of eth1's address.
+const SOURCE_RULE: &str = "-4 rule del from 172.16.20.177 lookup 21001";
+
+struct Running {
+    lab: Lab,
+    steer: Steer,
+    daemon: Background,
+}
+
+fn running(args: &[&str]) -> Running {
+    let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
+    let steer = Steer::new();
+    let daemon = start(&lab, &steer, args);
+    Running { lab, steer, daemon }
+}
+
+fn start(lab: &Lab, steer: &Steer, args: &[&str]) -> Background {
+    let args: Vec<&str> = ["run"]
+        .into_iter()
+        .chain(ENIS)
+        .chain(args.iter().copied())
+        .collect();
+    let daemon = steer.call(&args).start_in_background(&lab.host);
+    assert!(
+        eventually(SOON, || settled(lab, steer)),
+        "the daemon applies the policy; it says:\n{}",
+        daemon.output()
+    );
+    daemon
+}
+
+/// The plan is empty for the policy in force.
+fn settled(lab: &Lab, steer: &Steer) -> bool {
+    steer.run(lab, &["plan"]).code() == Some(0)
+}
+
+fn ours(ns: &NetNs, what: &[&str]) -> BTreeSet<String> {
+    run_ok(ns, "ip", what)
+        .lines()
+        .filter(|line| line.contains("proto 229"))
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+/// Our rules and routes of both families.
+fn all_ours(ns: &NetNs) -> BTreeSet<String> {
+    let lists: [&[&str]; 4] = [
+        &["-4", "rule"],
+        &["-6", "rule"],
+        &["-4", "route", "show", "table", "all"],
+        &["-6", "route", "show", "table", "all"],
+    ];
+    lists.iter().flat_map(|list| ours(ns, list)).collect()
+}
+
+impl Running {
+    #[track_caller]
+    fn heals(&self, before: &BTreeSet<String>, what: &str) {
+        assert!(
+            eventually(SOON, || all_ours(&self.lab.host) == *before),
+            "{what} comes back; the daemon says:\n{}\nbefore: {before:#?}\nnow: {:#?}",
+            self.daemon.output(),
+            all_ours(&self.lab.host)
+        );
+    }
+
+    fn ip(&self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        run_ok(&self.lab.host, "ip", words);
+    }
+
+    /// Whether it succeeds.
+    fn run_ip(&self, line: &str) -> bool {
+        eni_steer_tests::run(&self.lab.host, "ip", line.split_whitespace()).success()
+    }
+
+    fn report(&self) -> serde_json::Value {
+        self.steer.json(&self.lab, &["status"])["daemon"].clone()
+    }
+}
+
+#[test]
+fn what_somebody_deletes_comes_back() {
+    let run = running(&[]);
+    let before = all_ours(&run.lab.host);
+    assert!(before.len() > 6, "{before:#?}");
+    run.ip(SOURCE_RULE);
+    run.heals(&before, "one rule");
+    for family in ["-4", "-6"] {
+        while run.run_ip(&format!("{family} rule del protocol 229")) {}
+    }
+    run.heals(&before, "every rule");
+    run.ip("-4 route flush table 21001");
+    run.ip("-6 route flush table 21001");
+    run.heals(&before, "every table");
+    let answers = ping(
+        &run.lab.client,
+        None,
+        run.lab.eni(1).v4().into(),
+        3,
+        Duration::from_millis(20),
+    );
+    answers.expect_all_answered();
+    let restored = run.report();
+    assert!(
+        restored["restored"]
+            .as_object()
+            .is_some_and(|objects| objects.len() > 6),
+        "{restored}"
+    );
+}
+
+#[test]
+fn a_link_that_flaps_gets_its_routes_back() {
+    let run = running(&[]);
+    let before = all_ours(&run.lab.host);
+    run.ip("link set eth1 down");
+    assert!(eventually(SOON, || !all_ours(&run.lab.host)
+        .iter()
+        .any(|line| line.contains("via 172.16.20.253 dev eth1"))));
+    run.ip("link set eth1 up");
+    // IPv6 addresses go with the link; the administrator (or DHCP) puts them back.
+    let lost = run_ok(&run.lab.host, "ip", ["-6", "addr", "show", "dev", "eth1"]);
+    if !lost.contains("fd00:20::177") {
+        run.ip("-6 addr add fd00:20::177/64 dev eth1 nodad");
+    }
+    run.heals(&before, "the table of eth1");
+}
+
+#[test]
+fn an_address_deleted_and_added_again_gets_its_rule_back() {
+    let run = running(&[]);
+    let before = all_ours(&run.lab.host);
+    run.ip("-4 addr del 172.16.20.177/24 dev eth1");
+    assert!(
+        eventually(SOON, || !all_ours(&run.lab.host)
+            .iter()
+            .any(|line| line.contains("from 172.16.20.177"))),
+        "no rule is left for an address that is gone"
+    );
+    run.ip("-4 addr add 172.16.20.177/24 dev eth1");
+    run.heals(&before, "the rule of the address");
+}
+
+#[test]
+fn an_address_added_at_run_time_gets_its_rule_and_its_owner() {
+    let run = running(&[]);
+    run.lab.allow(1, "172.16.20.200");
+    run.ip("-4 addr add 172.16.20.200/24 dev eth1");
+    assert!(
+        eventually(SOON, || ours(&run.lab.host, &["-4", "rule"])
+            .iter()
+            .any(|rule| rule.contains("from 172.16.20.200"))),
+        "{}",
+        run.daemon.output()
+    );
+    let to = "172.16.20.200".parse().expect("an address");
+    let answered = eventually(SOON, || {
+        ping(&run.lab.client, None, to, 1, Duration::from_millis(10)).all_answered()
+    });
+    assert!(answered, "replies of the new address leave by eth1");
+    // And it moves: the owner follows.
+    run.ip("-4 addr del 172.16.20.200/24 dev eth1");
+    run.ip("-4 addr add 172.16.20.200/24 dev eth0");
+    let owner = || {
+        let status = run.steer.json(&run.lab, &["verify"]);
+        let addresses = status["traffic"]["addresses"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        addresses
+            .iter()
+            .find(|one| one["address"] == "172.16.20.200/32")
+            .and_then(|one| one["owner"].as_str().map(str::to_owned))
+    };
+    assert!(
+        eventually(SOON, || owner().as_deref() == Some("eth0")),
+        "{:?}",
+        owner()
+    );
+}
+
+#[test]
+fn an_eni_plugged_in_is_taken_in_and_one_plugged_out_leaves_nothing() {
+    let lab = Lab::builder(Shape::DifferentSubnets)
+        .enis(2)
+        .default_route(DefaultRoute::AllWithMetric(200))
+        .build();
+    let steer = Steer::new();
+    let args = ["run", "--eni", "eth0", "--eni", "eth1", "--eni", "eth7"];
+    let mut daemon = steer.call(&args).start_in_background(&lab.host);
+    let table = || run_ok(&lab.host, "ip", ["-4", "route", "show", "table", "all"]);
+    assert!(
+        eventually(SOON, || table().contains("table 21001")),
+        "{}",
+        daemon.output()
+    );
+    let ip = |line: &str| run_ok(&lab.host, "ip", line.split_whitespace());
+    for _ in 0..3 {
+        ip("link add eth7 type veth peer name r7");
+        ip("addr add 172.16.27.10/24 dev eth7");
+        ip("link set r7 up");
+        ip("link set eth7 up");
+        ip("route add default via 172.16.27.253 dev eth7 metric 900");
+        assert!(
+            eventually(SOON, || table()
+                .contains("default via 172.16.27.253 dev eth7 table 21007")),
+            "{}",
+            daemon.output()
+        );
+        assert!(eventually(SOON, || steer
+            .bpffs()
+            .pins()
+            .iter()
+            .filter(|pin| pin.contains("links/"))
+            .count()
+            == 6));
+        ip("link del eth7");
+        assert!(
+            eventually(SOON, || {
+                ours(&lab.host, &["-4", "rule"])
+                    .iter()
+                    .all(|rule| !rule.contains("172.16.27.10"))
+            }),
+            "{}",
+            daemon.output()
+        );
+        assert!(
+            eventually(SOON, || steer
+                .bpffs()
+                .pins()
+                .iter()
+                .filter(|pin| pin.contains("links/"))
+                .count()
+                == 4),
+            "links of a device that is gone are unpinned: {:?}",
+            steer.bpffs().pins()
+        );
+    }
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait(SOON).success());
+}
+
+#[test]
+fn stopping_leaves_everything_in_force_and_remove_takes_it_away() {
+    let mut run = running(&["--mode", "steer"]);
+    let before = eni_steer_tests::dump(&run.lab.host);
+    run.daemon.signal(Signal::SIGTERM);
+    assert!(run.daemon.wait(SOON).success(), "{}", run.daemon.output());
+    eni_steer_tests::assert_unchanged(&before, &eni_steer_tests::dump(&run.lab.host));
+    run.steer.ok(&run.lab, &["remove"]);
+    assert!(all_ours(&run.lab.host).is_empty());
+    assert!(
+        run.steer.bpffs().pins().is_empty(),
+        "{:?}",
+        run.steer.bpffs().pins()
+    );
+}
+
+#[test]
+fn a_daemon_killed_at_any_moment_is_replaced_without_a_leftover_and_counters_go_on() {
+    let mut run = running(&["--mode", "steer"]);
+    let before = all_ours(&run.lab.host);
+    let counted = || {
+        let report = run.steer.json(&run.lab, &["counters"]);
+        report["enis"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|eni| eni["totals"]["ingress"]["ipv4"]["packets"].as_u64())
+            .sum::<u64>()
+    };
+    ping(
+        &run.lab.client,
+        None,
+        run.lab.eni(1).v4().into(),
+        5,
+        Duration::from_millis(5),
+    )
+    .expect_all_answered();
+    let packets = counted();
+    assert!(packets >= 5);
+    let pins = run.steer.bpffs().pins();
+    for round in 0..6u64 {
+        run.daemon.signal(Signal::SIGKILL);
+        run.daemon.wait(SOON);
+        // Away already, where the last one was killed before it could heal.
+        run.run_ip(SOURCE_RULE);
+        let args: Vec<&str> = ["run"]
+            .into_iter()
+            .chain(ENIS)
+            .chain(["--mode", "steer"])
+            .collect();
+        run.daemon = run.steer.call(&args).start_in_background(&run.lab.host);
+        // Some rounds are killed while they start.
+        if round % 2 == 0 {
+            std::thread::sleep(Duration::from_millis(13 * round));
+        } else {
+            run.heals(&before, "the rule");
+        }
+    }
+    run.heals(&before, "the rule");
+    assert_eq!(run.steer.bpffs().pins(), pins, "the same pins, none twice");
+    assert!(counted() >= packets, "counters go on");
+}
+
+#[test]
+fn a_fight_is_recognised_and_steering_holds_meanwhile() {
+    let run = running(&["--mode", "steer"]);
+    let seen = run.lab.router_seen(0);
+    for _ in 0..40 {
+        // The rule may be away already: that is the truce.
+        let gone = !run.run_ip(SOURCE_RULE);
+        ping(
+            &run.lab.client,
+            None,
+            run.lab.eni(1).v4().into(),
+            1,
+            Duration::from_millis(1),
+        )
+        .expect_all_answered();
+        if gone && !run.report()["fights"].as_array().is_some_and(Vec::is_empty) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let report = run.report();
+    assert!(
+        report["fights"]
+            .as_array()
+            .is_some_and(|fights| fights.len() == 1),
+        "{report}"
+    );
+    let said = run.daemon.output().matches("again and again").count();
+    assert_eq!(said, 1, "it is said once: {}", run.daemon.output());
+    assert_eq!(
+        run.lab.router_seen(0).since(seen).wrong.packets,
+        0,
+        "no packet left by eth0"
+    );
+}
+
+#[test]
+fn the_daemons_own_changes_and_silence_cause_no_passes() {
+    let run = running(&[]);
+    std::thread::sleep(Duration::from_millis(300));
+    let passes = || {
+        run.ip("-4 rule add pref 31000 from 198.51.100.1 lookup main");
+        run.ip("-4 rule del pref 31000");
+        eventually(Duration::from_millis(500), || false);
+        run.report()["passes"].as_u64()
+    };
+    // Two bursts of somebody else's rule changes are a few passes; our own would be many.
+    let first = passes();
+    let second = passes();
+    assert!(
+        second.unwrap_or(0) <= first.unwrap_or(0) + 4,
+        "{first:?} {second:?}"
+    );
+}
+
+#[test]
+fn pins_taken_away_by_hand_and_a_clsact_qdisc_taken_away_are_made_good() {
+    let run = running(&["--attach", "clsact", "--mode", "steer"]);
+    run_ok(
+        &run.lab.host,
+        "tc",
+        ["qdisc", "del", "dev", "eth0", "clsact"],
+    );
+    let filters = || {
+        run_ok(
+            &run.lab.host,
+            "tc",
+            ["filter", "show", "dev", "eth0", "egress"],
+        )
+    };
+    assert!(
+        eventually(SOON, || filters().contains("eni_steer_out")),
+        "{}\n{}",
+        filters(),
+        run.daemon.output()
+    );
+}
+
+#[test]
+fn the_daemon_keeps_three_capabilities_only() {
+    let run = running(&[]);
+    let caps = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", run.daemon.pid()))
+            .expect("the daemon runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("CapEff:"))
+            .unwrap_or_default();
+        u64::from_str_radix(line.trim_start_matches("CapEff:").trim(), 16).expect("a number")
+    };
+    // CAP_NET_ADMIN 12, CAP_PERFMON 38, CAP_BPF 39 (linux/capability.h).
+    let kept = 1u64 << 12 | 1 << 38 | 1 << 39;
+    assert!(eventually(SOON, || caps() == kept), "{:x}", caps());
+}
