@@ -1,8 +1,8 @@
 //! The gateway of an ENI: found, never guessed.
 //!
 //! First hit: the policy; a default route through the ENI in any table that is not ours; a
-//! DHCP lease; the gateway that another ENI uses in the very same on-link prefix; our own
-//! default route of an earlier apply. IPv6 router advertisements show up as default routes.
+//! DHCP lease; the gateway that another ENI uses in the very same on-link prefix; what an
+//! earlier apply of ours has written down. IPv6 router advertisements show up as default routes.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Eni;
 use crate::{
-    model::{Family, IfIndex, Link, Protocol, RouteKind, TableId, covers, host, link_local},
+    model::{
+        Family, IfIndex, Link, NextHop, Protocol, RouteKind, TableId, any, covers, host, link_local,
+    },
     observe::Observed,
     policy::{EniPolicy, GatewayChoice, Policy},
 };
@@ -56,7 +58,7 @@ pub(super) fn known_without_policy(seen: &Observed, policy: &Policy, index: IfIn
     seen.usable_addresses(index).any(|address| {
         let family = address.family();
         written_down(seen, ours, index, family)
-            .or_else(|| earlier_answer(seen, ours, index, family).filter(|_| policy.rules))
+            .or_else(|| earlier_answer(seen, policy, index, family, policy.rules))
             .is_some()
     })
 }
@@ -82,7 +84,11 @@ pub(super) fn find_all(
             eni.gateways.iter().flat_map(|gateway| {
                 eni.on_link(Family::of(gateway.address))
                     .into_iter()
-                    .filter(|net| covers(*net, host(gateway.address)))
+                    .filter(|net| {
+                        // A link-local router is on the link of each of the ENI's prefixes.
+                        let local = gateway.address.is_ipv6() && link_local(gateway.address);
+                        local || covers(*net, host(gateway.address))
+                    })
                     .map(|net| (eni.name.clone(), net, gateway.address))
             })
         })
@@ -94,14 +100,13 @@ pub(super) fn find_all(
             }
             let on_link = eni.on_link(family);
             let shared = known.iter().find(|(_, net, _)| on_link.contains(net));
-            // An answer that the next plan would delete is no answer.
-            let stays = policy.rules && eni.ruled && eni.up;
+            let has_table = policy.rules && eni.ruled && eni.up;
             let gateway = shared
                 .map(|(name, _, address)| Gateway {
                     address: *address,
                     source: GatewaySource::SameSubnet(name.clone()),
                 })
-                .or_else(|| earlier_answer(seen, ours, eni.index, family).filter(|_| stays));
+                .or_else(|| earlier_answer(seen, policy, eni.index, family, has_table));
             eni.gateways.extend(gateway);
         }
     }
@@ -146,15 +151,36 @@ fn written_down(
     })
 }
 
-/// From our own default route. It only repeats an earlier answer: asked last, it keeps a
-/// table alive when the origin is gone, and never overrules a new one.
+/// From our own default route, or from what the programs were told: the kernel drops the
+/// routes of a link that goes down, and with them the only other place that may have named
+/// the gateway. It only repeats an earlier answer: asked last, it keeps a table alive when
+/// the origin is gone, and never overrules a new one. An answer that the next plan would
+/// delete is no answer.
 fn earlier_answer(
     seen: &Observed,
-    ours: Protocol,
+    policy: &Policy,
     index: IfIndex,
     family: Family,
+    has_table: bool,
 ) -> Option<Gateway> {
-    default_route(seen, index, family, |protocol| protocol == ours)
+    let ours = policy.ownership.protocol;
+    let route = default_route(seen, index, family, |protocol| protocol == ours);
+    route
+        .filter(|_| has_table)
+        .or_else(|| told(seen, index, family).filter(|_| policy.programs))
+}
+
+/// The gateway the programs were told for the interface that has this index still.
+fn told(seen: &Observed, index: IfIndex, family: Family) -> Option<Gateway> {
+    let row = seen.datapath.enis.get(&index)?;
+    let same = seen.links.get(&index)?.mac == Some(row.mac);
+    match seen.datapath.next_hops.get(&(index, any(family)))? {
+        NextHop::Via { gateway, .. } if same && Family::of(*gateway) == family => Some(Gateway {
+            address: *gateway,
+            source: GatewaySource::DefaultRoute,
+        }),
+        _ => None,
+    }
 }
 
 fn default_route(
