@@ -1,1 +1,269 @@
-//! What each refusal says.
+//! What each refusal says: which object, and what to do.
+
+use crate::{
+    desired::Desired,
+    model::{KnobKind, Mac, Priority, TableId},
+    observe::Observed,
+    ownership::{GROUP, MIN_BAND},
+    policy::{EniPolicy, Missing, Policy, Selector},
+    testing::host,
+};
+
+/// Two ENIs that can be served.
+fn good() -> Observed {
+    host()
+        .eni(2, "eth0", &["172.16.20.176/24"])
+        .eni(3, "eth1", &["172.16.20.177/24"])
+        .route("default via 172.16.20.253 dev eth0")
+}
+
+fn managing(names: &[&str]) -> Policy {
+    let enis = names
+        .iter()
+        .map(|name| EniPolicy::new(Selector::from(*name)));
+    Policy {
+        enis: enis.collect(),
+        ..Policy::default()
+    }
+}
+
+fn both() -> Policy {
+    managing(&["eth0", "eth1"])
+}
+
+/// The refusal and its hint, a line each.
+fn refused(seen: &Observed, policy: &Policy) -> String {
+    let refusal = Desired::for_host(seen, policy, 1).expect_err("it is refused");
+    let (error, hint) = (refusal.to_string(), refusal.hint());
+    assert!(!hint.is_empty(), "{error}");
+    assert!(
+        !error.contains('\n') && !hint.contains('\n'),
+        "one line each"
+    );
+    format!("{error}\n{hint}")
+}
+
+#[test]
+fn the_host_of_these_tests_is_served() {
+    assert!(Desired::for_host(&good(), &both(), 1).is_ok());
+}
+
+#[test]
+fn nothing_is_found_where_no_interface_has_a_gateway() {
+    let seen = host()
+        .eni(2, "eth0", &["172.16.20.176/24"])
+        .virtual_link(4, "docker0", "bridge", &["172.17.0.1/16"])
+        .route("default via 172.17.0.9 dev docker0");
+    assert_eq!(
+        refused(&seen, &Policy::default()),
+        "no ENI found: no up, non-virtual Ethernet interface has a global address and a gateway\n\
+         name the ENIs: --eni eth0 --eni eth1 ('ip -br address' lists them)"
+    );
+}
+
+#[test]
+fn an_unknown_interface_is_named_beside_those_there_are() {
+    assert_eq!(
+        refused(&good(), &managing(&["eth0", "eth7"])),
+        "there is no interface eth7\ninterfaces here: lo, eth0, eth1"
+    );
+    let mac = Selector::Mac(Mac([2, 0, 0, 0, 0, 9])).to_string();
+    assert!(
+        refused(&good(), &managing(&[&mac]))
+            .starts_with("there is no interface 02:00:00:00:00:09\n")
+    );
+}
+
+#[test]
+fn an_interface_is_selected_once_only_by_whatever_name() {
+    let hint = "name eth1 once, by name or by MAC address";
+    for twice in ["eth1", "02:00:00:00:00:03", "enp0s3"] {
+        let mut seen = good();
+        seen.link_mut("eth1").altnames.push("enp0s3".to_owned());
+        let text = refused(&seen, &managing(&["eth1", twice]));
+        assert_eq!(text, format!("eth1 is selected twice\n{hint}"));
+    }
+}
+
+#[test]
+fn what_is_not_ethernet_is_refused_even_by_a_daemon() {
+    let seen = good().virtual_link(5, "wg0", "wireguard", &["10.7.0.1/24"]);
+    for missing in [Missing::Refuse, Missing::Skip] {
+        for name in ["lo", "wg0"] {
+            let policy = Policy {
+                missing,
+                ..managing(&[name])
+            };
+            assert_eq!(
+                refused(&seen, &policy),
+                format!(
+                    "{name} is not an Ethernet interface\nENIs are Ethernet interfaces; name another one"
+                )
+            );
+        }
+    }
+}
+
+#[test]
+fn an_interface_that_is_down_is_named_with_the_command_to_type() {
+    let seen = good().down("eth1");
+    assert_eq!(
+        refused(&seen, &both()),
+        "eth1 is down\nip link set dev eth1 up"
+    );
+    let daemon = Policy {
+        missing: Missing::Skip,
+        ..both()
+    };
+    assert!(Desired::for_host(&seen, &daemon, 1).is_ok());
+}
+
+#[test]
+fn an_interface_without_a_usable_address_is_refused() {
+    let bare = good().without_address("eth1", "172.16.20.177/24");
+    let mut tentative = good();
+    tentative.addresses[1].tentative = true;
+    let link_local = bare.clone().address("eth1", "169.254.7.7/16");
+    for seen in [bare, tentative, link_local] {
+        assert_eq!(
+            refused(&seen, &both()),
+            "eth1 has no global address\nip address show dev eth1; addresses that are \
+             tentative, link-local or of host scope do not count"
+        );
+    }
+}
+
+#[test]
+fn a_missing_gateway_is_named_by_eni_and_family() {
+    let hint = "name it: --gateway eth1=ADDRESS; looked for in default routes through eth1, \
+                DHCP leases and the same subnet on other ENIs";
+    let four = host()
+        .eni(2, "eth0", &["172.16.20.176/24"])
+        .eni(3, "eth1", &["172.16.30.177/24"])
+        .route("default via 172.16.20.253 dev eth0");
+    assert_eq!(
+        refused(&four, &both()),
+        format!("no IPv4 gateway is known for eth1\n{hint}")
+    );
+    let six = good().address("eth1", "2001:db8::177/64");
+    assert_eq!(
+        refused(&six, &both()),
+        format!("no IPv6 gateway is known for eth1\n{hint}")
+    );
+}
+
+#[test]
+fn one_table_for_two_enis_is_refused() {
+    let mut policy = both();
+    for eni in &mut policy.enis {
+        eni.table = Some(TableId(1001));
+    }
+    assert_eq!(
+        refused(&good(), &policy),
+        "table 1001 of eth1 belongs to another ENI already\ngive each ENI a table of its own"
+    );
+}
+
+#[test]
+fn the_kernels_own_tables_are_refused() {
+    for (table, name) in [(0, "0"), (253, "default"), (254, "main"), (255, "local")] {
+        let mut policy = both();
+        policy.enis[1].table = Some(TableId(table));
+        assert_eq!(
+            refused(&good(), &policy),
+            format!(
+                "table {name} of eth1 is one of the kernel's own\n\
+                 tables 0 and 253 to 255 are default, main and local; choose another one"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_table_with_a_route_of_somebody_else_is_refused_and_the_route_shown() {
+    let seen = good().route("10.1.0.0/16 via 172.16.20.9 dev eth0 table 21001");
+    assert_eq!(
+        refused(&seen, &both()),
+        "table 21001 of eth1 is used by someone else: it has the route \
+         10.1.0.0/16 via 172.16.20.9 dev eth0 table 21001 proto 3\n\
+         'ip route show table 21001' shows it; choose another table (--table ENI=NUMBER, \
+         --table-base NUMBER) or remove it"
+    );
+    let ours = good().route("10.1.0.0/16 via 172.16.20.9 dev eth0 table 21001 proto 229");
+    assert!(Desired::for_host(&ours, &both(), 1).is_ok());
+}
+
+#[test]
+fn a_rule_of_somebody_else_inside_the_band_is_refused_and_shown() {
+    let hint = "choose another band (--band FIRST-LAST) or move that rule";
+    for priority in [20000, 20999] {
+        let seen = good().rule(&format!("pref {priority} from 10.8.0.0/16 lookup 100"));
+        assert_eq!(
+            refused(&seen, &both()),
+            format!(
+                "a rule of someone else stands inside eni-steer's priorities 20000 to 20999: \
+                 ip -4 rule pref {priority} from 10.8.0.0/16 lookup 100 protocol 3\n{hint}"
+            )
+        );
+    }
+    let beside = good()
+        .rule("pref 19999 lookup 100")
+        .rule6("pref 21000 lookup 100");
+    assert!(Desired::for_host(&beside, &both(), 1).is_ok());
+}
+
+#[test]
+fn a_band_that_is_too_small_or_behind_main_is_refused() {
+    for (first, last) in [
+        (0, 999),
+        (20000, 20000 + MIN_BAND - 2),
+        (20999, 20000),
+        (32000, 32766),
+    ] {
+        let mut policy = both();
+        policy.ownership.first = Priority(first);
+        policy.ownership.last = Priority(last);
+        let text = refused(&good(), &policy);
+        let error = format!("the priorities {first} to {last} can not hold eni-steer's rules\n");
+        assert!(text.starts_with(&error), "{text}");
+        assert!(
+            text.ends_with("lies between local (0) and main (32766)"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn an_eni_in_a_group_somebody_chose_is_refused() {
+    let seen = good().knob("eth1", KnobKind::Group, 7);
+    assert_eq!(
+        refused(&seen, &both()),
+        "eth1 is in interface group 7, which is not eni-steer's\n--group 7 makes eni-steer use \
+         that group, if only ENIs are in it; or 'ip link set ... group default'"
+    );
+}
+
+#[test]
+fn a_stranger_in_our_group_is_refused() {
+    let seen = good()
+        .virtual_link(4, "docker0", "bridge", &["172.17.0.1/16"])
+        .knob("docker0", KnobKind::Group, GROUP.0);
+    assert_eq!(
+        refused(&seen, &both()),
+        "docker0 is in interface group 20229 but is no managed ENI\n\
+         choose another group (--group NUMBER), or manage docker0 too"
+    );
+}
+
+#[test]
+fn without_rules_places_that_only_rules_need_are_not_asked_for() {
+    let seen = good()
+        .rule("pref 20100 lookup 100")
+        .route("10.1.0.0/16 via 172.16.20.9 dev eth0 table 21001")
+        .knob("eth1", KnobKind::Group, 7);
+    let policy = Policy {
+        rules: false,
+        ..both()
+    };
+    assert!(Desired::for_host(&seen, &policy, 1).is_ok());
+}
