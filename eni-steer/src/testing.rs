@@ -5,6 +5,7 @@
 //! knobs) is in it.
 
 pub(crate) mod generate;
+mod pure;
 
 use std::net::IpAddr;
 
@@ -183,6 +184,28 @@ impl Observed {
                 || route.hop_by(index).is_none()
                 || route.destination != net.trunc()
         });
+        self
+    }
+
+    /// Takes a link away, with all that hangs on it.
+    pub(crate) fn gone(self, name: &str) -> Self {
+        let index = self.index_of(name);
+        let mut seen = self.down(name);
+        seen.addresses.retain(|address| address.index != index);
+        seen.knobs.retain(|knob, _| knob.index != index);
+        seen.datapath
+            .attachments
+            .retain(|(eni, _), _| *eni != index);
+        seen.links.remove(&index);
+        seen
+    }
+
+    /// Takes away a route told in the words that made it.
+    pub(crate) fn without_route(mut self, words: &str) -> Self {
+        let route = self.parse_route(words);
+        let before = self.routes.len();
+        self.routes.retain(|other| *other != route);
+        assert!(self.routes.len() < before, "there is no route {words}");
         self
     }
 

@@ -478,12 +478,12 @@ fn an_eni_policy() -> impl Strategy<Value = EniPolicy> {
     )
         .prop_map(
             |(name, table, gateways, mode, addresses, prefixes)| EniPolicy {
-                select: Selector::from(name),
                 table: table.map(TableId),
                 gateways,
                 mode,
                 addresses,
                 prefixes,
+                ..EniPolicy::new(Selector::from(name))
             },
         )
 }
