@@ -42,7 +42,9 @@ cases! {
     a_duplicate_rule_is_thinned
     a_foreign_rule_inside_the_band_is_refused
     a_foreign_rule_outside_the_band_is_left_alone
+    a_gateway_only_our_table_names_is_kept
     a_gateway_outside_the_subnet_is_onlink
+    a_gateway_the_plan_would_forget_is_none
     a_knob_somebody_else_turned_since_stays
     a_second_eni_appears
     a_static_route_of_main_follows_its_eni
@@ -58,6 +60,7 @@ cases! {
     fresh_host_with_enis_on_different_subnets
     fresh_host_with_enis_on_one_subnet
     leftover_rules_of_an_earlier_band_are_moved
+    leftovers_in_main_go
     nothing_happened
     primary_full_rules_the_primary_too
     programs_only_installs_no_rules

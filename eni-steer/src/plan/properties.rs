@@ -11,7 +11,7 @@ use crate::{
     desired::Desired,
     model::{Family, KnobKind, Owner, Route, Rule, RuleAction, covers, host},
     observe::Observed,
-    ownership::Ownership,
+    ownership::PROTOCOL,
     policy::Policy,
     testing::generate,
 };
@@ -54,32 +54,32 @@ fn desired(seen: &Observed, policy: &Policy) -> Result<Desired, TestCaseError> {
 
 /// An observation without what no program can tell apart: the order of routes, the order of
 /// our rules of one priority, and a second copy of a rule of ours.
-fn normal(seen: &Observed, ownership: &Ownership) -> Observed {
+fn normal(seen: &Observed) -> Observed {
     let mut seen = seen.clone();
     seen.routes.sort();
     let ours: BTreeSet<Rule> = seen
         .rules
         .iter()
-        .filter(|rule| ownership.rule(rule))
+        .filter(|rule| rule.protocol == PROTOCOL)
         .cloned()
         .collect();
-    seen.rules.retain(|rule| !ownership.rule(rule));
+    seen.rules.retain(|rule| rule.protocol != PROTOCOL);
     seen.rules.extend(ours);
     seen
 }
 
-fn foreign_routes(seen: &Observed, ownership: &Ownership) -> Vec<Route> {
+fn foreign_routes(seen: &Observed) -> Vec<Route> {
     seen.routes
         .iter()
-        .filter(|route| !ownership.route(route))
+        .filter(|route| route.protocol != PROTOCOL)
         .cloned()
         .collect()
 }
 
-fn foreign_rules(seen: &Observed, ownership: &Ownership) -> Vec<Rule> {
+fn foreign_rules(seen: &Observed) -> Vec<Rule> {
     seen.rules
         .iter()
-        .filter(|rule| !ownership.rule(rule))
+        .filter(|rule| rule.protocol != PROTOCOL)
         .cloned()
         .collect()
 }
@@ -194,17 +194,16 @@ proptest! {
         let nothing = Desired::nothing(policy.ownership.clone());
         let removed = after(&Plan::between(&nothing, &applied), &applied)?;
 
-        let ours = &policy.ownership;
-        prop_assert!(!removed.routes.iter().any(|route| ours.route(route)));
-        prop_assert!(!removed.rules.iter().any(|rule| ours.rule(rule)));
+        prop_assert!(!removed.routes.iter().any(|route| route.protocol == PROTOCOL));
+        prop_assert!(!removed.rules.iter().any(|rule| rule.protocol == PROTOCOL));
         prop_assert_eq!(&removed.datapath, &crate::model::Datapath::default());
         prop_assert!(removed.memory.is_empty());
         for (knob, now) in &removed.knobs {
             prop_assert_eq!(Some(*now), seen.baseline(*knob), "{:?}", knob);
         }
         for applied in [&applied, &removed] {
-            prop_assert_eq!(foreign_routes(applied, ours), foreign_routes(&seen, ours));
-            prop_assert_eq!(foreign_rules(applied, ours), foreign_rules(&seen, ours));
+            prop_assert_eq!(foreign_routes(applied), foreign_routes(&seen));
+            prop_assert_eq!(foreign_rules(applied), foreign_rules(&seen));
             prop_assert_eq!(&applied.addresses, &seen.addresses);
         }
     }
@@ -223,8 +222,7 @@ proptest! {
             prop_assert!(report.done.is_empty());
             prop_assert!(report.left.is_empty(), "left: {:?}", report.left);
             prop_assert_eq!(report.undone.len(), n);
-            let ours = &policy.ownership;
-            prop_assert_eq!(normal(&kernel.model.seen, ours), normal(&seen, ours));
+            prop_assert_eq!(normal(&kernel.model.seen), normal(&seen));
         }
     }
 
@@ -232,7 +230,7 @@ proptest! {
     fn a_plan_and_its_revert_cancel_out(seen in generate::observed(), policy in generate::policy()) {
         let plan = Plan::between(&desired(&seen, &policy)?, &seen);
         let back = after(&plan.revert(), &after(&plan, &seen)?)?;
-        prop_assert_eq!(normal(&back, &policy.ownership), normal(&seen, &policy.ownership));
+        prop_assert_eq!(normal(&back), normal(&seen));
         prop_assert_eq!(plan.revert().revert(), plan);
     }
 
@@ -242,7 +240,7 @@ proptest! {
         let now = after(&Plan::between(&desired(&seen, &policy)?, &seen), &seen)?;
         let before = Desired::as_it_is(&seen, ours);
         let back = after(&Plan::between(&before, &now), &now)?;
-        let (mut back, mut seen) = (normal(&back, ours), normal(&seen, ours));
+        let (mut back, mut seen) = (normal(&back), normal(&seen));
         // A note of a knob that somebody else has turned since says nothing any more.
         back.memory.retain(|knob, memory| back.knobs.get(knob) == Some(&memory.ours));
         seen.memory.retain(|knob, memory| seen.knobs.get(knob) == Some(&memory.ours));
