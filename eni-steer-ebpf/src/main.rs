@@ -32,6 +32,7 @@ use crate::egress::Outcome;
 
 /// Counts, and never changes what happens to the packet: programs after this one still run.
 #[classifier]
+#[inline(always)]
 pub fn eni_steer_in(ctx: TcContext) -> i32 {
     ingress::ingress(&ctx);
     TC_ACT_UNSPEC
@@ -39,6 +40,7 @@ pub fn eni_steer_in(ctx: TcContext) -> i32 {
 
 /// Counts, and decides about packets whose source another ENI owns.
 #[classifier]
+#[inline(always)]
 pub fn eni_steer_out(ctx: TcContext) -> i32 {
     match egress::egress(&ctx) {
         Outcome::Home => TC_ACT_UNSPEC,
