@@ -83,6 +83,7 @@ pub use privilege::require_root;
 pub use source_check::{Count, Seen};
 pub use steer::{Steer, binary};
 pub use sysctl::{read_sysctl, write_sysctl};
+pub use tcx::kernel_has_tcx;
 pub use topology::{Eni, Mac, Shape};
 pub use traffic::icmp::{Ping, ping};
 pub use traffic::tcp::{TcpTransfer, Transfer, tcp_transfer};

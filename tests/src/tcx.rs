@@ -40,6 +40,29 @@ pub(crate) fn programs(ifindex: u32) -> Vec<String> {
         .collect()
 }
 
+/// Whether this kernel has TCX: asked, not told by its version.
+#[must_use]
+pub fn kernel_has_tcx() -> bool {
+    const LO: u32 = 1;
+    let mut attr = Query {
+        target_ifindex: LO,
+        attach_type: BPF_TCX_INGRESS,
+        ..Query::default()
+    };
+    // SAFETY: `attr` is a bpf_attr prefix of the size passed and outlives the call; without
+    // `prog_ids` only the number of programs is asked for.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut attr,
+            size_of::<Query>(),
+        )
+    };
+    // Before 6.6 there is no such attach type: EINVAL.
+    answer == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
+}
+
 fn query(ifindex: u32, hook: u32) -> Vec<u32> {
     let mut ids = [0u32; MOST];
     let mut attr = Query {

@@ -2,6 +2,7 @@
 
 mod bpf_toolchain;
 mod demo;
+mod kernels;
 mod run;
 mod setup;
 mod test;
@@ -20,6 +21,9 @@ enum Command {
     Demo(demo::Args),
     /// Set up, lint, and run every test
     Test(test::Args),
+    /// The kernels that `test --kernel` boots
+    #[command(subcommand)]
+    Kernels(kernels::Command),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Kernels(command) => kernels::command(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,14 @@ pub fn workspace() -> &'static Path {
     manifest.parent().unwrap_or(manifest)
 }
 
+/// Where cargo puts what it builds, and we what we keep.
+pub fn target_dir() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => workspace().join(dir),
+        None => workspace().join("target"),
+    }
+}
+
 /// The cargo that runs us, in the checkout.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

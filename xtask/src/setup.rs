@@ -41,10 +41,25 @@ struct Way {
 
 const STEPS: [Step; 3] = [bpf_core::STEP, bpf_linker::STEP, tools::STEP];
 
+/// What any build and any test needs.
 pub fn run() -> Result<()> {
+    see_to(&STEPS)
+}
+
+/// What is needed to boot other kernels, beside that.
+pub fn for_kernels() -> Result<()> {
+    see_to(&[tools::KERNELS])
+}
+
+/// The programs that the lab calls.
+pub fn lab_tools() -> impl Iterator<Item = &'static str> {
+    tools::of_the_lab()
+}
+
+fn see_to(steps: &[Step]) -> Result<()> {
     let apt = Apt::here();
     let mut left = Vec::new();
-    for step in &STEPS {
+    for step in steps {
         if let Err(why) = provide(step, &apt) {
             left.push(format!("{}: {why}\n  {}", step.name, (step.by_hand)()));
         }

@@ -5,6 +5,7 @@ use std::{env, process::Command};
 use anyhow::Result;
 
 use crate::{
+    kernels,
     run::{self, HOST_PACKAGES},
     setup,
 };
@@ -15,6 +16,9 @@ pub struct Args {
     /// Only run the tests; no format check, no lints, no documentation
     #[arg(long)]
     no_lint: bool,
+    /// Run the lab's tests on this kernel, in a virtual machine: 5.10, 6.1, 6.12, newest, all
+    #[arg(long, value_name = "KERNEL", value_delimiter = ',')]
+    kernel: Vec<String>,
     /// Run only the tests whose name contains one of these
     filters: Vec<String>,
     /// Arguments for the test programs, as `-- --nocapture`
@@ -25,6 +29,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     run::require_root("the lab", "test")?;
     setup::run()?;
+    if !args.kernel.is_empty() {
+        return kernels::test(&args.kernel, &args.filters, &args.passed_on);
+    }
     if !args.no_lint {
         for mut check in lints() {
             run::succeed(&mut check)?;

@@ -1,4 +1,4 @@
-//! The programs that the lab and the demo call.
+//! The programs that the lab and the demo call, and those that other kernels need.
 
 use super::{Apt, State, Step, Way};
 use crate::run;
@@ -17,27 +17,54 @@ const TOOLS: [(&str, &str); 10] = [
     ("ethtool", "ethtool"),
 ];
 
+/// What fetches a kernel and boots it.
+const OF_KERNELS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("modprobe", "kmod"),
+    ("depmod", "kmod"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
 pub const STEP: Step = Step {
     name: "network tools",
-    check,
-    ways,
-    by_hand: || format!("install the packages {}", missing_packages().join(" ")),
+    check: || check(&TOOLS),
+    ways: |apt| ways(apt, &TOOLS),
+    by_hand: || by_hand(&TOOLS),
 };
 
-fn missing() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    TOOLS
+pub const KERNELS: Step = Step {
+    name: "virtual machines",
+    check: || check(&OF_KERNELS),
+    ways: |apt| ways(apt, &OF_KERNELS),
+    by_hand: || by_hand(&OF_KERNELS),
+};
+
+/// The programs that the lab and the demo call.
+pub fn of_the_lab() -> impl Iterator<Item = &'static str> {
+    TOOLS.iter().map(|(program, _)| *program)
+}
+
+type Tool = (&'static str, &'static str);
+
+fn missing(tools: &[Tool]) -> impl Iterator<Item = &Tool> {
+    tools
         .iter()
         .filter(|(program, _)| run::on_path(program).is_none())
 }
 
-fn missing_packages() -> Vec<&'static str> {
-    let mut packages: Vec<_> = missing().map(|(_, package)| *package).collect();
+fn missing_packages(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = missing(tools).map(|(_, package)| *package).collect();
     packages.dedup();
     packages
 }
 
-fn check() -> State {
-    let missing: Vec<_> = missing().map(|(program, _)| *program).collect();
+fn by_hand(tools: &[Tool]) -> String {
+    format!("install the packages {}", missing_packages(tools).join(" "))
+}
+
+fn check(tools: &[Tool]) -> State {
+    let missing: Vec<_> = missing(tools).map(|(program, _)| *program).collect();
     if missing.is_empty() {
         State::Ready("all on the PATH".to_owned())
     } else {
@@ -45,10 +72,10 @@ fn check() -> State {
     }
 }
 
-fn ways(apt: &Apt) -> Vec<Way> {
+fn ways(apt: &Apt, tools: &[Tool]) -> Vec<Way> {
     let why = "from the distribution";
     let install = apt
-        .install(&missing_packages())
+        .install(&missing_packages(tools))
         .map(|command| vec![command]);
     install
         .map(|commands| Way { why, commands })

@@ -1,0 +1,222 @@
+//! The first process of a virtual machine that runs tests on another kernel
+//! (`cargo xtask test --kernel`). It does what `/orders` says: loads modules, runs programs of
+//! tests one after another, and ends the machine with their verdict.
+//!
+//! ```text
+//! module /modules/veth.ko
+//! test /tests/lab
+//! argument --test-threads=2
+//! ```
+//!
+//! What it and the programs print goes to the console and, without the kernel's messages in
+//! between, to a second serial port. The machine ends by qemu's isa-debug-exit device; if this
+//! process ends in any other way the kernel panics, which is no success either.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Where the exit device is.
+const EXIT_PORT: u16 = 0xf4;
+
+/// The port that carries results only.
+const RESULTS: &str = "/dev/ttyS1";
+
+/// Longer than any program of tests takes: what hangs is ended, and the next one is run.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!("error: vm-init is the first process of a virtual machine, and of nothing else");
+        return ExitCode::FAILURE;
+    }
+    let well = match work() {
+        Ok(well) => well,
+        Err(error) => {
+            println!("init: {error:#}");
+            false
+        }
+    };
+    let error = end(well);
+    println!("init: the machine can not be ended: {error}");
+    ExitCode::FAILURE
+}
+
+/// What is to be done.
+#[derive(Default)]
+struct Orders {
+    modules: Vec<String>,
+    tests: Vec<String>,
+    arguments: Vec<String>,
+}
+
+fn work() -> Result<bool> {
+    for (what, place) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/tmp"),
+        ("tmpfs", "/run"),
+        ("bpf", "/sys/fs/bpf"),
+    ] {
+        mount(
+            Some(what),
+            place,
+            Some(what),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .with_context(|| format!("can not mount {what} on {place}"))?;
+    }
+    let orders = Orders::read(&fs::read_to_string("/orders").context("can not read /orders")?)?;
+    for module in &orders.modules {
+        if let Err(error) = load(module) {
+            println!("init: {module}: {error}");
+        }
+    }
+    let status = command("ip").args(["link", "set", "lo", "up"]).status();
+    if !status.context("can not run ip")?.success() {
+        bail!("can not set lo up");
+    }
+    let mut results = OpenOptions::new()
+        .write(true)
+        .open(RESULTS)
+        .with_context(|| format!("can not open {RESULTS}"))?;
+    let mut well = true;
+    for test in &orders.tests {
+        match run(test, &orders.arguments, &mut results) {
+            Ok(true) => {}
+            Ok(false) => well = false,
+            Err(error) => {
+                tell(&mut results, &format!("init: {test}: {error:#}"))?;
+                well = false;
+            }
+        }
+    }
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split(' ').next().unwrap_or_default();
+    println!("init: {seconds} s since the kernel started");
+    Ok(well)
+}
+
+impl Orders {
+    fn read(text: &str) -> Result<Self> {
+        let mut orders = Self::default();
+        for line in text.lines() {
+            let list = match line.split_once(' ') {
+                Some(("module", _)) => &mut orders.modules,
+                Some(("test", _)) => &mut orders.tests,
+                Some(("argument", _)) => &mut orders.arguments,
+                _ => bail!("what is {line}?"),
+            };
+            list.extend(line.split_once(' ').map(|(_, rest)| rest.to_owned()));
+        }
+        Ok(orders)
+    }
+}
+
+fn load(module: &str) -> Result<()> {
+    let file = File::open(module)?;
+    nix::kmod::finit_module(&file, c"", nix::kmod::ModuleInitFlags::empty())?;
+    Ok(())
+}
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin")
+        .env("ENI_STEER_BIN", "/usr/bin/eni-steer")
+        .env("RUST_BACKTRACE", "1")
+        .env("HOME", "/tmp")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a program of tests; whether it succeeded.
+fn run(test: &str, arguments: &[String], results: &mut File) -> Result<bool> {
+    let name = test.rsplit('/').next().unwrap_or(test);
+    tell(results, &format!("program {name}"))?;
+    let (reader, writer) = std::io::pipe().context("can not make a pipe")?;
+    let mut command = command(test);
+    command.args(arguments);
+    let child = command
+        .stdout(writer.try_clone().context("can not duplicate a pipe")?)
+        .stderr(writer)
+        .spawn()
+        .context("can not start it")?;
+    // The writing ends that are left are the child's and its children's.
+    drop(command);
+    let pid = Pid::from_raw(i32::try_from(child.id()).context("a pid fits")?);
+    // A program that hangs is ended by somebody who does not wait for its words.
+    std::thread::spawn(move || {
+        std::thread::sleep(PATIENCE);
+        if nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).is_ok() {
+            println!("init: out of time");
+        }
+    });
+    let mut channel = results.try_clone().context("can not duplicate a file")?;
+    let teller = std::thread::spawn(move || -> Result<()> {
+        for line in BufReader::new(reader).split(b'\n') {
+            let line = line.context("can not read a pipe")?;
+            tell(&mut channel, String::from_utf8_lossy(&line).trim_end())?;
+        }
+        Ok(())
+    });
+    // The first process is the parent of all that lost theirs.
+    let status = loop {
+        match waitpid(None, None).context("can not wait")? {
+            status if status.pid() == Some(pid) => break status,
+            _ => {}
+        }
+    };
+    // A background process may hold the pipe a moment longer; what counts was written before.
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while !teller.is_finished() && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let well = matches!(status, WaitStatus::Exited(_, 0));
+    if !well {
+        tell(results, &format!("init: {name} ended: {status:?}"))?;
+    }
+    Ok(well)
+}
+
+/// To the console, and as a result.
+fn tell(results: &mut File, line: &str) -> Result<()> {
+    println!("{line}");
+    // One write: lines of two threads do not mix.
+    results
+        .write_all(format!("{line}\n").as_bytes())
+        .with_context(|| format!("can not write to {RESULTS}"))
+}
+
+/// Ends the machine; returns only if it can not be ended.
+fn end(well: bool) -> std::io::Error {
+    // SAFETY: both are calls without memory of ours.
+    unsafe {
+        libc::sync();
+        if libc::ioperm(EXIT_PORT.into(), 4, 1) != 0 {
+            return std::io::Error::last_os_error();
+        }
+    }
+    write_port(EXIT_PORT, u8::from(!well));
+    // The emulator ends on its own thread.
+    std::thread::sleep(Duration::from_secs(10));
+    std::io::Error::other("nobody listens on the exit port")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn write_port(port: u16, value: u8) {
+    // SAFETY: the port was granted by ioperm; on the machines this runs in it is the emulator's.
+    unsafe { core::arch::asm!("out dx, al", in("dx") port, in("al") value) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn write_port(_port: u16, _value: u8) {}

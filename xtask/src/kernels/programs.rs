@@ -1,0 +1,122 @@
+//! The test programs and the command, linked statically: what runs in the machine brings
+//! nothing of this one's libraries.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use crate::run;
+
+/// What the machines run. With the target named, build scripts and macros, which run here, are
+/// not linked statically.
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The package of the lab.
+const TESTS: &str = "eni-steer-tests";
+
+/// A program that cargo built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    pub name: String,
+    pub path: PathBuf,
+}
+
+/// Everything that goes into a machine.
+#[derive(Debug)]
+pub struct Programs {
+    /// The first process.
+    pub init: PathBuf,
+    /// The command under test.
+    pub command: PathBuf,
+    /// The programs with tests, by name.
+    pub tests: Vec<Program>,
+}
+
+/// Builds them.
+pub fn build() -> Result<Programs> {
+    let commands = artifacts(
+        &mut cargo(&["build"], &["--package", "eni-steer", "--bins"]),
+        "bin",
+    )?;
+    let tests = artifacts(&mut cargo(&["test", "--no-run"], &["--tests"]), "test")?;
+    let command = |name: &str| {
+        commands
+            .iter()
+            .find(|program| program.name == name)
+            .map(|program| program.path.clone())
+            .ok_or_else(|| anyhow!("cargo built no {name}"))
+    };
+    ensure!(!tests.is_empty(), "cargo built no test program");
+    Ok(Programs {
+        init: command("vm-init")?,
+        command: command("eni-steer")?,
+        tests,
+    })
+}
+
+fn cargo(what: &[&str], which: &[&str]) -> Command {
+    let mut cargo = run::cargo();
+    cargo
+        .args(what)
+        .args(["--package", TESTS])
+        .args(which)
+        .args(["--target", TARGET])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // A quarter of the size; names remain for backtraces.
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .env("CARGO_PROFILE_TEST_DEBUG", "false");
+    cargo
+}
+
+/// Runs cargo and returns the programs of a kind that it built.
+fn artifacts(cargo: &mut Command, kind: &str) -> Result<Vec<Program>> {
+    println!("$ {}", run::shown(cargo));
+    let output = cargo
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("can not run cargo")?;
+    ensure!(
+        output.status.success(),
+        "the programs for the machines do not build: {}\n\
+         hint: linking statically needs the C library's archive (libc.a, in libc6-dev on Debian)",
+        output.status
+    );
+    let text = String::from_utf8(output.stdout).context("cargo wrote something else than text")?;
+    let mut programs: Vec<Program> = text
+        .lines()
+        .filter_map(|line| artifact(line, kind))
+        .collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(programs)
+}
+
+/// The program in one of cargo's messages.
+fn artifact(message: &str, kind: &str) -> Option<Program> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let target = &message["target"];
+    let is_kind = target["kind"].as_array()?.iter().any(|k| k == kind);
+    is_kind.then_some(())?;
+    Some(Program {
+        name: target["name"].as_str()?.to_owned(),
+        path: message["executable"].as_str()?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_read_from_what_cargo_says() {
+        let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"lab"},
+            "executable":"/target/lab-1"}"#;
+        let lab = Program {
+            name: "lab".to_owned(),
+            path: "/target/lab-1".into(),
+        };
+        assert_eq!(artifact(message, "test"), Some(lab));
+        assert_eq!(artifact(message, "bin"), None);
+        assert_eq!(artifact(r#"{"reason":"build-finished"}"#, "test"), None);
+    }
+}
