@@ -25,15 +25,34 @@ pub const TABLE_BASE: TableId = TableId(21000);
 /// Default interface group of managed ENIs.
 pub const GROUP: Group = Group(20229);
 
-/// Offset in the band of the rule that lets main decide for what leaves by no ENI.
+// Places in the band, as offsets. What refuses comes before what chooses a way out; what
+// belongs to an owner goes its owner's way before anything else may choose one:
+//
+//     0          what main sends elsewhere than through an ENI stays as main says
+//     10 - 299   access rules that refuse, in their order
+//     300 - 428  source rules, the longest prefix first
+//     500 - 789  access rules that lead to an ENI, in their order
+//     900        balance
+
+/// The rule that lets main decide for what leaves by no ENI.
 const MAIN_OFFSET: u32 = 0;
-/// Offset in the band of the source rules; a rule of a longer prefix comes before one of a
-/// shorter one, as in a routing table.
-const SOURCE_OFFSET: u32 = 10;
-/// Priorities the source rules may take: one for each prefix length of IPv6.
-const SOURCE_SPAN: u32 = 129;
+/// The first access rule that refuses.
+const REFUSAL_OFFSET: u32 = 10;
+/// Source rules; a rule of a longer prefix comes before one of a shorter one, as in a
+/// routing table.
+const SOURCE_OFFSET: u32 = 300;
+/// The first access rule that leads to an ENI.
+const PIN_OFFSET: u32 = 500;
+/// The balance rule.
+const BALANCE_OFFSET: u32 = 900;
+/// How many access rules of each kind there is room for.
+pub const ACCESS_RULES: u32 = 290;
 /// The smallest band that holds them all.
-pub const MIN_BAND: u32 = SOURCE_OFFSET + SOURCE_SPAN;
+pub const MIN_BAND: u32 = BALANCE_OFFSET + 1;
+
+/// How many tables from the base on are ours to number: 0 to 499 after the number in an
+/// ENI's name, then after interface indexes, the last for balance.
+pub const TABLES: u32 = 1000;
 
 /// The numbers in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +98,21 @@ impl Ownership {
     /// Priority of the `suppress_ifgroup` rule.
     pub fn main_priority(&self) -> Priority {
         Priority(self.first.0 + MAIN_OFFSET)
+    }
+
+    /// Priority of the n-th access rule that refuses.
+    pub fn refusal_priority(&self, n: u32) -> Priority {
+        Priority(self.first.0 + REFUSAL_OFFSET + n)
+    }
+
+    /// Priority of the n-th access rule that leads to an ENI.
+    pub fn pin_priority(&self, n: u32) -> Priority {
+        Priority(self.first.0 + PIN_OFFSET + n)
+    }
+
+    /// Priority of the balance rule.
+    pub fn balance_priority(&self) -> Priority {
+        Priority(self.first.0 + BALANCE_OFFSET)
     }
 
     /// Priority of the source rule of a prefix: the longer, the earlier. It depends on

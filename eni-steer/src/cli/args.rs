@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{
     model::{AttachKind, Group, Mode, Priority, Protocol, TableId},
-    policy::{GatewayChoice, PrimaryPolicy, Selector},
+    policy::{GatewayChoice, PrimaryPolicy, Selector, written},
 };
 
 /// Routing symmetry for Linux hosts with several cloud network interfaces (ENIs): a packet
@@ -37,6 +37,9 @@ pub(super) struct Global {
     /// Print JSON
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
+    /// The configuration; files of conf.d beside it come after it [default: /etc/eni-steer/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "ENI_STEER_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Mount point of bpffs
     #[arg(
         long,
@@ -67,8 +70,8 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Install tables, rules, sysctls and programs
     ///
-    /// If a step fails, the steps before it are undone. What a flag does not name stays as
-    /// it was applied last, or as it is by default.
+    /// If a step fails, the steps before it are undone. What a flag does not name is as the
+    /// configuration says; without a configuration, as it was applied last; else as by default.
     #[command(
         after_help = "Examples:\n  eni-steer apply                                 the ENIs that are found, programs counting\n  \
 eni-steer apply --eni eth0 --eni eth1 --mode steer\n  eni-steer apply --rules off                     programs only: look, touch nothing\n  \
@@ -91,9 +94,26 @@ eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer
     Run(RunArgs),
     /// Install and enable the systemd service that runs the daemon at each boot
     Persist(PersistArgs),
+    /// Check the configuration, or show what it comes to
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Undo what is not confirmed in time (started by apply --confirm)
     #[command(hide = true)]
     UndoUnlessConfirmed,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read the configuration and say what is wrong with it, and where
+    Check,
+    /// Show the effective configuration, each value with where it comes from
+    Show(Box<ShowArgs>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 }
 
 #[derive(Debug, Args)]
@@ -213,16 +233,16 @@ pub(super) struct PolicyArgs {
     #[arg(long, value_name = "PREFIX", value_parser = parse_net)]
     pub exempt: Vec<IpNet>,
     /// A mark that is never steered
-    #[arg(long, value_name = "MARK[/MASK]", value_parser = parse_mark)]
+    #[arg(long, value_name = "MARK[/MASK]", value_parser = written::mark)]
     pub exempt_mark: Option<(u32, u32)>,
     /// Base of the table numbers (default 21000)
     #[arg(long, value_name = "TABLE")]
     pub table_base: Option<TableId>,
     /// Priorities of our rules (default 20000-20999)
-    #[arg(long, value_name = "FIRST-LAST", value_parser = parse_band)]
+    #[arg(long, value_name = "FIRST-LAST", value_parser = written::band)]
     pub band: Option<(Priority, Priority)>,
     /// Protocol number of our routes and rules (default 229)
-    #[arg(long, value_name = "NUMBER", value_parser = parse_protocol)]
+    #[arg(long, value_name = "NUMBER", value_parser = written::protocol)]
     pub protocol: Option<Protocol>,
     /// Interface group of the ENIs (default 20229)
     #[arg(long, value_name = "NUMBER")]
@@ -261,19 +281,10 @@ fn gateway(text: &str) -> Result<GatewayChoice, String> {
     }
 }
 
-fn mode(text: &str) -> Result<Mode, String> {
-    match text {
-        "count" => Ok(Mode::Count),
-        "steer" => Ok(Mode::Steer),
-        "drop" => Ok(Mode::Drop),
-        _ => Err("expected count, steer or drop".to_owned()),
-    }
-}
-
 fn parse_mode(text: &str) -> Result<(Option<Selector>, Mode), String> {
     match text.split_once('=') {
-        Some((eni, word)) => Ok((Some(Selector::from(eni)), mode(word)?)),
-        None => Ok((None, mode(text)?)),
+        Some((eni, word)) => Ok((Some(Selector::from(eni)), written::mode(word)?)),
+        None => Ok((None, written::mode(text)?)),
     }
 }
 
@@ -290,36 +301,6 @@ fn parse_net(text: &str) -> Result<IpNet, String> {
         .or_else(|_not_a_prefix: ipnet::AddrParseError| number::<IpAddr>(text).map(IpNet::from))
 }
 
-fn parse_u32(text: &str) -> Result<u32, String> {
-    match text.strip_prefix("0x") {
-        Some(hex) => u32::from_str_radix(hex, 16).map_err(|error| error.to_string()),
-        None => number(text),
-    }
-}
-
-fn parse_mark(text: &str) -> Result<(u32, u32), String> {
-    let (mark, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
-    match (parse_u32(mark)?, parse_u32(mask)?) {
-        (_, 0) => Err("a mask of 0 exempts nothing".to_owned()),
-        pair => Ok(pair),
-    }
-}
-
-fn parse_band(text: &str) -> Result<(Priority, Priority), String> {
-    let (first, last) = text.split_once('-').ok_or("expected FIRST-LAST")?;
-    Ok((number(first)?, number(last)?))
-}
-
-fn parse_protocol(text: &str) -> Result<Protocol, String> {
-    match number::<Protocol>(text)? {
-        // 0 unspec, 2 kernel, 3 boot, 4 static ...: rtnetlink(7); ours must be nobody else's.
-        Protocol(number) if number < 5 => {
-            Err("protocols 0 to 4 belong to the kernel and to 'ip'".to_owned())
-        }
-        protocol => Ok(protocol),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -329,13 +310,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn marks_are_read_as_ip_rule_reads_them() {
-        assert_eq!(parse_mark("0x80000/0xff0000"), Ok((0x80000, 0xff0000)));
-        assert_eq!(parse_mark("7"), Ok((7, u32::MAX)));
-        assert!(parse_mark("7/0").is_err());
-        assert!(parse_mark("x").is_err());
     }
 }

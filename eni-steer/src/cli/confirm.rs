@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    args::{Global, PolicyArgs},
+    args::Global,
     context::Context,
     failure::{Exit, Failure},
 };
@@ -87,6 +87,9 @@ pub(super) fn prepare(
         &serde_json::to_vec_pretty(&pending).map_err(io::Error::from)?,
     )?;
     let mut guard = Command::new(std::env::current_exe()?);
+    if let Some(config) = &global.config {
+        guard.arg("--config").arg(config);
+    }
     guard
         .arg("--bpffs")
         .arg(&global.bpffs)
@@ -179,7 +182,7 @@ pub(super) async fn guard(global: &Global) -> Result<Exit, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Exit::Fine),
         Err(error) => return Err(error.into()),
     }
-    let context = Context::new(global, &PolicyArgs::default()).await?;
+    let context = Context::to_undo(global).await?;
     let plan = Plan::between(&pending.before, &context.seen);
     let carried = super::apply::carry_out(&context, &pending.before, &plan).await;
     State::change(&places, |state| state.policy = pending.policy)?;

@@ -7,7 +7,8 @@ use crate::{
     bpf,
     desired::Refusal,
     netlink::NetlinkError,
-    observe::{ObserveError, StateError},
+    observe::{ObserveError, StateError, UnreadableConfig},
+    policy::config::ConfigError,
 };
 
 /// The exit codes, the same for all commands.
@@ -123,6 +124,21 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let hint = refusal.hint();
         Self::new(Exit::Usage, refusal, hint)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint.clone();
+        Self::new(Exit::Usage, error, hint)
+    }
+}
+
+impl From<UnreadableConfig> for Failure {
+    fn from(error: UnreadableConfig) -> Self {
+        let hint = "--config PATH (or ENI_STEER_CONFIG) names another one; without a \
+                    configuration there are flags and defaults";
+        Self::new(Exit::Usage, error, hint)
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod apply;
 mod args;
+mod config;
 mod confirm;
 mod context;
 mod counters;
 mod failure;
 mod persist;
 mod plan;
+mod policy;
 mod privileges;
 mod remove;
 mod run;
@@ -58,6 +60,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Counters(args) => counters::run(&global, &args).await,
         Command::Run(args) => run::run(&global, &args).await,
         Command::Persist(args) => persist::run(&args),
+        Command::Config(command) => config::run(&global, &command),
         Command::UndoUnlessConfirmed => confirm::guard(&global).await,
     }
 }

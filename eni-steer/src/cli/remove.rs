@@ -2,7 +2,7 @@
 
 use super::{
     apply::carry_out,
-    args::{Global, PolicyArgs, RemoveArgs},
+    args::{Global, RemoveArgs},
     confirm,
     context::Context,
     failure::{Exit, Failure},
@@ -11,7 +11,7 @@ use super::{
 use crate::{desired::Desired, observe::State, plan::Plan};
 
 pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
-    let context = Context::new(global, &PolicyArgs::default()).await?;
+    let context = Context::to_undo(global).await?;
     let desired = Desired::nothing(context.policy.ownership.clone());
     let plan = Plan::between(&desired, &context.seen);
     if args.dry_run {

@@ -2,8 +2,9 @@
 
 use super::{
     args::{Global, RunArgs},
-    context::{policy_in_force, require_privilege},
+    context::require_privilege,
     failure::{Exit, Failure},
+    policy::policy_in_force,
     privileges,
 };
 use crate::{
@@ -19,7 +20,8 @@ pub(super) async fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure
     bpf::ensure_bpffs(&places.bpffs)?;
     privileges::raise_memlock();
     let policy = || {
-        let (_, mut policy) = policy_in_force(global, &args.policy).map_err(Failure::into_error)?;
+        let in_force = policy_in_force(global, &args.policy).map_err(Failure::into_error)?;
+        let mut policy = in_force.policy;
         // An ENI that is down or not there yet is waited for.
         policy.missing = Missing::Skip;
         Ok(policy)

@@ -27,11 +27,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
         .map(|counters| judge(counters, &owners(&desired, counters)));
     let applied = context.state.policy.is_some();
     let report = StatusReport {
-        policy: if applied {
-            "as applied last".to_owned()
-        } else {
-            "automatic (nothing is applied)".to_owned()
-        },
+        policy: context.source.to_string(),
         applied,
         daemon: DaemonReport::read(&context.places),
         enis: enis(&context, &desired),
@@ -110,6 +106,14 @@ fn notes(context: &Context, desired: &Desired) -> Vec<String> {
                 ));
             }
         }
+    }
+    for handmade in desired.handmade(seen) {
+        notes.push(format!(
+            "somebody's rule for an address of {} does what eni-steer's own does: {}; to remove it: {}",
+            handmade.eni,
+            handmade.rule,
+            handmade.commands.join("; ")
+        ));
     }
     // Without main's own rule a host has no default routing; remove it and nothing works.
     for family in Family::BOTH {

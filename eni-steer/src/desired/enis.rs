@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, gateway, gateway::Gateway};
+use super::{Refusal, balance, gateway, gateway::Gateway};
 use crate::{
     model::{Address, Family, IfIndex, Link, Mac, Mode, TableId, covers, host},
     observe::Observed,
-    policy::{EniPolicy, Missing, Policy, PrimaryPolicy, Selector},
+    policy::{Discover, EniPolicy, Missing, Policy, PrimaryPolicy, Selector},
 };
 
 /// An interface under management.
@@ -39,6 +39,8 @@ pub struct Eni {
     pub owned: BTreeSet<IpNet>,
     /// Its gateways, at most one of each family.
     pub gateways: Vec<Gateway>,
+    /// Metric of a default route through it in main, if it is to have one of ours.
+    pub default_metric: Option<u32>,
 }
 
 impl Eni {
@@ -69,19 +71,29 @@ impl Eni {
     }
 }
 
-/// The ENIs of the policy, or those that are found: every up, non-virtual, non-loopback
-/// Ethernet interface with a global address and a gateway.
+/// The ENIs of the policy, and those that are found where the policy wants that: every up,
+/// non-virtual, non-loopback Ethernet interface with a global address and a gateway.
 pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refusal> {
     let mut chosen: Vec<(&Link, EniPolicy)> = Vec::new();
-    if policy.enis.is_empty() {
-        for link in seen.links.values().filter(|link| found(seen, policy, link)) {
+    let named = || policy.enis.iter().filter(|wanted| wanted.managed);
+    if named().next().is_none() || policy.discover == Discover::Always {
+        let spoken_of: BTreeSet<IfIndex> = policy
+            .enis
+            .iter()
+            .filter_map(|wanted| Some(find(seen, &wanted.select)?.index))
+            .collect();
+        for link in seen
+            .links
+            .values()
+            .filter(|link| !spoken_of.contains(&link.index) && found(seen, policy, link))
+        {
             chosen.push((link, EniPolicy::new(Selector::Name(link.name.clone()))));
         }
-        if chosen.is_empty() && policy.missing == Missing::Refuse {
+        if chosen.is_empty() && named().next().is_none() && policy.missing == Missing::Refuse {
             return Err(Refusal::NothingFound);
         }
     }
-    for wanted in &policy.enis {
+    for wanted in named() {
         let Some(link) = find(seen, &wanted.select) else {
             if policy.missing == Missing::Skip {
                 continue;
@@ -125,6 +137,7 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
             addresses,
             owned,
             gateways: Vec::new(),
+            default_metric: wanted.default_metric,
         });
     }
     gateway::find_all(seen, policy, &chosen, &mut enis);
@@ -152,6 +165,16 @@ fn found(seen: &Observed, policy: &Policy, link: &Link) -> bool {
         && seen.usable_addresses(link.index).next().is_some()
         && (gateway::known_without_policy(seen, policy, link.index)
             || policy.missing == Missing::Skip)
+}
+
+/// The managed ENI a selector of a rule or a weight speaks of.
+pub(super) fn by_selector<'a>(
+    seen: &Observed,
+    enis: &'a [Eni],
+    selector: &Selector,
+) -> Option<&'a Eni> {
+    let index = find(seen, selector)?.index;
+    enis.iter().find(|eni| eni.index == index)
 }
 
 fn find<'a>(seen: &'a Observed, selector: &Selector) -> Option<&'a Link> {
@@ -206,7 +229,11 @@ fn primary(seen: &Observed, policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> O
 /// that is taken, the first free one from base plus 500 plus interface index.
 fn tables(policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Result<Vec<TableId>, Refusal> {
     let base = policy.table_base.0;
-    let mut taken = BTreeSet::new();
+    let balance = policy.balance.as_ref();
+    let mut taken: BTreeSet<TableId> = balance
+        .map(|balance| balance::table(policy, balance))
+        .into_iter()
+        .collect();
     for (link, wanted) in chosen {
         if let Some(table) = wanted.table
             && !taken.insert(table)

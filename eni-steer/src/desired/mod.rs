@@ -1,8 +1,12 @@
 //! What this host should have: a pure function of what it has and what the policy says.
 
+mod access;
+mod balance;
 mod datapath;
+mod default_in_main;
 mod enis;
 mod gateway;
+mod handmade;
 mod knobs;
 mod refusal;
 mod routes;
@@ -25,6 +29,7 @@ use crate::{
 
 pub use enis::Eni;
 pub use gateway::{Gateway, GatewaySource};
+pub use handmade::Handmade;
 pub use refusal::Refusal;
 
 /// What this host should have of ours. Everything that is not in here and is ours goes.
@@ -102,11 +107,16 @@ impl Desired {
             .map(|eni| (eni, routes::table(seen, policy, eni)))
             .collect();
         if policy.rules {
-            desired.rules = rules::rules(policy, &enis, &owners);
+            let spread = balance::spread(seen, policy, &enis)?;
+            let access = access::rules(seen, policy, &enis)?;
+            let added = access.into_iter().chain(spread.rules);
+            desired.rules = rules::rules(policy, &enis, &owners, added);
             desired.routes = tables
                 .iter()
                 .filter(|(eni, _)| eni.ruled && eni.up)
                 .flat_map(|(_, table)| table.iter().cloned())
+                .chain(spread.routes)
+                .chain(default_in_main::routes(seen, policy, &enis)?)
                 .collect();
         }
         if policy.programs {

@@ -2,13 +2,15 @@
 //! and says what to do. Nothing has been changed when one is returned.
 
 use crate::{
-    model::{Family, Group, IfIndex, Knob, KnobKind, Priority, RouteKind, TableId},
+    model::{
+        Family, Group, IfIndex, Knob, KnobKind, Priority, Route, RouteKind, RuleAction, TableId,
+    },
     observe::Observed,
     ownership::MIN_BAND,
     policy::Policy,
 };
 
-use super::Eni;
+use super::{Eni, balance, handmade::removal};
 
 /// A reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +69,7 @@ pub enum Refusal {
         table: TableId,
     },
     /// The policy's table is one of the kernel's own.
-    #[error("table {table} of {eni} is one of the kernel's own")]
+    #[error("table {} of {eni} is one of the kernel's own", .table.0)]
     TableReserved {
         /// The ENI.
         eni: String,
@@ -83,6 +85,8 @@ pub enum Refusal {
         table: TableId,
         /// The route.
         route: String,
+        /// What removes what is there.
+        commands: Vec<String>,
     },
     /// A foreign rule stands inside the band.
     #[error(
@@ -96,6 +100,27 @@ pub enum Refusal {
         /// The rule.
         rule: String,
     },
+    /// A rule or a weight speaks of something that is no managed ENI.
+    #[error("{what} speaks of {eni}, which is no managed ENI")]
+    NotAnEni {
+        /// Which rule, or balance.
+        what: String,
+        /// The selector.
+        eni: String,
+    },
+    /// The default route an ENI is to have in main would stand in another one's place.
+    #[error("main has a default route of metric {metric} already, {eni} can not have one: {route}")]
+    MetricTaken {
+        /// The ENI.
+        eni: String,
+        /// The metric.
+        metric: u32,
+        /// The route.
+        route: String,
+    },
+    /// Balance without source rules for the primary.
+    #[error("balance needs source rules for the primary")]
+    BalanceNeedsFull,
     /// The band is too small or reaches behind main.
     #[error("the priorities {first} to {last} can not hold eni-steer's rules")]
     BandUnfit {
@@ -152,11 +177,21 @@ impl Refusal {
             Self::TableReserved { .. } => {
                 "tables 0 and 253 to 255 are default, main and local; choose another one".to_owned()
             }
-            Self::TableTaken { table, .. } => format!(
-                "'ip route show table {table}' shows it; choose another table (--table ENI=NUMBER, --table-base NUMBER) or remove it"
+            Self::TableTaken { commands, .. } => format!(
+                "choose another table (--table ENI=NUMBER, --table-base NUMBER), or remove what is there: {}",
+                commands.join("; ")
             ),
             Self::BandTaken { .. } => {
                 "choose another band (--band FIRST-LAST) or move that rule".to_owned()
+            }
+            Self::NotAnEni { eni, .. } => {
+                format!("manage {eni} too ('eni-steer status' lists the ENIs), or name another one")
+            }
+            Self::MetricTaken { .. } => {
+                "choose another default-metric; the primary's is the lowest".to_owned()
+            }
+            Self::BalanceNeedsFull => {
+                "primary = \"full\" in [policy], or --primary full: else the primary's own traffic would be spread as well".to_owned()
             }
             Self::BandUnfit { .. } => format!(
                 "a band has at least {MIN_BAND} priorities and lies between local (0) and main (32766)"
@@ -216,6 +251,7 @@ pub(super) fn check_conflicts(
                 eni: eni.name.clone(),
                 table: eni.table,
                 route: crate::plan::route_text(route, |index| seen.name(index)),
+                commands: commands(seen, policy, eni.table),
             });
         }
         let group = group_before_us(seen, eni.index);
@@ -223,6 +259,18 @@ pub(super) fn check_conflicts(
             return Err(Refusal::GroupTaken {
                 eni: eni.name.clone(),
                 group,
+            });
+        }
+    }
+    if let Some(balance) = &policy.balance {
+        let table = balance::table(policy, balance);
+        let theirs = |route: &&Route| route.table == table && !ours.route(route);
+        if let Some(route) = seen.routes.iter().find(theirs) {
+            return Err(Refusal::TableTaken {
+                eni: "balance".to_owned(),
+                table,
+                route: crate::plan::route_text(route, |index| seen.name(index)),
+                commands: commands(seen, policy, table),
             });
         }
     }
@@ -238,6 +286,19 @@ pub(super) fn check_conflicts(
         }),
         None => Ok(()),
     }
+}
+
+/// What removes the routes of somebody else in a table, and the rules that lead to it.
+fn commands(seen: &Observed, policy: &Policy, table: TableId) -> Vec<String> {
+    let ours = &policy.ownership;
+    let rules = seen
+        .rules
+        .iter()
+        .filter(|rule| rule.action == RuleAction::Table(table) && !ours.rule(rule));
+    let routes = seen.routes.iter().filter(|route| {
+        route.table == table && route.kind != RouteKind::Local && !ours.route(route)
+    });
+    removal(seen, rules, routes)
 }
 
 /// The group of an interface without us: one that we put into a group leaves it with the

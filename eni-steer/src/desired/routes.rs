@@ -26,19 +26,7 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
             .entry((route.destination, route.metric, route.tos))
             .or_insert(route);
     };
-    let blank = |family: Family| Route {
-        table: eni.table,
-        destination: any(family),
-        kind: RouteKind::Unicast,
-        hops: Vec::new(),
-        metric: if family == Family::V6 { METRIC6 } else { 0 },
-        source: None,
-        scope: SCOPE_UNIVERSE,
-        tos: 0,
-        mtu: None,
-        protocol: policy.ownership.protocol,
-        partial: false,
-    };
+    let blank = |family| blank(policy, eni.table, family);
     for family in Family::BOTH {
         if !eni.has(family) {
             continue;
@@ -97,6 +85,62 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
                 ..blank(family)
             });
         }
+    }
+    routes.into_values().collect()
+}
+
+/// A default route of ours that leads nowhere yet.
+pub(super) fn blank(policy: &Policy, table: TableId, family: Family) -> Route {
+    Route {
+        table,
+        destination: any(family),
+        kind: RouteKind::Unicast,
+        hops: Vec::new(),
+        metric: if family == Family::V6 { METRIC6 } else { 0 },
+        source: None,
+        scope: SCOPE_UNIVERSE,
+        tos: 0,
+        mtu: None,
+        protocol: policy.ownership.protocol,
+        partial: false,
+    }
+}
+
+/// Main's routes through ENIs that are up, without defaults, for another table.
+pub(super) fn of_main(
+    seen: &Observed,
+    policy: &Policy,
+    enis: &[Eni],
+    table: TableId,
+    family: Family,
+) -> Vec<Route> {
+    let mut routes: BTreeMap<_, Route> = BTreeMap::new();
+    for route in enis
+        .iter()
+        .filter(|eni| eni.up)
+        .flat_map(|eni| main_routes(seen, policy, eni, family))
+    {
+        let through = |hop: &&Hop| enis.iter().any(|eni| eni.up && eni.index == hop.out);
+        let mut hops: Vec<Hop> = route.hops.iter().filter(through).copied().collect();
+        for hop in &mut hops {
+            hop.onlink = hop.gateway.is_some();
+        }
+        if let [only] = hops.as_mut_slice() {
+            only.weight = 1;
+        }
+        let copy = Route {
+            destination: route.destination,
+            hops,
+            metric: route.metric,
+            scope: route.scope,
+            tos: route.tos,
+            mtu: route.mtu,
+            ..blank(policy, table, family)
+        };
+        // One route for each place; the first that main asks stays.
+        routes
+            .entry((copy.destination, copy.metric, copy.tos))
+            .or_insert(copy);
     }
     routes.into_values().collect()
 }

@@ -1,4 +1,5 @@
-//! The rules: main first for what leaves by no ENI, then one for each owned prefix.
+//! The rules: main first for what leaves by no ENI, then one for each owned prefix, and
+//! around them what the policy adds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +16,13 @@ pub(super) fn rules(
     policy: &Policy,
     enis: &[Eni],
     owners: &BTreeMap<IpNet, Owner>,
+    added: impl IntoIterator<Item = Rule>,
 ) -> BTreeSet<Rule> {
     let numbers = &policy.ownership;
-    let mut rules = BTreeSet::new();
-    for (net, table) in leads(enis, owners) {
+    let mut rules: BTreeSet<Rule> = added.into_iter().collect();
+    let behind = |rule: &Rule| rule.priority >= numbers.pin_priority(0);
+    let something_behind = rules.iter().any(behind);
+    for (net, table) in leads(enis, owners, something_behind) {
         let mut rule = Rule::new(
             Family::of_net(net),
             numbers.source_priority(net),
@@ -45,7 +49,14 @@ pub(super) fn rules(
 
 /// Which table each source prefix leads to, so that the longest prefix that holds an address
 /// leads to its owner's table, as the programs see it.
-fn leads(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> BTreeMap<IpNet, TableId> {
+///
+/// `something_behind`: other rules of ours stand behind the source rules. What main serves
+/// must not fall through to them.
+fn leads(
+    enis: &[Eni],
+    owners: &BTreeMap<IpNet, Owner>,
+    something_behind: bool,
+) -> BTreeMap<IpNet, TableId> {
     let table = |net: IpNet, owner: Owner| match owner {
         Owner::Eni(index) => enis
             .iter()
@@ -83,7 +94,7 @@ fn leads(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> BTreeMap<IpNet, Table
         .filter(|(_, table)| table.is_none())
         .map(|(net, _)| *net)
     {
-        if leads.keys().any(|outer| covers(*outer, net)) {
+        if something_behind || leads.keys().any(|outer| covers(*outer, net)) {
             leads.insert(net, TableId::MAIN);
         }
     }

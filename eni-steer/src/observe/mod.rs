@@ -1,6 +1,7 @@
 //! Reads the host: links, addresses, routes, rules, sysctls, programs, and what was
 //! written down about earlier changes. Whole, or an error; nothing is changed.
 
+mod configuration;
 mod leases;
 mod state;
 mod sysctl;
@@ -18,6 +19,7 @@ use crate::{
     netlink::{Netlink, NetlinkError},
 };
 
+pub use configuration::{CONFIG_PATH, UnreadableConfig, read_configuration};
 pub use leases::Lease;
 pub use state::{State, StateError};
 pub(crate) use state::{directory as state_directory, replace as replace_file};

@@ -1,17 +1,25 @@
 //! What the administrator wants: the validated policy, from flags or configuration.
 
+mod access;
+pub mod config;
+mod origin;
+pub(crate) mod written;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{AttachKind, Mac, Mode, Settings, TableId},
+    model::{AttachKind, Family, Mac, Mode, Settings, TableId},
     ownership::{Ownership, TABLE_BASE},
 };
 
+pub use access::{AccessRule, Balance, Then};
+pub use origin::{Entry, Origin, Origins, Section, entries};
+
 /// How an ENI is named in flags and configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selector {
     /// By MAC address: survives renames.
@@ -48,11 +56,24 @@ pub enum GatewayChoice {
     Last,
 }
 
+impl GatewayChoice {
+    /// The family it speaks of.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Address(address) => Family::of(address),
+            Self::First | Self::Last => Family::V4,
+        }
+    }
+}
+
 /// What the policy says of one ENI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniPolicy {
     /// Which one.
     pub select: Selector,
+    /// Whether it is managed; one that is not is left alone even where ENIs are found.
+    #[serde(default = "yes")]
+    pub managed: bool,
     /// Its table; `None`: the table base plus its number.
     #[serde(default)]
     pub table: Option<TableId>,
@@ -68,6 +89,13 @@ pub struct EniPolicy {
     /// Prefixes delegated to it.
     #[serde(default)]
     pub prefixes: Vec<IpNet>,
+    /// Metric of a default route through it in main; `None`: main gets none of ours.
+    #[serde(default)]
+    pub default_metric: Option<u32>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl EniPolicy {
@@ -75,13 +103,26 @@ impl EniPolicy {
     pub fn new(select: Selector) -> Self {
         Self {
             select,
+            managed: true,
             table: None,
             gateways: Vec::new(),
             mode: None,
             addresses: Vec::new(),
             prefixes: Vec::new(),
+            default_metric: None,
         }
     }
+}
+
+/// Whether ENIs that nobody names are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discover {
+    /// Only where no managed ENI is named.
+    #[default]
+    IfNoneNamed,
+    /// Beside those that are named.
+    Always,
 }
 
 /// What is done for the primary ENI.
@@ -129,8 +170,10 @@ impl Default for Sizes {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
-    /// The ENIs by name; empty: found.
+    /// The ENIs by name.
     pub enis: Vec<EniPolicy>,
+    /// Whether others are found.
+    pub discover: Discover,
     /// Base of the table numbers.
     pub table_base: TableId,
     /// Protocol number, priority band, group.
@@ -149,6 +192,12 @@ pub struct Policy {
     pub mode: Mode,
     /// Destinations that are never steered, beyond the metadata services'.
     pub exempt: Vec<IpNet>,
+    /// Access rules, in their order.
+    pub access: Vec<AccessRule>,
+    /// How new connections are spread.
+    pub balance: Option<Balance>,
+    /// Put back the kernel's own rule that looks main up, should it be gone.
+    pub restore_default_rules: bool,
     /// Settings of the programs.
     pub settings: Settings,
     /// Sizes of the programs' tables.
@@ -163,6 +212,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             enis: Vec::new(),
+            discover: Discover::default(),
             table_base: TABLE_BASE,
             ownership: Ownership::default(),
             primary: PrimaryPolicy::default(),
@@ -172,6 +222,9 @@ impl Default for Policy {
             attach: None,
             mode: Mode::Count,
             exempt: Vec::new(),
+            access: Vec::new(),
+            balance: None,
+            restore_default_rules: false,
             settings: Settings::default(),
             sizes: Sizes::default(),
             log_level: 0,

@@ -1,5 +1,6 @@
 //! Reports as text or JSON: one function a format over the same report, no decisions.
 
+mod config;
 mod counters;
 mod plan;
 mod status;
@@ -10,6 +11,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+pub use config::{ConfigReport, ConfigValue, config};
 pub use counters::{CountersReport, counters};
 pub use plan::{PlanReport, plan};
 pub use status::{EniStatus, StatusReport, status};

@@ -21,7 +21,10 @@ use crate::{
     },
     observe::{Lease, Observed},
     ownership::{GROUP, PROTOCOL},
-    policy::{EniPolicy, GatewayChoice, Missing, Policy, PrimaryPolicy, Selector},
+    policy::{
+        AccessRule, Balance, Discover, EniPolicy, GatewayChoice, Missing, Policy, PrimaryPolicy,
+        Selector, Then,
+    },
 };
 
 /// Interfaces a host may have: index, name, kind.
@@ -404,12 +407,12 @@ pub(crate) fn observed() -> impl Strategy<Value = Observed> {
         ),
         vec(
             a_rule(
-                vec![100, 19000, 20000, 20010, 20011, 20018, 20074],
+                vec![100, 19000, 20000, 20010, 20300, 20301, 20308, 20364],
                 vec![ours],
             ),
             0..5,
         ),
-        vec(a_rule(vec![20000, 20010, 20500], vec![3]), 0..2),
+        vec(a_rule(vec![20000, 20300, 20500], vec![3]), 0..2),
         vec(0..8usize, 0..3),
         0..6u8,
     );
@@ -475,9 +478,13 @@ fn an_eni_policy() -> impl Strategy<Value = EniPolicy> {
         option::of(a_mode()),
         vec(an_ip(), 0..3),
         vec(a_prefix(), 0..3),
+        proptest::bool::weighted(0.9),
+        option::weighted(0.3, sample::select(vec![0, 50, 200, 1024])),
     )
         .prop_map(
-            |(name, table, gateways, mode, addresses, prefixes)| EniPolicy {
+            |(name, table, gateways, mode, addresses, prefixes, managed, metric)| EniPolicy {
+                managed,
+                default_metric: metric,
                 table: table.map(TableId),
                 gateways,
                 mode,
@@ -486,6 +493,38 @@ fn an_eni_policy() -> impl Strategy<Value = EniPolicy> {
                 ..EniPolicy::new(Selector::from(name))
             },
         )
+}
+
+/// Any access rule that names no source: sources are an affair of the source rules.
+fn an_access_rule() -> impl Strategy<Value = AccessRule> {
+    let then = prop_oneof![
+        Just(Then::Prohibit),
+        Just(Then::Unreachable),
+        Just(Then::Blackhole),
+        sample::select(vec!["eth0", "eth1", "ens5"]).prop_map(|eni| Then::Eni(Selector::from(eni))),
+    ];
+    let matches = (
+        option::of(a_destination()),
+        option::of(Just((7, 0xff))),
+        option::of(sample::select(vec![6, 58])),
+    );
+    (then, matches).prop_map(|(then, (to, mark, ip_protocol))| AccessRule {
+        to,
+        mark,
+        ip_protocol,
+        ..AccessRule::new(then)
+    })
+}
+
+fn a_balance() -> impl Strategy<Value = Balance> {
+    let table = option::weighted(0.2, Just(TableId(1002)));
+    (1..=256u16, 1..=3u16, table).prop_map(|(one, other, table)| Balance {
+        weights: vec![
+            (Selector::from("eth0"), one),
+            (Selector::from("eth1"), other),
+        ],
+        table,
+    })
 }
 
 /// Any policy.
@@ -503,9 +542,25 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
             sample::select(vec![20000, 21000]),
             sample::select(vec![GROUP, Group(7)]),
         ),
+        (
+            prop_oneof![3 => Just(Discover::IfNoneNamed), 1 => Just(Discover::Always)],
+            vec(an_access_rule(), 0..3),
+            option::weighted(0.3, a_balance()),
+        ),
     )
         .prop_map(
-            |(enis, (rules, programs, sysctls), primary, mode, attach, exempt, missing, n)| {
+            |(
+                enis,
+                (rules, programs, sysctls),
+                primary,
+                mode,
+                attach,
+                exempt,
+                missing,
+                n,
+                more,
+            )| {
+                let (discover, access, balance) = more;
                 let mut policy = Policy {
                     enis,
                     primary,
@@ -516,6 +571,10 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                     mode,
                     exempt,
                     missing,
+                    discover,
+                    access,
+                    // Without source rules for the primary there is none.
+                    balance: balance.filter(|_| primary == PrimaryPolicy::Full),
                     ..Policy::default()
                 };
                 policy.ownership.first = Priority(n.0);

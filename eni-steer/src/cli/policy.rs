@@ -1,0 +1,255 @@
+//! Which policy is in force, and where it comes from: flags over the configuration; where
+//! there is no configuration, over what was applied last; else the defaults.
+
+use std::{fmt, path::PathBuf};
+
+use super::{
+    args::{Global, PolicyArgs, Switch},
+    failure::Failure,
+};
+use crate::{
+    model::Mode,
+    observe::{State, read_configuration},
+    policy::{Discover, EniPolicy, Origin, Origins, Policy, Selector, config::Configured},
+};
+
+/// What the policy as a whole comes from, before flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// These files.
+    Files(Vec<PathBuf>),
+    /// There is no configuration: what was applied last.
+    AppliedLast,
+    /// There is no configuration, and nothing is applied: the defaults.
+    Automatic,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files(files) => {
+                let files: Vec<String> = files.iter().map(|p| p.display().to_string()).collect();
+                write!(f, "configuration {}", files.join(", "))
+            }
+            Self::AppliedLast => f.write_str("as applied last"),
+            Self::Automatic => f.write_str("automatic (nothing is applied)"),
+        }
+    }
+}
+
+/// The policy in force.
+pub(super) struct InForce {
+    /// What was written down.
+    pub state: State,
+    /// The policy.
+    pub policy: Policy,
+    /// Where its values come from.
+    pub origins: Origins,
+    /// Where it comes from as a whole.
+    pub source: Source,
+}
+
+/// The policy in force: flags over the configuration or over what was applied last.
+pub(super) fn policy_in_force(global: &Global, args: &PolicyArgs) -> Result<InForce, Failure> {
+    let state = State::read(&global.places())?;
+    let mut in_force = without_flags(global, state)?;
+    let before = in_force.policy.clone();
+    args.put_into(&mut in_force.policy)?;
+    in_force
+        .origins
+        .say_changes(&before, &in_force.policy, &Origin::Flag);
+    let policy = &mut in_force.policy;
+    policy.log_level = program_log_level(global.verbose, policy.log_level);
+    same_protocol(&in_force.state, policy)?;
+    Ok(in_force)
+}
+
+/// The policy by which what is there is taken away again: the one it was applied by, whatever
+/// the configuration says by now, if it can be read at all.
+pub(super) fn policy_to_undo(global: &Global) -> Result<InForce, Failure> {
+    let state = State::read(&global.places())?;
+    match state.policy.clone() {
+        Some(policy) => Ok(applied_last(state, policy)),
+        None => without_flags(global, state),
+    }
+}
+
+fn without_flags(global: &Global, state: State) -> Result<InForce, Failure> {
+    let (path, named) = global.config_path();
+    let files = read_configuration(&path, named)?;
+    if !files.is_empty() {
+        let Configured { policy, origins } = Configured::from_files(&files)?;
+        return Ok(InForce {
+            state,
+            policy,
+            origins,
+            source: Source::Files(files.into_iter().map(|file| file.path).collect()),
+        });
+    }
+    Ok(match state.policy.clone() {
+        Some(policy) => applied_last(state, policy),
+        None => InForce {
+            state,
+            policy: Policy::default(),
+            origins: Origins::default(),
+            source: Source::Automatic,
+        },
+    })
+}
+
+fn applied_last(state: State, policy: Policy) -> InForce {
+    let mut origins = Origins::default();
+    origins.say_changes(&Policy::default(), &policy, &Origin::AppliedLast);
+    InForce {
+        state,
+        policy,
+        origins,
+        source: Source::AppliedLast,
+    }
+}
+
+/// What is ours is told by the protocol number: with another one, what is installed would be
+/// nobody's, and stay for ever.
+fn same_protocol(state: &State, policy: &Policy) -> Result<(), Failure> {
+    match &state.policy {
+        Some(applied) if applied.ownership.protocol != policy.ownership.protocol => {
+            Err(Failure::usage(
+                format!(
+                    "protocol {} is not the one in force ({})",
+                    policy.ownership.protocol, applied.ownership.protocol
+                ),
+                "run 'eni-steer remove' first, then apply with the new number",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// aya-log counts from 1 (error) to 5 (trace); the programs' own lines are debug and trace.
+fn program_log_level(verbose: u8, known: u32) -> u32 {
+    match verbose {
+        0 => known,
+        1 => 3,
+        2 => 4,
+        _ => 5,
+    }
+}
+
+impl PolicyArgs {
+    /// Puts what the flags name over a policy.
+    fn put_into(&self, policy: &mut Policy) -> Result<(), Failure> {
+        if !self.eni.is_empty() {
+            policy.discover = Discover::IfNoneNamed;
+            let earlier = std::mem::take(&mut policy.enis);
+            for name in &self.eni {
+                let select = Selector::from(name.as_str());
+                let known = earlier.iter().find(|eni| eni.select == select).cloned();
+                policy.enis.push(EniPolicy {
+                    managed: true,
+                    ..known.unwrap_or_else(|| EniPolicy::new(select))
+                });
+            }
+        }
+        for (select, gateway) in &self.gateway {
+            let eni = named(policy, select)?;
+            eni.gateways
+                .retain(|other| other.family() != gateway.family());
+            eni.gateways.push(*gateway);
+        }
+        for (select, table) in &self.table {
+            named(policy, select)?.table = Some(*table);
+        }
+        for (select, address) in &self.address {
+            let eni = named(policy, select)?;
+            if !eni.addresses.contains(address) {
+                eni.addresses.push(*address);
+            }
+        }
+        for (select, prefix) in &self.prefix {
+            let eni = named(policy, select)?;
+            if !eni.prefixes.contains(prefix) {
+                eni.prefixes.push(*prefix);
+            }
+        }
+        for (select, mode) in &self.mode {
+            match select {
+                Some(select) => named(policy, select)?.mode = Some(*mode),
+                None => set_mode(policy, *mode),
+            }
+        }
+        for (switch, field) in [
+            (self.rules, &mut policy.rules),
+            (self.programs, &mut policy.programs),
+            (self.sysctls, &mut policy.sysctls),
+        ] {
+            if let Some(switch) = switch {
+                *field = switch == Switch::On;
+            }
+        }
+        if let Some(primary) = self.primary {
+            policy.primary = primary;
+        }
+        if let Some(attach) = self.attach {
+            policy.attach = attach.into();
+        }
+        for net in &self.exempt {
+            if !policy.exempt.contains(net) {
+                policy.exempt.push(*net);
+            }
+        }
+        if self.exempt_mark.is_some() {
+            policy.settings.exempt_mark = self.exempt_mark;
+        }
+        if let Some(base) = self.table_base {
+            policy.table_base = base;
+        }
+        if let Some((first, last)) = self.band {
+            policy.ownership.first = first;
+            policy.ownership.last = last;
+        }
+        if let Some(protocol) = self.protocol {
+            policy.ownership.protocol = protocol;
+        }
+        if let Some(group) = self.group {
+            policy.ownership.group = group;
+        }
+        Ok(())
+    }
+}
+
+/// A mode for all replaces those of single ENIs.
+fn set_mode(policy: &mut Policy, mode: Mode) {
+    policy.mode = mode;
+    for eni in &mut policy.enis {
+        eni.mode = None;
+    }
+}
+
+/// The ENI a flag speaks of. Where ENIs are found, not named, a flag that speaks of one
+/// would name it and so leave the others out: that is asked back.
+fn named<'a>(policy: &'a mut Policy, select: &Selector) -> Result<&'a mut EniPolicy, Failure> {
+    let known: Vec<String> = policy
+        .enis
+        .iter()
+        .filter(|eni| eni.managed)
+        .map(|eni| eni.select.to_string())
+        .collect();
+    policy
+        .enis
+        .iter_mut()
+        .find(|eni| eni.managed && eni.select == *select)
+        .ok_or_else(|| {
+            let hint = if known.is_empty() {
+                format!("name the ENIs first: --eni {select} --eni ...")
+            } else {
+                format!(
+                    "the ENIs named are {}; add --eni {select}",
+                    known.join(", ")
+                )
+            };
+            Failure::usage(
+                format!("a flag speaks of {select}, which is no ENI of this policy"),
+                hint,
+            )
+        })
+}
