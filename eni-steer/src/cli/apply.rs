@@ -26,7 +26,7 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
     }
     // The guard stands before the first change: the session that runs this may be what the
     // change cuts off.
-    let pending = match args.confirm {
+    let mut pending = match args.confirm {
         Some(time) => Some(confirm::prepare(global, &context, time)?),
         None => None,
     };
@@ -38,6 +38,9 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
         pending.cancel()?;
     }
     done?;
+    if let Some(pending) = &mut pending {
+        pending.applied()?;
+    }
     let policy = context.policy.clone();
     State::change(&context.places, |state| state.policy = Some(policy))?;
     for eni in &desired.enis {

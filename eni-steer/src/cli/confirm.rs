@@ -3,7 +3,8 @@
 //!
 //! The guard goes by what was ours before the change, not by the steps that were planned:
 //! at its time it observes, plans towards that and applies, so that it also mends an apply
-//! that was cut off half-way. A file in the run directory is the only thing the three
+//! that was cut off half-way. Its time runs from the moment the change is done, or its process
+//! is gone. A file in the run directory is the only thing the three
 //! processes share; whoever renames it has decided.
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,10 +32,12 @@ use crate::{
 /// What the guard has to know.
 #[derive(Debug, Serialize, Deserialize)]
 struct Pending {
-    /// Seconds since 1970 (informative: the guard counts by itself, clocks may jump).
-    until: u64,
-    /// How long it waits.
-    seconds: u64,
+    /// Process that applies the change.
+    process: u32,
+    /// The change is done: the time runs. It also runs once the process is gone.
+    applied: bool,
+    /// How long the guard waits, in milliseconds.
+    milliseconds: u64,
     /// What was ours before.
     before: Desired,
     /// Policy that was in force before.
@@ -45,6 +48,7 @@ struct Pending {
 pub(super) struct Unconfirmed {
     file: PathBuf,
     time: Duration,
+    pending: Pending,
 }
 
 fn file(places: &Places) -> Result<PathBuf, Failure> {
@@ -70,22 +74,15 @@ pub(super) fn prepare(
             "'eni-steer confirm' keeps it; or wait until it is undone",
         ));
     }
-    let until = SystemTime::now() + time;
     let pending = Pending {
-        until: until
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-        seconds: time.as_secs().max(1),
+        process: std::process::id(),
+        applied: false,
+        milliseconds: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
         before: Desired::as_it_is(&context.seen, &context.policy.ownership),
         policy: context.state.policy.clone(),
     };
-    let directory = state_directory(&context.places)?;
     remove_file(&undone(&file))?;
-    replace_file(
-        &directory,
-        &file,
-        &serde_json::to_vec_pretty(&pending).map_err(io::Error::from)?,
-    )?;
+    pending.write(&file)?;
     let mut guard = Command::new(std::env::current_exe()?);
     if let Some(config) = &global.config {
         guard.arg("--config").arg(config);
@@ -110,10 +107,37 @@ pub(super) fn prepare(
         remove_file(&file)?;
         return Err(error.into());
     }
-    Ok(Unconfirmed { file, time })
+    Ok(Unconfirmed {
+        file,
+        time,
+        pending,
+    })
+}
+
+impl Pending {
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(self)?;
+        replace_file(file.parent().unwrap_or(file), file, &bytes)
+    }
+
+    fn read(file: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(file)?)?)
+    }
+
+    /// Whether the change may still be under way.
+    fn is_being_applied(&self) -> bool {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.process));
+        !self.applied && name.is_ok_and(|name| name.trim() == "eni-steer")
+    }
 }
 
 impl Unconfirmed {
+    /// The change is done: the time runs from now on, however long it took.
+    pub(super) fn applied(&mut self) -> Result<(), Failure> {
+        self.pending.applied = true;
+        Ok(self.pending.write(&self.file)?)
+    }
+
     /// The change did not happen.
     pub(super) fn cancel(&self) -> Result<(), Failure> {
         Ok(remove_file(&self.file)?)
@@ -168,13 +192,19 @@ pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
 pub(super) async fn guard(global: &Global) -> Result<Exit, Failure> {
     let places = global.places();
     let file = file(&places)?;
-    let pending: Pending = serde_json::from_slice(&fs::read(&file)?).map_err(io::Error::from)?;
-    let end = std::time::Instant::now() + Duration::from_secs(pending.seconds);
-    while std::time::Instant::now() < end {
+    let mut pending = Pending::read(&file)?;
+    let mut end = None;
+    while end.is_none_or(|end| Instant::now() < end) {
         if !file.exists() {
             return Ok(Exit::Fine);
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        if end.is_none() {
+            pending = Pending::read(&file)?;
+            if !pending.is_being_applied() {
+                end = Some(Instant::now() + Duration::from_millis(pending.milliseconds));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // The rename decides: a confirmation that comes now finds nothing.
     match fs::rename(&file, undone(&file)) {

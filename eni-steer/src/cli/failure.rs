@@ -144,7 +144,12 @@ impl From<UnreadableConfig> for Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        anyhow::Error::from(error).into()
+        Self::new(
+            Exit::Failed,
+            error,
+            "previous values are remembered there until the next boot: it has to be writable \
+             (--run-dir names another directory)",
+        )
     }
 }
 
@@ -182,7 +187,8 @@ impl From<ObserveError> for Failure {
             ObserveError::Bpf(error) => {
                 Self::from(error).context("cannot read eni-steer's programs and maps")
             }
-            other => anyhow::Error::from(other).into(),
+            ObserveError::State(error) => error.into(),
+            other @ ObserveError::Sysctl { .. } => anyhow::Error::from(other).into(),
         }
     }
 }
@@ -192,6 +198,7 @@ impl From<StepError> for Failure {
         match error {
             StepError::Netlink(error) => error.into(),
             StepError::Bpf(error) => error.into(),
+            StepError::State(error) => error.into(),
             other => anyhow::Error::from(other).into(),
         }
     }

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::table::Table;
 use crate::{
-    symmetry::{AddressVerdict, Sighting, TrafficVerdict, Verdict},
     neighbours::KERNEL,
+    symmetry::{AddressVerdict, Sighting, TrafficVerdict, Verdict},
     verify::{Misrouted, PolicyVerdict},
 };
 
@@ -156,7 +156,10 @@ fn astray(misrouted: &[Misrouted]) -> Vec<String> {
     for one in misrouted {
         let (from, verdict) = (one.source.to_string(), verdict_of(one));
         let to = one.to.to_string();
-        match lines.iter_mut().find(|(f, _, v)| *f == from && *v == verdict) {
+        match lines
+            .iter_mut()
+            .find(|(f, _, v)| *f == from && *v == verdict)
+        {
             Some((_, destinations, _)) => destinations.push(to),
             None => lines.push((from, vec![to], verdict)),
         }
@@ -169,7 +172,9 @@ fn astray(misrouted: &[Misrouted]) -> Vec<String> {
 
 /// Which rule won, whose it is, and what to do.
 fn verdict_of(misrouted: &Misrouted) -> String {
-    let Misrouted { owner, by, rule, .. } = misrouted;
+    let Misrouted {
+        owner, by, rule, ..
+    } = misrouted;
     let way = match by {
         Some(by) => format!("leaves by {by}, not by {owner}"),
         None => format!("is refused; it should leave by {owner}"),
@@ -180,7 +185,10 @@ fn verdict_of(misrouted: &Misrouted) -> String {
             format!("our own rule decides: ip {} rule {rule}", rule.family)
         }
         Some(rule) if misrouted.rule_owner == Some(KERNEL) => {
-            format!("no rule before the kernel's own decides: ip {} rule {rule}", rule.family)
+            format!(
+                "no rule before the kernel's own decides: ip {} rule {rule}",
+                rule.family
+            )
         }
         Some(rule) => {
             let whose = misrouted
