@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use crate::source_check::{self, nft};
-use crate::topology::{self, Eni, Role, Shape, mac, peer_v4, peer_v6};
+use crate::topology::{self, Eni, Mac, Role, Shape, mac, peer_v4, peer_v6};
 use crate::{Call, DeviceCounters, FailureReport, NetNs, Seen, run_ok, sysctl};
 
 /// Which ENIs the host's main table has default routes through, in both families.
@@ -468,6 +468,11 @@ impl Lab {
     /// The peer's IPv6 address in an ENI's subnet.
     pub fn peer_v6(&self, eni: usize) -> Ipv6Addr {
         peer_v6(self.shape.subnet_of(eni))
+    }
+
+    /// The peer's hardware address in an ENI's subnet.
+    pub fn peer_mac(&self, eni: usize) -> Mac {
+        mac(Role::Peer, self.shape.subnet_of(eni))
     }
 
     /// All namespaces of this lab.

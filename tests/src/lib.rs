@@ -46,9 +46,11 @@
 //! A tool that the lab calls and that fails is a panic that shows the command
 //! and what it printed. Tools called: `ip`, `bridge`, `tc`, `nft`, `ethtool`.
 
+mod bpf;
 mod bpffs;
 mod capture;
 mod command;
+mod counters;
 mod device;
 mod diff;
 mod dump;
@@ -63,13 +65,16 @@ mod privilege;
 mod source_check;
 mod steer;
 mod sysctl;
+mod talk;
 mod tcx;
 mod topology;
 mod traffic;
 
+pub use bpf::{TcxProgram, pin_some_map};
 pub use bpffs::Bpffs;
 pub use capture::Capture;
 pub use command::{Background, Call, Output, run, run_ok};
+pub use counters::{AddressCell, Counters, Way};
 pub use device::DeviceCounters;
 pub use diff::diff;
 pub use dump::{assert_unchanged, dump};
@@ -80,9 +85,10 @@ pub use lab::{Builder, DefaultRoute, Lab};
 pub use neighbour::{Neighbour, flush_neighbours, neighbours};
 pub use netns::NetNs;
 pub use privilege::require_root;
-pub use source_check::{Count, Seen};
-pub use steer::{Steer, binary};
+pub use source_check::{Count, Seen, nft};
+pub use steer::{Steer, binary, expect_error};
 pub use sysctl::{read_sysctl, write_sysctl};
+pub use talk::{expect_symmetry, talk};
 pub use tcx::kernel_has_tcx;
 pub use topology::{Eni, Mac, Shape};
 pub use traffic::icmp::{Ping, ping};

@@ -128,7 +128,7 @@ pub(crate) fn read(router: &NetNs, eni: &Eni) -> Seen {
 
 /// Feeds nft a script.
 #[track_caller]
-pub(crate) fn nft(ns: &NetNs, script: &str) {
+pub fn nft(ns: &NetNs, script: &str) {
     let output = Call::new("nft").args(["-f", "-"]).stdin(script).run(ns);
     assert!(output.success(), "{output}\nscript:\n{script}");
 }

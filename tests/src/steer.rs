@@ -1,9 +1,9 @@
 //! The eni-steer command, run on a lab's host as an administrator runs it, with a bpffs and
 //! a run directory of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::{Bpffs, Call, Lab, Output};
+use crate::{Bpffs, Call, Lab, Output, Shape, assert_unchanged, dump};
 
 /// One installation: what it pins and remembers is nobody else's.
 #[derive(Debug)]
@@ -56,10 +56,133 @@ impl Steer {
         self.run(lab, args).expect_success().stdout
     }
 
+    /// Runs it on the lab's host and demands this exit code.
+    #[track_caller]
+    pub fn exits(&self, lab: &Lab, args: &[&str], code: i32) {
+        drop(self.run(lab, args).expect_code(code));
+    }
+
+    /// Applies to all ENIs of the lab, with the gateways that cannot be found out named, and
+    /// with these arguments.
+    #[track_caller]
+    pub fn apply(&self, lab: &Lab, args: &[&str]) -> String {
+        self.ok(lab, &with_enis(lab, "apply", args).refs())
+    }
+
+    /// The plan of the same.
+    pub fn plan(&self, lab: &Lab, args: &[&str]) -> Output {
+        self.run(lab, &with_enis(lab, "plan", args).refs())
+    }
+
+    /// Everything on the host that a command could change, as comparable text: the network
+    /// configuration, the pins, and the files of the run directory with their content.
+    #[track_caller]
+    pub fn world(&self, lab: &Lab) -> String {
+        let mut text = dump(&lab.host);
+        text += "== pins\n";
+        for pin in self.bpffs.pins() {
+            text += &format!("{pin}\n");
+        }
+        text += "== run directory\n";
+        files(self.run.path(), self.run.path(), &mut text);
+        text
+    }
+
+    /// Expects a refusal: this exit code, nothing on stdout, on stderr one line `error:` that
+    /// names the object, then nothing but `caused by:` and `hint:` lines, at least one hint,
+    /// and a host, pins and run directory that are as before. Returns stderr.
+    #[track_caller]
+    pub fn refuses(&self, lab: &Lab, args: &[&str], code: i32, naming: &[&str]) -> String {
+        let before = self.world(lab);
+        let output = self.run(lab, args).expect_code(code);
+        expect_error(&output, naming);
+        assert_unchanged(&before, &self.world(lab));
+        output.stderr
+    }
+
     /// Runs it with `-j` and parses the report, whatever the exit code.
     pub fn json(&self, lab: &Lab, args: &[&str]) -> serde_json::Value {
         let args: Vec<&str> = args.iter().copied().chain(["-j"]).collect();
         self.run(lab, &args).json()
+    }
+}
+
+/// An error as every command reports it.
+#[track_caller]
+pub fn expect_error(output: &Output, naming: &[&str]) {
+    assert!(
+        output.stdout.is_empty(),
+        "an error, and words on stdout: {output}"
+    );
+    let mut lines = output.stderr.lines();
+    let first = lines.next().unwrap_or_default();
+    assert!(first.starts_with("error: "), "no error first: {output}");
+    for name in naming {
+        assert!(
+            first.contains(name),
+            "the error does not name {name}: {output}"
+        );
+    }
+    let mut hints = 0;
+    for line in lines {
+        assert!(
+            line.starts_with("caused by: ") || line.starts_with("hint: "),
+            "more than an error, its causes and a hint: {output}"
+        );
+        hints += usize::from(line.starts_with("hint: ") && line.len() > "hint: ".len());
+    }
+    assert!(hints == 1, "one hint is wanted: {output}");
+}
+
+/// Arguments that are not all literals.
+struct Words(Vec<String>);
+
+impl Words {
+    fn refs(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}
+
+fn with_enis(lab: &Lab, command: &str, args: &[&str]) -> Words {
+    let mut words = vec![command.to_owned()];
+    for eni in lab.enis() {
+        words.extend(["--eni".to_owned(), eni.name.clone()]);
+    }
+    if lab.shape() == Shape::DifferentSubnets {
+        // Nothing on the host says what they are.
+        for eni in lab.enis().iter().skip(1) {
+            for gateway in [eni.gateway_v4.to_string(), eni.gateway_v6.to_string()] {
+                words.extend(["--gateway".to_owned(), format!("{}={gateway}", eni.name)]);
+            }
+        }
+    }
+    words.extend(args.iter().map(|arg| (*arg).to_owned()));
+    Words(words)
+}
+
+/// Files below a directory, sorted, with their content.
+fn files(root: &Path, directory: &Path, text: &mut String) {
+    // Emptied by `remove`, it goes; like /run/eni-steer it need not be there.
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return;
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("the run directory can be listed").path())
+        .collect();
+    paths.sort();
+    for path in paths {
+        let name = path
+            .strip_prefix(root)
+            .expect("it is below")
+            .display()
+            .to_string();
+        if path.is_dir() {
+            text.push_str(&format!("{name}/\n"));
+            files(root, &path, text);
+        } else {
+            let content = std::fs::read_to_string(&path).expect("a file of text");
+            text.push_str(&format!("{name}:\n{content}\n"));
+        }
     }
 }
 

@@ -1,0 +1,161 @@
+//! Programs and maps of somebody else, by bpf(2) as it is: what they are must not depend on
+//! any library that eni-steer uses.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::net::if_::if_nametoindex;
+
+use crate::NetNs;
+
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_LINK_CREATE: libc::c_int = 28;
+
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
+
+/// A program for a TCX hook, of nobody we know.
+#[derive(Debug)]
+pub struct TcxProgram(OwnedFd);
+
+impl TcxProgram {
+    /// Lets everything pass on.
+    #[track_caller]
+    pub fn pass() -> Self {
+        Self::load(&[
+            0xffff_ffff_0000_00b7, // r0 = TCX_NEXT
+            0x0000_0000_0000_0095, // exit
+        ])
+    }
+
+    /// Drops what carries this mark, and lets everything else pass on.
+    #[track_caller]
+    pub fn drop_mark(mark: u32) -> Self {
+        Self::load(&[
+            0x0000_0000_0008_1061,                         // r0 = skb->mark
+            0x0000_0000_0002_0015 | u64::from(mark) << 32, // if r0 == mark goto +2
+            0xffff_ffff_0000_00b7,                         // r0 = TCX_NEXT
+            0x0000_0000_0000_0095,                         // exit
+            0x0000_0002_0000_00b7,                         // r0 = TCX_DROP
+            0x0000_0000_0000_0095,                         // exit
+        ])
+    }
+
+    /// `instructions`: struct bpf_insn each, its opcode in the lowest byte.
+    #[track_caller]
+    fn load(instructions: &[u64]) -> Self {
+        #[repr(C)]
+        #[derive(Default)]
+        struct Load {
+            prog_type: u32,
+            insn_cnt: u32,
+            insns: u64,
+            license: u64,
+            log_level: u32,
+            log_size: u32,
+            log_buf: u64,
+            kern_version: u32,
+            prog_flags: u32,
+            prog_name: [u8; 16],
+        }
+        let license = c"GPL";
+        let load = Load {
+            prog_type: BPF_PROG_TYPE_SCHED_CLS,
+            insn_cnt: u32::try_from(instructions.len()).expect("a short program"),
+            insns: instructions.as_ptr() as u64,
+            license: license.as_ptr() as u64,
+            prog_name: *b"someone_elses\0\0\0",
+            ..Load::default()
+        };
+        Self(bpf(BPF_PROG_LOAD, &load).unwrap_or_else(|e| panic!("a program does not load: {e}")))
+    }
+
+    /// Onto a hook of a device; off again when the link is closed.
+    #[track_caller]
+    pub fn attach(&self, ns: &NetNs, device: &str, ingress: bool) -> OwnedFd {
+        #[repr(C)]
+        #[derive(Default)]
+        struct Create {
+            prog_fd: u32,
+            target_ifindex: u32,
+            attach_type: u32,
+            flags: u32,
+            relative: u64,
+            expected_revision: u64,
+        }
+        let attached = ns.run(|| {
+            let create = Create {
+                prog_fd: fd(&self.0),
+                target_ifindex: if_nametoindex(device)?,
+                attach_type: if ingress {
+                    BPF_TCX_INGRESS
+                } else {
+                    BPF_TCX_EGRESS
+                },
+                ..Create::default()
+            };
+            bpf(BPF_LINK_CREATE, &create)
+        });
+        attached.unwrap_or_else(|e| panic!("TCX on {device} of {}: {e}", ns.name()))
+    }
+}
+
+/// Pins an array of one entry, which is no map of anybody.
+#[track_caller]
+pub fn pin_some_map(path: &Path) {
+    #[repr(C)]
+    struct Create {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    }
+    #[repr(C)]
+    struct Pin {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let create = Create {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+    };
+    let map = bpf(BPF_MAP_CREATE, &create).unwrap_or_else(|e| panic!("no map: {e}"));
+    let name = CString::new(path.as_os_str().as_bytes()).expect("a path without zeros");
+    let pin = Pin {
+        pathname: name.as_ptr() as u64,
+        bpf_fd: fd(&map),
+        file_flags: 0,
+    };
+    let pinned = call(BPF_OBJ_PIN, &pin);
+    pinned.unwrap_or_else(|e| panic!("can not pin {}: {e}", path.display()));
+}
+
+fn fd(of: &OwnedFd) -> u32 {
+    u32::try_from(of.as_raw_fd()).expect("a descriptor is not negative")
+}
+
+fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<OwnedFd> {
+    let fd = call(command, attr)?;
+    // SAFETY: the commands this is used with return a new descriptor, which nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<T>(command: libc::c_int, attr: &T) -> io::Result<i32> {
+    // SAFETY: `attr` is a prefix of bpf_attr of the size passed, and what it points to outlives
+    // the call; none of the commands writes to it.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<T>()) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(i32::try_from(answer).expect("a descriptor fits"))
+}

@@ -1,0 +1,363 @@
+//! What cannot be done is refused in words that name the object, and nothing has changed.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use eni_steer_tests::{
+    Call, DefaultRoute, Lab, Shape, Steer, assert_unchanged, binary, expect_error, pin_some_map,
+    run_ok,
+};
+
+const BOTH: [&str; 5] = ["apply", "--eni", "eth0", "--eni", "eth1"];
+
+fn ip(lab: &Lab, words: &str) {
+    run_ok(&lab.host, "ip", words.split_whitespace());
+}
+
+fn both<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&BOTH[..], more].concat()
+}
+
+/// Refused by apply and by plan, which plans the same.
+#[track_caller]
+fn refused(lab: &Lab, steer: &Steer, apply: &[&str], code: i32, naming: &[&str]) -> String {
+    let plan = [&["plan"], &apply[1..]].concat();
+    let told = steer.refuses(lab, &plan, code, naming);
+    assert_eq!(told, steer.refuses(lab, apply, code, naming));
+    told
+}
+
+fn lab() -> (Lab, Steer) {
+    (Lab::builder(Shape::SameSubnet).build(), Steer::new())
+}
+
+#[test]
+fn an_interface_that_is_not_there() {
+    let (lab, steer) = lab();
+    let told = refused(
+        &lab,
+        &steer,
+        &["apply", "--eni", "eth0", "--eni", "eth9"],
+        2,
+        &["eth9"],
+    );
+    assert!(
+        told.contains("hint: interfaces here: lo, eth0, eth1"),
+        "{told}"
+    );
+    refused(
+        &lab,
+        &steer,
+        &["apply", "--eni", "02:00:00:00:00:99"],
+        2,
+        &["02:00:00:00:00:99"],
+    );
+}
+
+#[test]
+fn an_interface_named_twice() {
+    let (lab, steer) = lab();
+    let mac = lab.eni(1).mac.to_string();
+    refused(
+        &lab,
+        &steer,
+        &["apply", "--eni", "eth1", "--eni", &mac],
+        2,
+        &["eth1"],
+    );
+}
+
+#[test]
+fn an_interface_that_is_not_ethernet() {
+    let (lab, steer) = lab();
+    refused(
+        &lab,
+        &steer,
+        &["apply", "--eni", "eth0", "--eni", "lo"],
+        2,
+        &["lo", "Ethernet"],
+    );
+}
+
+#[test]
+fn an_interface_that_is_down() {
+    let (lab, steer) = lab();
+    ip(&lab, "link set eth1 down");
+    let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "down"]);
+    assert!(told.contains("hint: ip link set dev eth1 up"), "{told}");
+}
+
+#[test]
+fn an_interface_without_an_address() {
+    let (lab, steer) = lab();
+    ip(&lab, "address flush dev eth1 scope global");
+    let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "address"]);
+    assert!(told.contains("dev eth1"), "{told}");
+}
+
+#[test]
+fn an_eni_without_a_gateway() {
+    let lab = Lab::builder(Shape::DifferentSubnets).build();
+    let steer = Steer::new();
+    let told = refused(&lab, &steer, &BOTH, 2, &["IPv4 gateway", "eth1"]);
+    assert!(told.contains("--gateway eth1=ADDRESS"), "{told}");
+    let v4 = both(&["--gateway", "eth1=172.16.21.253"]);
+    refused(&lab, &steer, &v4, 2, &["IPv6 gateway", "eth1"]);
+    let absent = Lab::builder(Shape::SameSubnet)
+        .default_route(DefaultRoute::Absent)
+        .build();
+    refused(&absent, &steer, &BOTH, 2, &["gateway", "eth0"]);
+}
+
+#[test]
+fn nothing_that_looks_like_an_eni() {
+    // The lab's interfaces are virtual: nobody but a flag makes them ENIs.
+    let (lab, steer) = lab();
+    for command in [&["apply"][..], &["plan"], &["status"], &["verify"]] {
+        steer.refuses(&lab, command, 2, &["no ENI found"]);
+    }
+}
+
+#[test]
+fn counters_where_nothing_is_counted() {
+    let (lab, steer) = lab();
+    steer.refuses(&lab, &["counters"], 1, &["no counters"]);
+}
+
+#[test]
+fn a_rule_of_someone_else_inside_our_priorities() {
+    for family in ["-4", "-6"] {
+        let (lab, steer) = lab();
+        ip(&lab, &format!("{family} rule add pref 20005 lookup main"));
+        refused(
+            &lab,
+            &steer,
+            &BOTH,
+            2,
+            &["20005", "lookup main", "20000", "20999"],
+        );
+        // Elsewhere it is none of our business, and programs need no rules.
+        steer.ok(&lab, &both(&["--band", "21000-21999"]));
+        steer.ok(&lab, &["remove"]);
+        steer.ok(&lab, &both(&["--rules", "off"]));
+    }
+}
+
+#[test]
+fn a_band_that_cannot_hold_the_rules() {
+    let (lab, steer) = lab();
+    for band in ["20000-20010", "32000-32766", "0-999", "300-200"] {
+        let numbers: Vec<&str> = band.split('-').collect();
+        refused(&lab, &steer, &both(&["--band", band]), 2, &numbers);
+    }
+}
+
+#[test]
+fn a_table_that_someone_else_uses() {
+    let (lab, steer) = lab();
+    ip(
+        &lab,
+        "route add 198.51.100.0/24 via 172.16.20.253 dev eth1 table 21001",
+    );
+    refused(
+        &lab,
+        &steer,
+        &BOTH,
+        2,
+        &["21001", "eth1", "198.51.100.0/24"],
+    );
+    steer.ok(&lab, &both(&["--table", "eth1=1001"]));
+}
+
+#[test]
+fn tables_that_cannot_be() {
+    let (lab, steer) = lab();
+    let same = both(&["--table", "eth0=1001", "--table", "eth1=1001"]);
+    refused(&lab, &steer, &same, 2, &["1001", "eth1"]);
+    for table in ["0", "253", "254", "255"] {
+        let flag = format!("eth1={table}");
+        refused(
+            &lab,
+            &steer,
+            &both(&["--table", &flag]),
+            2,
+            &[table, "eth1"],
+        );
+    }
+}
+
+#[test]
+fn a_group_that_someone_chose() {
+    let (lab, steer) = lab();
+    ip(&lab, "link set eth1 group 7");
+    refused(&lab, &steer, &BOTH, 2, &["eth1", "7"]);
+    ip(&lab, "link set eth1 group 0");
+    ip(&lab, "link set lo group 20229");
+    refused(&lab, &steer, &BOTH, 2, &["lo", "20229"]);
+}
+
+#[test]
+fn a_flag_that_speaks_of_an_eni_nobody_named() {
+    let (lab, steer) = lab();
+    for flag in [
+        ["--gateway", "eth7=172.16.20.1"],
+        ["--table", "eth7=1001"],
+        ["--mode", "eth7=steer"],
+        ["--address", "eth7=172.16.20.9"],
+        ["--prefix", "eth7=172.16.20.64/28"],
+    ] {
+        let told = refused(&lab, &steer, &both(&flag), 2, &["eth7"]);
+        assert!(told.contains("eth0, eth1"), "{told}");
+    }
+}
+
+#[test]
+fn a_protocol_number_that_is_not_the_one_in_force() {
+    let (lab, steer) = lab();
+    steer.apply(&lab, &["--programs", "off"]);
+    let told = refused(
+        &lab,
+        &steer,
+        &both(&["--protocol", "200"]),
+        2,
+        &["200", "229"],
+    );
+    assert!(told.contains("eni-steer remove"), "{told}");
+}
+
+#[test]
+fn words_that_make_no_sense() {
+    let (lab, steer) = lab();
+    let before = steer.world(&lab);
+    for (flag, value) in [
+        ("--gateway", "172.16.20.1"),
+        ("--gateway", "eth1=172.16.20"),
+        ("--table", "eth1=many"),
+        ("--mode", "steel"),
+        ("--mode", "eth1="),
+        ("--address", "eth1=nowhere"),
+        ("--prefix", "eth1=172.16.20.0/33"),
+        ("--rules", "maybe"),
+        ("--primary", "half"),
+        ("--attach", "xdp"),
+        ("--exempt", "everything"),
+        ("--exempt-mark", "0x1/0"),
+        ("--band", "20000"),
+        ("--protocol", "3"),
+        ("--protocol", "256"),
+        ("--group", "-1"),
+        ("--confirm", "soon"),
+    ] {
+        let output = steer.run(&lab, &both(&[flag, value])).expect_code(2);
+        let first = output.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error: "), "{output}");
+        assert!(first.contains(flag) && first.contains(value), "{output}");
+        assert!(output.stdout.is_empty(), "{output}");
+    }
+    for words in [&["aply"][..], &["apply", "--nonsense"], &[]] {
+        let output = steer.run(&lab, words).expect_code(2);
+        assert!(output.stdout.is_empty(), "{output}");
+    }
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+#[test]
+fn a_bpffs_that_is_missing_and_cannot_be_mounted() {
+    let (lab, steer) = lab();
+    let nowhere = both(&["--bpffs", "/proc/nowhere"]);
+    let told = steer.refuses(&lab, &nowhere, 5, &["step failed"]);
+    assert!(
+        told.contains("caused by: no bpffs at /proc/nowhere"),
+        "{told}"
+    );
+    assert!(told.contains("caused by: No such file"), "{told}");
+    assert!(
+        told.contains("hint: mount one: mount -t bpf bpf /proc/nowhere"),
+        "{told}"
+    );
+    // Without programs none is needed.
+    steer.ok(
+        &lab,
+        &both(&["--programs", "off", "--bpffs", "/proc/nowhere"]),
+    );
+}
+
+#[test]
+fn a_directory_of_the_run_files_that_cannot_be() {
+    let (lab, steer) = lab();
+    // The knobs' previous values could not be written down: nothing is turned.
+    let told = steer.refuses(
+        &lab,
+        &both(&["--run-dir", "/proc/nowhere"]),
+        1,
+        &["step failed"],
+    );
+    assert!(told.contains("/proc/nowhere"), "{told}");
+}
+
+#[test]
+fn pins_of_another_layout() {
+    let (lab, steer) = lab();
+    let here = || std::fs::metadata("/proc/thread-self/ns/net").map(|ns| ns.ino());
+    let namespace = lab.host.run(here).expect("a namespace has a number");
+    let maps = steer
+        .bpffs()
+        .path()
+        .join(format!("eni-steer/{namespace}/v1/maps"));
+    std::fs::create_dir_all(&maps).expect("a bpffs has directories");
+    for name in ["SETTINGS", "ENIS", "TOTALS"] {
+        pin_some_map(&maps.join(name));
+    }
+    for words in [
+        &BOTH[..],
+        &["plan"],
+        &["status"],
+        &["verify"],
+        &["counters"],
+    ] {
+        let told = steer.refuses(&lab, words, 1, &[]);
+        assert!(
+            told.contains("/v1/maps/") && told.contains("does not fit this version"),
+            "{told}"
+        );
+    }
+}
+
+/// A command of somebody who may not even look.
+#[test]
+fn somebody_who_is_not_root() {
+    let (lab, steer) = lab();
+    // Where the binary was built, not everybody may go.
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let everybody = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(place.path(), everybody(0o755)).expect("it is ours");
+    let copy = place.path().join("eni-steer");
+    std::fs::copy(binary(), &copy).expect("the binary can be copied");
+    std::fs::set_permissions(&copy, everybody(0o755)).expect("it is ours");
+    let before = steer.world(&lab);
+    for words in [
+        &BOTH[..],
+        &["plan"],
+        &["status"],
+        &["verify"],
+        &["counters"],
+        &["remove"],
+    ] {
+        let output = Call::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+            .arg(&copy)
+            .args(words)
+            .env("ENI_STEER_BPFFS", steer.bpffs().path())
+            .env("ENI_STEER_RUN", steer.run_dir())
+            .run(&lab.host)
+            .expect_code(5);
+        expect_error(&output, &["root"]);
+        assert!(output.stderr.contains("CAP_NET_ADMIN"), "{output}");
+    }
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+#[test]
+fn nothing_to_confirm() {
+    let (lab, steer) = lab();
+    steer.refuses(&lab, &["confirm"], 1, &["nothing to confirm"]);
+}

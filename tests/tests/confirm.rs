@@ -1,0 +1,161 @@
+//! `apply --confirm` undoes itself unless somebody says that all is well.
+
+use std::time::Duration;
+
+use eni_steer_tests::{Lab, Shape, Steer, assert_unchanged, eventually, expect_symmetry};
+use nix::sys::signal::Signal;
+
+const APPLY: [&str; 8] = [
+    "apply",
+    "--eni",
+    "eth0",
+    "--eni",
+    "eth1",
+    "--mode",
+    "steer",
+    "--confirm",
+];
+/// Longer than any test takes to confirm, and than anybody wants to wait.
+const LONG: Duration = Duration::from_secs(20);
+
+fn apply_with<'a>(time: &'a str) -> Vec<&'a str> {
+    APPLY.into_iter().chain([time]).collect()
+}
+
+/// Once all is there that apply brings; the last of it is the policy in the state file.
+fn applied(steer: &Steer, lab: &Lab) -> bool {
+    steer
+        .run(
+            lab,
+            &["plan", "--eni", "eth0", "--eni", "eth1", "--mode", "steer"],
+        )
+        .code()
+        == Some(0)
+}
+
+#[test]
+fn what_nobody_confirms_is_undone() {
+    let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    let output = steer
+        .call(&apply_with("1s"))
+        .timeout(LONG)
+        .run(&lab.host)
+        .expect_code(6);
+    assert!(output.stderr.contains("not confirmed: undone"), "{output}");
+    // The guard has decided; it may still be at it.
+    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert!(eventually(LONG, || left().is_empty()), "{}", left());
+    // Too late.
+    let late = steer.run(&lab, &["confirm"]).expect_code(6);
+    assert!(late.stderr.contains("too late"), "{late}");
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// The note that it was undone, for `confirm` to find, stays until the next apply or remove.
+fn without_note(world: &str) -> String {
+    world
+        .split("== run directory")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn what_nobody_confirms_is_undone_when_the_session_is_gone() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    let mut apply = steer.call(&apply_with("2s")).start_in_background(&lab.host);
+    assert!(
+        eventually(LONG, || applied(&steer, &lab)),
+        "{}",
+        apply.output()
+    );
+    apply.signal(Signal::SIGKILL);
+    apply.wait(LONG);
+    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert!(eventually(LONG, || left().is_empty()), "{}", left());
+}
+
+/// Killed in the middle of its work, it leaves a half that the guard takes away.
+#[test]
+fn an_apply_that_was_cut_off_is_undone_too() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    let mut apply = steer.call(&apply_with("1s")).start_in_background(&lab.host);
+    // The first pins are there: some steps are done.
+    assert!(
+        eventually(LONG, || !steer.bpffs().pins().is_empty()),
+        "{}",
+        apply.output()
+    );
+    apply.signal(Signal::SIGKILL);
+    apply.wait(LONG);
+    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert!(eventually(LONG, || left().is_empty()), "{}", left());
+}
+
+#[test]
+fn what_is_confirmed_stays() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let mut apply = steer
+        .call(&apply_with("60s"))
+        .start_in_background(&lab.host);
+    assert!(
+        eventually(LONG, || apply.output().contains("not confirmed yet")),
+        "{}",
+        apply.output()
+    );
+    // A second one has to wait for the first.
+    let second = steer.run(&lab, &apply_with("60s")).expect_code(1);
+    assert!(second.stderr.contains("not confirmed yet"), "{second}");
+    let applied = steer.world(&lab);
+    assert_eq!(steer.ok(&lab, &["confirm"]), "confirmed\n");
+    assert!(apply.wait(LONG).success(), "{}", apply.output());
+    assert_eq!(without_note(&applied), without_note(&steer.world(&lab)));
+    steer.run(&lab, &["plan"]).expect_code(0);
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+    let nothing = steer.run(&lab, &["confirm"]).expect_code(1);
+    assert!(
+        nothing.stderr.contains("there is nothing to confirm"),
+        "{nothing}"
+    );
+}
+
+/// What was in force before the change is in force again, not nothing.
+#[test]
+fn an_unconfirmed_change_goes_back_to_what_was_before_it() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    steer.apply(&lab, &["--mode", "count"]);
+    let before = steer.world(&lab);
+    let change = [
+        "apply",
+        "--mode",
+        "steer",
+        "--table",
+        "eth1=1001",
+        "--confirm",
+        "1s",
+    ];
+    steer
+        .call(&change)
+        .timeout(LONG)
+        .run(&lab.host)
+        .expect_code(6);
+    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert!(eventually(LONG, || left().is_empty()), "{}", left());
+    assert!(eventually(LONG, || steer.run(&lab, &["plan"]).code() == Some(0)));
+    let report = steer.json(&lab, &["status"]);
+    assert_eq!(report["enis"][1]["mode"], "count", "{report:#}");
+}

@@ -1,0 +1,329 @@
+//! What others have made survives: apply goes around it, remove leaves it, and what was ours is
+//! gone without a trace.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use eni_steer_tests::{
+    Counters, Lab, Ping, Shape, Steer, TcxProgram, Way, assert_unchanged, diff, expect_symmetry,
+    read_sysctl, run_ok, write_sysctl,
+};
+
+fn ip(lab: &Lab, words: &str) {
+    run_ok(&lab.host, "ip", words.split_whitespace());
+}
+
+fn tc(lab: &Lab, words: &str) {
+    run_ok(&lab.host, "tc", words.split_whitespace());
+}
+
+/// Rules as several tools make them.
+fn rules_of_others(lab: &Lab) {
+    let both = [
+        // Tailscale.
+        "pref 5210 fwmark 0x80000/0xff0000 lookup main",
+        "pref 5230 fwmark 0x80000/0xff0000 lookup default",
+        "pref 5250 fwmark 0x80000/0xff0000 unreachable",
+        "pref 5270 lookup 52",
+        // wg-quick: no priorities.
+        "not fwmark 51820 lookup 51820",
+        "lookup main suppress_prefixlength 0",
+        // Amazon's CNI.
+        "pref 1024 fwmark 0x80/0x80 lookup main",
+        // Right behind our band.
+        "pref 21000 ipproto tcp dport 25 lookup 78",
+    ];
+    for rule in both {
+        ip(lab, &format!("-4 rule add {rule}"));
+        ip(lab, &format!("-6 rule add {rule}"));
+    }
+    for rule in [
+        "-4 rule add pref 512 to 10.1.2.3 lookup main",
+        "-4 rule add pref 30200 from 10.9.9.9 lookup 30200",
+        // Right before our band.
+        "-4 rule add pref 19999 iif lo to 10.88.0.0/16 lookup 77",
+        "-6 rule add pref 19999 iif lo to fd00:88::/32 lookup 77",
+        "-6 rule add pref 30200 from fd00:9::9 lookup 30200",
+    ] {
+        ip(lab, rule);
+    }
+}
+
+fn routes_of_others(lab: &Lab) {
+    for route in [
+        "-4 route add 198.51.100.0/24 via 172.16.20.253 dev eth1 proto bird",
+        "-4 route add 203.0.113.0/25 via 172.16.20.253 dev eth0 proto 186 metric 50",
+        "-4 route add 100.64.0.0/10 dev docker0 table 52",
+        "-4 route add 10.99.0.0/16 dev docker0 proto static",
+        "-4 route add blackhole 10.66.0.0/16",
+        "-4 route add 10.51.0.0/16 dev docker0 table 51820",
+        "-4 route add 172.16.20.0/24 dev eth1 table 77",
+        "-6 route add 3fff:1::/48 via fd00:20::253 dev eth1 proto bird",
+        "-6 route add unreachable 3fff:2::/48",
+        "-6 route add fd7a::/48 dev docker0 table 52",
+    ] {
+        ip(lab, route);
+    }
+}
+
+/// A host on which many have worked already. The programs live as long as the descriptors.
+fn crowded() -> (Lab, Vec<OwnedFd>) {
+    let lab = Lab::builder(Shape::SameSubnet)
+        .enis(3)
+        .container()
+        .rp_filter(1)
+        .build();
+    rules_of_others(&lab);
+    routes_of_others(&lab);
+    ip(&lab, "link set docker0 group 42");
+    ip(&lab, "link set veth0 group 43");
+    tc(&lab, "qdisc add dev eth0 root pfifo limit 77");
+    tc(&lab, "qdisc add dev eth1 clsact");
+    for hook in ["ingress", "egress"] {
+        for priority in ["7", "300"] {
+            let add = ["filter", "add", "dev", "eth1", hook, "prio", priority];
+            let program = ["bpf", "bytecode", "1,6 0 0 0"];
+            run_ok(&lab.host, "tc", add.into_iter().chain(program));
+        }
+    }
+    let programs = [
+        ("eth0", true),
+        ("eth0", false),
+        ("eth1", true),
+        ("eth2", false),
+    ];
+    let programs =
+        programs.map(|(device, ingress)| TcxProgram::pass().attach(&lab.host, device, ingress));
+    (lab, programs.into())
+}
+
+/// Lines that are in a dump of before and not in one of after.
+fn lost(before: &str, after: &str) -> Vec<String> {
+    let changed = diff(before, after);
+    let lost = changed.lines().filter_map(|line| line.strip_prefix("- "));
+    lost.map(str::to_owned).collect()
+}
+
+#[test]
+fn rules_routes_qdiscs_filters_and_programs_of_others_survive() {
+    for way in [
+        &["--mode", "steer"][..],
+        &["--mode", "steer", "--attach", "clsact"],
+        &["--programs", "off", "--primary", "full"],
+        &["--rules", "off", "--mode", "steer"],
+    ] {
+        let (lab, _programs) = crowded();
+        let _report = lab.on_failure_print();
+        let steer = Steer::new();
+        let before = steer.world(&lab);
+        steer.apply(&lab, way);
+        let applied = steer.world(&lab);
+        assert_ne!(before, applied);
+        for line in lost(&before, &applied) {
+            // Knobs of the ENIs are turned, and given back: nothing else.
+            let knob = line.contains("net/ipv4/conf/eth")
+                || ["eth0", "eth1", "eth2"]
+                    .iter()
+                    .any(|eni| line.contains(eni) && line.contains("group"));
+            assert!(knob, "{way:?}: lost: {line}");
+        }
+        // It works in the crowd, too.
+        for address in lab.eni(1).both() {
+            expect_symmetry(&lab, 1, address);
+        }
+        steer.exits(&lab, &["plan"], 0);
+        steer.ok(&lab, &["remove"]);
+        assert_unchanged(&before, &steer.world(&lab));
+        // Nothing is left, so there is nothing to remove: again, and nothing happens.
+        steer.ok(&lab, &["remove"]);
+        assert_unchanged(&before, &steer.world(&lab));
+    }
+}
+
+/// In an otherwise untouched host, too: no qdisc of ours is left, no group, no sysctl.
+#[test]
+fn after_remove_everything_is_as_before() {
+    for shape in Shape::ALL {
+        for kind in ["tcx", "clsact"] {
+            let lab = Lab::builder(shape).rp_filter(1).build();
+            let steer = Steer::new();
+            let before = steer.world(&lab);
+            steer.apply(
+                &lab,
+                &["--mode", "steer", "--attach", kind, "--primary", "full"],
+            );
+            for address in lab.eni(1).both() {
+                expect_symmetry(&lab, 1, address);
+            }
+            steer.ok(&lab, &["remove"]);
+            assert_unchanged(&before, &steer.world(&lab));
+        }
+    }
+}
+
+#[test]
+fn a_host_where_nothing_was_applied_is_not_touched_by_remove() {
+    let (lab, _programs) = crowded();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// Rules and routes like ours in all but the protocol number are nobody of ours.
+#[test]
+fn what_looks_like_ours_but_has_no_number_of_ours_stays() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    ip(
+        &lab,
+        "-4 rule add pref 22000 from 172.16.20.177 lookup 21001",
+    );
+    ip(
+        &lab,
+        "-4 rule add from 172.16.20.177 lookup 1001 protocol static",
+    );
+    ip(
+        &lab,
+        "-4 route add default via 172.16.20.253 dev eth1 table 1001",
+    );
+    let before = steer.world(&lab);
+    steer.apply(&lab, &["--mode", "steer"]);
+    assert!(
+        lost(&before, &steer.world(&lab))
+            .iter()
+            .all(|line| !line.contains("rule"))
+    );
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+#[test]
+fn a_sysctl_that_somebody_changed_in_between_stays_theirs() {
+    let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    steer.apply(&lab, &["--programs", "off"]);
+    let key = |eni: &str, name: &str| format!("net.ipv4.conf.{eni}.{name}");
+    assert_eq!(read_sysctl(&lab.host, &key("eth1", "rp_filter")), "2");
+    assert_eq!(read_sysctl(&lab.host, &key("eth1", "arp_ignore")), "1");
+    assert_eq!(read_sysctl(&lab.host, &key("eth1", "arp_announce")), "2");
+    write_sysctl(&lab.host, &key("eth1", "rp_filter"), 0);
+    write_sysctl(&lab.host, &key("eth0", "arp_announce"), 1);
+    ip(&lab, "link set eth0 group 99");
+    steer.ok(&lab, &["remove"]);
+    let changed = diff(&before, &steer.world(&lab));
+    let is_new = |line: &&str| line.starts_with('+') && !line.contains("group 99");
+    let changed: Vec<&str> = changed.lines().filter(is_new).collect();
+    assert_eq!(
+        changed,
+        [
+            "+ net/ipv4/conf/eth0/arp_announce = 1",
+            "+ net/ipv4/conf/eth1/rp_filter = 0",
+        ]
+    );
+    let link = run_ok(&lab.host, "ip", ["link", "show", "eth0"]);
+    assert!(link.contains("group 99"), "{link}");
+}
+
+/// Our qdisc, which somebody has begun to use.
+#[test]
+fn a_qdisc_of_ours_stays_while_others_have_filters_on_it() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    steer.apply(&lab, &["--rules", "off", "--attach", "clsact"]);
+    let add = ["filter", "add", "dev", "eth1", "egress", "prio", "7"];
+    run_ok(
+        &lab.host,
+        "tc",
+        add.into_iter().chain(["bpf", "bytecode", "1,6 0 0 0"]),
+    );
+    steer.ok(&lab, &["remove"]);
+    let changed = diff(&before, &steer.world(&lab));
+    assert!(
+        changed.contains("+ filter protocol all pref 7 bpf"),
+        "{changed}"
+    );
+    assert!(
+        changed.contains("+ qdisc clsact ffff: dev eth1"),
+        "{changed}"
+    );
+    assert!(
+        !changed.contains("eni_steer") && !changed.contains("eth0"),
+        "{changed}"
+    );
+    tc(&lab, "filter del dev eth1 egress prio 7");
+    tc(&lab, "qdisc del dev eth1 clsact");
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// What runs after ours still decides about every packet that is not steered, and `status` says
+/// that it is there.
+#[test]
+fn programs_of_others_go_on_deciding_and_status_names_them() {
+    for kind in ["tcx", "clsact"] {
+        let lab = Lab::builder(Shape::SameSubnet).build();
+        let _report = lab.on_failure_print();
+        let steer = Steer::new();
+        steer.apply(&lab, &["--rules", "off", "--attach", kind]);
+        if kind == "tcx" {
+            tc(&lab, "qdisc add dev eth0 clsact");
+        }
+        let address: IpAddr = lab.eni(0).v4().into();
+        let pings = || {
+            let patience = Duration::from_millis(100);
+            Ping::to(address)
+                .count(5)
+                .patience(patience)
+                .run(&lab.client)
+                .received
+        };
+        assert_eq!(pings(), 5);
+        for (hook, way) in [("ingress", Way::In), ("egress", Way::Out)] {
+            let before = Counters::read(&steer, &lab)
+                .cell(address, "eth0", way)
+                .passed
+                .packets;
+            let add = ["filter", "add", "dev", "eth0", hook, "prio", "300"];
+            // Classic BPF: return TC_ACT_SHOT.
+            let program = ["bpf", "da", "bytecode", "1,6 0 0 2"];
+            run_ok(&lab.host, "tc", add.into_iter().chain(program));
+            assert_eq!(pings(), 0, "{kind} {hook}: it is not asked");
+            let after = Counters::read(&steer, &lab)
+                .cell(address, "eth0", way)
+                .passed
+                .packets;
+            assert_eq!(after - before, 5, "{kind} {hook}: counted before it");
+            let status = steer.ok(&lab, &["status"]);
+            assert!(
+                status.contains("runs after ours"),
+                "{kind} {hook}: {status}"
+            );
+            run_ok(
+                &lab.host,
+                "tc",
+                ["filter", "del", "dev", "eth0", hook, "prio", "300"],
+            );
+        }
+        assert_eq!(pings(), 5);
+    }
+}
+
+/// A group that somebody chose is no place for eni-steer unless it is told so.
+#[test]
+fn a_group_that_was_chosen_is_used_when_named_and_given_back() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    for eni in ["eth0", "eth1"] {
+        ip(&lab, &format!("link set {eni} group 7"));
+    }
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    steer.apply(&lab, &["--group", "7"]);
+    let address: IpAddr = lab.eni(1).v4().into();
+    expect_symmetry(&lab, 1, address);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}

@@ -1,0 +1,258 @@
+//! A failed step leaves the host as it was: each step of each plan fails once.
+
+mod common;
+
+use common::{Inside, inside, policy};
+use eni_steer::{
+    apply::{Host, Kernel, Report, StepError, apply},
+    desired::Desired,
+    model::{AttachKind, Mode},
+    plan::{Plan, Step, line},
+    policy::{Policy, PrimaryPolicy},
+};
+use eni_steer_tests::{Lab, Shape, Steer, assert_unchanged, run_ok};
+
+/// The host, but one step is refused.
+struct Refusing {
+    host: Host,
+    /// Steps until then.
+    left: usize,
+    /// Whether it was.
+    refused: bool,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "shown when a test fails")]
+enum Refusal {
+    Injected,
+    Host(StepError),
+}
+
+impl Kernel for Refusing {
+    type Error = Refusal;
+
+    async fn step(&mut self, step: &Step) -> Result<(), Refusal> {
+        if self.left == 0 && !self.refused {
+            self.refused = true;
+            return Err(Refusal::Injected);
+        }
+        self.left = self.left.saturating_sub(1);
+        self.host.step(step).await.map_err(Refusal::Host)
+    }
+}
+
+/// Where the host should go: a policy, or nothing of ours.
+type Towards<'a> = Option<&'a Policy>;
+
+fn desired(inside: &Inside, towards: Towards<'_>) -> Desired {
+    match towards {
+        Some(policy) => inside.desired(policy),
+        None => Desired::nothing(Policy::default().ownership),
+    }
+}
+
+/// Applies with step `at` refused; gives the steps of the plan as lines.
+fn refuse(
+    lab: &Lab,
+    steer: &Steer,
+    towards: Towards<'_>,
+    at: usize,
+) -> (Vec<String>, Report<Refusal>) {
+    inside(lab, || async {
+        let inside = Inside::look(steer).await;
+        let plan = Plan::between(&desired(&inside, towards), &inside.seen);
+        let lines = plan
+            .steps
+            .iter()
+            .map(|step| line(step, &inside.seen))
+            .collect();
+        let sizes = towards.map(|policy| policy.sizes).unwrap_or_default();
+        let host = Host::new(inside.netlink, inside.places, &inside.seen, &sizes);
+        let host = host.expect("a host");
+        let mut kernel = Refusing {
+            host,
+            left: at,
+            refused: false,
+        };
+        (lines, apply(&plan, &mut kernel).await)
+    })
+}
+
+/// Without what cannot come back and makes no difference: a program that was taken off and put
+/// on again has a new id, and a rule comes behind those of its priority (of ours, these have
+/// sources of one length, of which a packet matches one at most).
+fn comparable(world: &str) -> String {
+    let line = |line: &str| {
+        let mut words: Vec<&str> = Vec::new();
+        let mut all = line.split_whitespace();
+        while let Some(word) = all.next() {
+            words.push(word);
+            if ["program", "id", "tag", "load_time", "btf_id"].contains(&word) {
+                all.next();
+            }
+        }
+        words.join(" ")
+    };
+    let mut sections: Vec<Vec<String>> = Vec::new();
+    for line in world.lines().map(line) {
+        if line.starts_with("== ") {
+            sections.push(Vec::new());
+        }
+        sections
+            .last_mut()
+            .expect("a heading comes first")
+            .push(line);
+    }
+    for section in sections
+        .iter_mut()
+        .filter(|lines| lines[0].ends_with(" rule"))
+    {
+        let priority = |line: &String| -> Option<u32> { line.split(':').next()?.parse().ok() };
+        section[1..].sort_by_key(|line| (priority(line), line.clone()));
+    }
+    sections.concat().join("\n")
+}
+
+/// Refuses every step of the plan towards a policy, one after another, and then none.
+fn refuse_each(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
+    let before = comparable(&steer.world(lab));
+    for at in 0.. {
+        let (lines, report) = refuse(lab, steer, towards, at);
+        assert!(lines.len() > 4, "the plan has steps to refuse: {lines:?}");
+        let Some((_, error)) = &report.failed else {
+            assert_eq!(at, lines.len(), "every step was refused once");
+            break;
+        };
+        assert!(
+            matches!(error, Refusal::Injected),
+            "step {at}, {}: {error:?}",
+            lines[at]
+        );
+        assert!(
+            report.left.is_empty(),
+            "step {at}, {}: {:?}",
+            lines[at],
+            report.left
+        );
+        assert_eq!(report.undone.len(), at);
+        println!("refused: {}", lines[at]);
+        assert_unchanged(&before, &comparable(&steer.world(lab)));
+    }
+}
+
+fn everything(attach: AttachKind, mode: Mode) -> Policy {
+    Policy {
+        attach: Some(attach),
+        mode,
+        primary: PrimaryPolicy::Full,
+        ..policy(&["eth0", "eth1"])
+    }
+}
+
+/// A host where somebody else is, too.
+fn shared_host() -> (Lab, Steer) {
+    let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
+    for rule in ["5210 fwmark 0x80000/0xff0000 lookup main", "5270 lookup 52"] {
+        let words = format!("rule add pref {rule}");
+        run_ok(&lab.host, "ip", words.split(' '));
+    }
+    run_ok(&lab.host, "tc", ["qdisc", "add", "dev", "eth1", "clsact"]);
+    (lab, Steer::new())
+}
+
+/// Applies, and nothing is refused.
+fn settle(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
+    let (_, report) = refuse(lab, steer, towards, usize::MAX);
+    assert!(report.is_complete(), "{:?}", report.failed);
+}
+
+fn a_failed_first_apply_leaves_the_host_as_it_was(attach: AttachKind) {
+    let (lab, steer) = shared_host();
+    let _report = lab.on_failure_print();
+    let nothing = steer.world(&lab);
+    refuse_each(&lab, &steer, Some(&everything(attach, Mode::Count)));
+    settle(&lab, &steer, None);
+    assert_unchanged(&nothing, &steer.world(&lab));
+}
+
+fn a_failed_change_leaves_the_host_as_it_was(attach: AttachKind) {
+    let (lab, steer) = shared_host();
+    let _report = lab.on_failure_print();
+    settle(&lab, &steer, Some(&everything(attach, Mode::Count)));
+    let mut other = everything(attach, Mode::Steer);
+    other.table_base = eni_steer::model::TableId(30000);
+    other
+        .exempt
+        .push("198.51.100.0/24".parse().expect("a prefix"));
+    refuse_each(&lab, &steer, Some(&other));
+}
+
+fn a_failed_remove_leaves_the_host_as_it_was(attach: AttachKind) {
+    let (lab, steer) = shared_host();
+    let _report = lab.on_failure_print();
+    let nothing = steer.world(&lab);
+    settle(&lab, &steer, Some(&everything(attach, Mode::Steer)));
+    refuse_each(&lab, &steer, None);
+    assert_unchanged(&nothing, &steer.world(&lab));
+}
+
+#[test]
+fn a_failed_first_apply_leaves_the_host_as_it_was_with_tcx() {
+    a_failed_first_apply_leaves_the_host_as_it_was(AttachKind::Tcx);
+}
+
+#[test]
+fn a_failed_first_apply_leaves_the_host_as_it_was_with_clsact() {
+    a_failed_first_apply_leaves_the_host_as_it_was(AttachKind::Clsact);
+}
+
+#[test]
+fn a_failed_change_leaves_the_host_as_it_was_with_tcx() {
+    a_failed_change_leaves_the_host_as_it_was(AttachKind::Tcx);
+}
+
+#[test]
+fn a_failed_change_leaves_the_host_as_it_was_with_clsact() {
+    a_failed_change_leaves_the_host_as_it_was(AttachKind::Clsact);
+}
+
+#[test]
+fn a_failed_remove_leaves_the_host_as_it_was_with_tcx() {
+    a_failed_remove_leaves_the_host_as_it_was(AttachKind::Tcx);
+}
+
+#[test]
+fn a_failed_remove_leaves_the_host_as_it_was_with_clsact() {
+    a_failed_remove_leaves_the_host_as_it_was(AttachKind::Clsact);
+}
+
+/// Not injected: the last steps need a bpffs, and there is none.
+#[test]
+fn what_was_done_before_a_real_failure_is_undone() {
+    let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    let output = steer
+        .run(
+            &lab,
+            &[
+                "apply",
+                "--eni",
+                "eth0",
+                "--eni",
+                "eth1",
+                "--bpffs",
+                "/proc/nowhere",
+            ],
+        )
+        .expect_code(5);
+    assert!(
+        output.stderr.contains("no bpffs at /proc/nowhere"),
+        "{output}"
+    );
+    assert_unchanged(&before, &steer.world(&lab));
+    // The same command does change things where there is one.
+    steer.apply(&lab, &[]);
+    assert_ne!(before, steer.world(&lab));
+}
