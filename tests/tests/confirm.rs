@@ -122,7 +122,7 @@ fn what_is_confirmed_stays() {
     assert_eq!(steer.ok(&lab, &["confirm"]), "confirmed\n");
     assert!(apply.wait(LONG).success(), "{}", apply.output());
     assert_eq!(without_note(&applied), without_note(&steer.world(&lab)));
-    drop(steer.run(&lab, &["plan"]).expect_code(0));
+    steer.exits(&lab, &["plan"], 0);
     expect_symmetry(&lab, 1, lab.eni(1).v4().into());
     let nothing = steer.run(&lab, &["confirm"]).expect_code(1);
     assert!(
@@ -149,7 +149,7 @@ fn an_unconfirmed_change_goes_back_to_what_was_before_it() {
         "1s",
     ];
     let output = steer.call(&change).timeout(LONG).run(&lab.host);
-    drop(output.expect_code(6));
+    assert_eq!(output.code(), Some(6), "{output}");
     let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
     assert!(eventually(LONG, || left().is_empty()), "{}", left());
     assert!(eventually(LONG, || steer.run(&lab, &["plan"]).code() == Some(0)));

@@ -8,9 +8,9 @@ use eni_steer::{
     desired::Desired,
     model::{AttachKind, Mode},
     plan::{Plan, Step, line},
-    policy::{Policy, PrimaryPolicy},
+    policy::{Policy, PrimaryPolicy, Sizes},
 };
-use eni_steer_tests::{Lab, Shape, Steer, assert_unchanged, run_ok};
+use eni_steer_tests::{DefaultRoute, Lab, Shape, Steer, assert_unchanged, run_ok};
 
 /// The host, but one step is refused.
 struct Refusing {
@@ -145,13 +145,25 @@ fn everything(attach: AttachKind, mode: Mode) -> Policy {
         attach: Some(attach),
         mode,
         primary: PrimaryPolicy::Full,
-        ..policy(&["eth0", "eth1"])
+        // Made and taken away a hundred times: the kernel clears all of it each time.
+        sizes: Sizes {
+            addresses: 64,
+            sources_bytes: 64 << 10,
+        },
+        // The verifier takes its time with each program: one ENI is enough the second time.
+        ..policy(match attach {
+            AttachKind::Tcx => &["eth0", "eth1"],
+            AttachKind::Clsact => &["eth1"],
+        })
     }
 }
 
 /// A host where somebody else is, too.
 fn shared_host() -> (Lab, Steer) {
-    let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
+    let lab = Lab::builder(Shape::SameSubnet)
+        .rp_filter(1)
+        .default_route(DefaultRoute::AllWithMetric(200))
+        .build();
     for rule in ["5210 fwmark 0x80000/0xff0000 lookup main", "5270 lookup 52"] {
         let words = format!("rule add pref {rule}");
         run_ok(&lab.host, "ip", words.split(' '));
