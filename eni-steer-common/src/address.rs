@@ -8,6 +8,17 @@ pub enum Family {
     V6 = 10,
 }
 
+impl Family {
+    /// 0 for IPv4, 1 for IPv6.
+    #[inline(always)]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => 1,
+        }
+    }
+}
+
 /// An address of either family in 16 bytes of network order; IPv4 fills the first four.
 ///
 /// It does not say its family: the key or value it stands in does.

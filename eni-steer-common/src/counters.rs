@@ -1,4 +1,4 @@
-use crate::{Address, Family};
+use crate::{Address, EventBudget, Family, Fate, Loss};
 
 /// Direction as seen from the host.
 #[repr(u8)]
@@ -37,27 +37,48 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Totals of one ENI: exact, whatever overflows elsewhere.
-///
-/// A packet that was steered away or dropped by the egress program did not leave by this
-/// ENI and is not in its egress totals; see [`crate::Fate`].
+/// What is counted of one ENI, in map [`crate::names::COUNTERS`] at its slot: exact, whatever
+/// overflows elsewhere.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// By [`Class`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EniCounters {
+    /// Came in, by [`Class`].
     pub ingress: [Count; 3],
-    /// By [`Class`].
+    /// Left, by [`Class`]. A packet that was steered away or dropped did not leave.
     pub egress: [Count; 3],
+    /// By [`Fate`].
+    pub fates: [Count; Fate::COUNT],
+    /// By [`Loss`].
+    pub losses: [u64; Loss::COUNT],
+    /// Of events.
+    pub budget: EventBudget,
 }
 
-/// One owned address (or delegated prefix) on the ENI that owns it: exact, never evicted.
+/// What is counted of one owned address (or delegated prefix), in map [`crate::names::CELLS`]
+/// at its slot: exact, never evicted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HomeCell {
+pub struct AddressCell {
     /// Received on the owner with this destination.
     pub ingress: Count,
     /// Sent by the owner with this source.
     pub egress: Count,
+    /// The first place that is not its own where it was seen on this CPU.
+    pub first: FirstStray,
+}
+
+/// Counts of one [`StrayKey`], kept beside the address: nearly always there is only one, and a
+/// look-up is saved. The others are in [`crate::names::STRAYS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstStray {
+    /// [`StrayKey::place`] of the key; 0: none yet. Never changes on a CPU, unless the slot of
+    /// the address is given to another one.
+    pub place: u32,
+    /// Always zero.
+    pub zero: u32,
+    /// Its counts.
+    pub value: StrayValue,
 }
 
 /// One owned address seen on an ENI that does not own it.
@@ -81,7 +102,7 @@ pub struct StrayKey {
 pub struct StrayValue {
     /// Went its way by the wrong ENI: the asymmetry.
     pub passed: Count,
-    /// Redirected to the owner (egress only). It then counts in the owner's [`HomeCell`].
+    /// Redirected to the owner (egress only). It then counts in the [`AddressCell`] as sent.
     pub steered: Count,
     /// Dropped (egress only, [`crate::Mode::Drop`]).
     pub dropped: Count,
@@ -124,7 +145,38 @@ pub struct SourceValue {
     pub last_seen: u64,
 }
 
+impl Default for EniCounters {
+    fn default() -> Self {
+        Self {
+            ingress: [Count::default(); 3],
+            egress: [Count::default(); 3],
+            fates: [Count::default(); Fate::COUNT],
+            losses: [0; Loss::COUNT],
+            budget: EventBudget::default(),
+        }
+    }
+}
+
 impl StrayKey {
+    /// ENI and direction as a number, never 0.
+    #[inline(always)]
+    pub const fn place(&self) -> u32 {
+        (self.eni as u32) << 8 | self.direction as u32 | 0x80
+    }
+
+    /// The key of an address at a [`StrayKey::place`]; `None` for 0.
+    pub const fn at(address: u32, place: u32) -> Option<Self> {
+        if place == 0 {
+            return None;
+        }
+        Some(Self {
+            address,
+            eni: (place >> 8) as u16,
+            direction: place as u8 & 0x7f,
+            zero: 0,
+        })
+    }
+
     /// The key of a packet of `address` seen on `eni`.
     #[inline(always)]
     pub const fn new(address: u32, eni: u16, direction: Direction) -> Self {
@@ -160,8 +212,8 @@ impl Count {
 }
 
 const _: () = assert!(size_of::<Count>() == 16);
-const _: () = assert!(size_of::<Totals>() == 96);
-const _: () = assert!(size_of::<HomeCell>() == 32);
+const _: () = assert!(size_of::<EniCounters>() == 432);
+const _: () = assert!(size_of::<AddressCell>() == 120);
 const _: () = assert!(size_of::<StrayKey>() == 8);
 const _: () = assert!(size_of::<StrayValue>() == 80);
 const _: () = assert!(size_of::<SourceKey>() == 20);

@@ -41,8 +41,9 @@ pub struct EniRow {
     pub build: [u64; 2],
     /// aya-log level (0 off, 1 error ... 5 trace) they were loaded with, by [`crate::Direction`].
     pub log_level: [u8; 2],
-    /// Always zero.
-    pub zero: [u8; 2],
+    /// Which [`crate::ShortTable`] is in force, by [`crate::Family::index`]: 1 or 2; 0: none, the
+    /// table is in [`crate::names::NEXTHOPS`] only.
+    pub short: [u8; 2],
     /// Interface index the slot belongs to, also while `ifindex` is 0.
     pub home: u32,
     /// When the ENI was last taken in or released, nanoseconds of CLOCK_BOOTTIME.

@@ -34,7 +34,7 @@ pub struct Event {
     pub zero: [u8; 4],
 }
 
-/// The rate limit of one CPU.
+/// The rate limit of one ENI on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventBudget {

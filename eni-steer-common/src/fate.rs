@@ -1,5 +1,3 @@
-use crate::MAX_ENIS;
-
 macro_rules! numbered {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$doc])*
@@ -11,29 +9,19 @@ macro_rules! numbered {
             /// All of them, in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
             /// How many there are.
-            pub const COUNT: u32 = Self::ALL.len() as u32;
+            pub const COUNT: usize = Self::ALL.len();
 
             /// Stable short name, as tables, JSON and metrics show it.
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
             }
-
-            /// Index of its counter in the map, for one ENI slot.
-            #[inline(always)]
-            pub const fn index(self, eni: u16) -> u32 {
-                eni as u32 * Self::COUNT + self as u32
-            }
-
-            /// Entries of the map that holds them for all ENIs.
-            pub const ENTRIES: u32 = MAX_ENIS as u32 * Self::COUNT;
         }
     };
 }
 
 numbered! {
     /// What became of an egress packet that did not simply leave by the owner of its source,
-    /// and why. Each such packet has exactly one fate, counted per ENI in
-    /// [`crate::names::FATES`] as a [`crate::Count`].
+    /// and why. Each such packet has exactly one fate, counted in [`crate::EniCounters`].
     Fate {
         /// Not IPv4 or IPv6.
         NotIp = "not-ip",
@@ -76,7 +64,7 @@ numbered! {
 }
 
 numbered! {
-    /// What the programs could not write down, counted per ENI in [`crate::names::LOSSES`].
+    /// What the programs could not write down, counted in [`crate::EniCounters`].
     Loss {
         /// A stray packet for which no counter could be made: the matrix is not complete.
         Stray = "stray-uncounted",

@@ -22,11 +22,12 @@ mod userspace;
 
 pub use address::{Address, Family};
 pub use counters::{
-    Class, Count, Direction, HomeCell, SourceKey, SourceValue, StrayKey, StrayValue, Totals,
+    AddressCell, Class, Count, Direction, EniCounters, FirstStray, SourceKey, SourceValue,
+    StrayKey, StrayValue,
 };
 pub use eni::{EniRow, MAX_ENIS, Mode, NO_ENI};
 pub use event::{Event, EventBudget};
 pub use fate::{Fate, Loss};
-pub use nexthop::{DestinationKey, NextHop, NextHopKind};
+pub use nexthop::{DestinationKey, NextHop, NextHopKind, SHORT, ShortRoute, ShortTable};
 pub use owner::{AddressRow, Owner, PrefixKey};
-pub use settings::Settings;
+pub use settings::{ExemptFilter, Settings};

@@ -25,43 +25,38 @@ pub const ADDRESSES: &str = "ADDRESSES";
 pub const PREFIXES: &str = "PREFIXES";
 /// LPM trie of [`crate::DestinationKey`] to [`crate::NextHop`]: each ENI's table.
 pub const NEXTHOPS: &str = "NEXTHOPS";
+/// Array of [`crate::ShortTable`], indexed by [`crate::ShortTable::index`].
+pub const SHORT_TABLES: &str = "SHORT_TABLES";
 /// LPM trie of [`crate::PrefixKey`] to `u32`: destinations that are never steered.
 pub const EXEMPT: &str = "EXEMPT";
 /// Array with one [`crate::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
-/// Per-CPU array of [`crate::Totals`], indexed by ENI slot.
-pub const TOTALS: &str = "TOTALS";
-/// Per-CPU array of [`crate::HomeCell`], indexed by address slot.
+/// Per-CPU array of [`crate::EniCounters`], indexed by ENI slot.
+pub const COUNTERS: &str = "COUNTERS";
+/// Per-CPU array of [`crate::AddressCell`], indexed by address slot.
 pub const CELLS: &str = "CELLS";
-/// Per-CPU hash of [`crate::StrayKey`] to [`crate::StrayValue`], never evicted.
+/// Per-CPU hash of [`crate::StrayKey`] to [`crate::StrayValue`], never evicted: those that are
+/// not in [`crate::AddressCell::first`].
 pub const STRAYS: &str = "STRAYS";
 /// LRU per-CPU hash of [`crate::SourceKey`] to [`crate::SourceValue`].
 pub const SOURCES: &str = "SOURCES";
-/// Per-CPU array of [`crate::Count`], indexed by [`crate::Fate::index`].
-pub const FATES: &str = "FATES";
-/// Per-CPU array of `u64`, indexed by [`crate::Loss::index`].
-pub const LOSSES: &str = "LOSSES";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
-/// Per-CPU array with one [`crate::EventBudget`].
-pub const EVENT_BUDGET: &str = "EVENT_BUDGET";
 
 /// Every map that is pinned, in the order in which a directory of pins is filled.
-pub const PINNED: [&str; 16] = [
+pub const PINNED: [&str; 14] = [
     ENIS,
     ADDRESSES,
     OWNERS4,
     OWNERS6,
     PREFIXES,
     NEXTHOPS,
+    SHORT_TABLES,
     EXEMPT,
     SETTINGS,
-    TOTALS,
+    COUNTERS,
     CELLS,
     STRAYS,
     SOURCES,
-    FATES,
-    LOSSES,
     EVENTS,
-    EVENT_BUDGET,
 ];

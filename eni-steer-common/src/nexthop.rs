@@ -30,7 +30,7 @@ pub enum NextHopKind {
 
 /// A next hop, the value of [`crate::names::NEXTHOPS`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The gateway; unspecified if there is none.
     pub gateway: Address,
@@ -40,6 +40,81 @@ pub struct NextHop {
     pub kind: u8,
     /// Always zero.
     pub zero: [u8; 3],
+}
+
+/// Routes that a [`ShortTable`] can hold.
+pub const SHORT: usize = 4;
+
+/// One route of a [`ShortTable`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ShortRoute {
+    /// The prefix.
+    pub destination: Address,
+    /// Its mask.
+    pub mask: Address,
+    /// How it is reached.
+    pub hop: NextHop,
+}
+
+/// The whole of an ENI's table in one family, where it is short, as it nearly always is: a
+/// default route and a subnet. A walk over it costs a fifth of a look-up in the trie.
+///
+/// In map [`crate::names::SHORT_TABLES`] at [`ShortTable::index`]. There are two for each ENI
+/// and family, of which [`crate::EniRow::short`] names the one in force: the other one can be
+/// written while programs read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShortTable {
+    /// Routes, the longest prefix first; after them, routes that match nothing.
+    pub routes: [ShortRoute; SHORT],
+}
+
+impl ShortTable {
+    /// Entries of the map.
+    pub const ENTRIES: u32 = crate::MAX_ENIS as u32 * 4;
+
+    /// Index of one of the two tables of an ENI slot and family; `which` is 1 or 2.
+    #[inline(always)]
+    pub const fn index(eni: u16, family: Family, which: u8) -> u32 {
+        (eni as u32 * 2 + family.index() as u32) * 2 + (which as u32 & 1)
+    }
+
+    /// No route.
+    pub const fn empty() -> Self {
+        Self {
+            routes: [ShortRoute::NOTHING; SHORT],
+        }
+    }
+
+    /// The next hop of a destination.
+    #[inline(always)]
+    pub fn find(&self, family: Family, destination: Address) -> Option<&NextHop> {
+        self.routes
+            .iter()
+            .find(|route| route.matches(family, destination))
+            .map(|route| &route.hop)
+    }
+}
+
+impl ShortRoute {
+    /// Matches no destination: a masked address has no bit outside of its mask.
+    pub const NOTHING: Self = Self {
+        destination: Address::from_words([u32::MAX; 4]),
+        mask: Address::UNSPECIFIED,
+        hop: NextHop::new(NextHopKind::Refuse, Address::UNSPECIFIED, 0),
+    };
+
+    #[inline(always)]
+    fn matches(&self, family: Family, destination: Address) -> bool {
+        let is = destination.words();
+        let (mask, should) = (self.mask.words(), self.destination.words());
+        let words = match family {
+            Family::V4 => 1,
+            Family::V6 => 4,
+        };
+        (0..words).all(|i| is[i] & mask[i] == should[i])
+    }
 }
 
 impl DestinationKey {
@@ -100,3 +175,37 @@ impl NextHopKind {
 
 const _: () = assert!(size_of::<DestinationKey>() == 20);
 const _: () = assert!(size_of::<NextHop>() == 24);
+const _: () = assert!(size_of::<ShortTable>() == 224);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_reaches_nothing_and_a_default_route_everything() {
+        let mut table = ShortTable::empty();
+        let (v4, v6) = (Address::v4([0; 4]), Address::v6([0xff; 16]));
+        assert_eq!(table.find(Family::V4, v4), None);
+        assert_eq!(table.find(Family::V6, v6), None);
+        let hop = NextHop::new(NextHopKind::OnLink, Address::UNSPECIFIED, 0);
+        table.routes[0] = ShortRoute {
+            hop,
+            ..ShortRoute::default()
+        };
+        assert_eq!(table.find(Family::V4, v4), Some(&hop));
+        assert_eq!(table.find(Family::V6, v6), Some(&hop));
+    }
+
+    #[test]
+    fn every_table_has_an_index_of_its_own() {
+        let mut seen = [false; ShortTable::ENTRIES as usize];
+        for eni in 0..crate::MAX_ENIS {
+            for family in [Family::V4, Family::V6] {
+                for which in [1, 2] {
+                    let index = ShortTable::index(eni, family, which) as usize;
+                    assert!(!core::mem::replace(&mut seen[index], true));
+                }
+            }
+        }
+    }
+}

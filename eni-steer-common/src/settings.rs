@@ -1,4 +1,4 @@
-use crate::Address;
+use crate::{Address, Family};
 
 /// What all programs read, in map [`crate::names::SETTINGS`] at index 0.
 #[repr(C)]
@@ -11,8 +11,8 @@ pub struct Settings {
     pub exempt_mask: u32,
     /// 1 if [`crate::names::PREFIXES`] has entries: saves the look-up otherwise.
     pub prefixes: u32,
-    /// 1 if [`crate::names::EXEMPT`] has entries: likewise.
-    pub exempt: u32,
+    /// Which destinations can be in [`crate::names::EXEMPT`] at all: likewise.
+    pub exempt: ExemptFilter,
     /// Mismatch events a CPU may send each second; 0: none.
     pub events_per_second: u32,
     /// Mask of remote IPv4 sources.
@@ -27,7 +27,7 @@ impl Default for Settings {
             exempt_mark: 0,
             exempt_mask: 0,
             prefixes: 0,
-            exempt: 0,
+            exempt: ExemptFilter::default(),
             events_per_second: 100,
             source_mask4: Address::v4([0xff; 4]),
             source_mask6: Address::v6([0xff; 16]),
@@ -35,4 +35,73 @@ impl Default for Settings {
     }
 }
 
-const _: () = assert!(size_of::<Settings>() == 52);
+/// A filter before the look-up of exemptions, of 256 bits for each family: a destination whose
+/// bit is not set is not exempt. Nearly every destination is told by it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExemptFilter {
+    words: [[u32; 8]; 2],
+}
+
+impl ExemptFilter {
+    /// Lets every destination in a prefix pass on to the look-up.
+    pub fn add(&mut self, family: Family, address: Address, length: u8) {
+        let words = &mut self.words[family.index()];
+        if length < Self::bits(family) {
+            *words = [u32::MAX; 8];
+        } else {
+            let bit = Self::bit(family, address);
+            words[bit / 32] |= 1 << (bit % 32);
+        }
+    }
+
+    /// Whether a destination can be exempt.
+    #[inline(always)]
+    pub fn may_hold(&self, family: Family, address: Address) -> bool {
+        let bit = Self::bit(family, address);
+        self.words[family.index()][bit / 32 % 8] >> (bit % 32) & 1 != 0
+    }
+
+    /// The first bits of an address, on which its bit depends.
+    const fn bits(family: Family) -> u8 {
+        match family {
+            Family::V4 => 16,
+            Family::V6 => 32,
+        }
+    }
+
+    #[inline(always)]
+    const fn bit(family: Family, address: Address) -> usize {
+        let [a, b, c, d] = address.words()[0].to_ne_bytes();
+        let folded = match family {
+            Family::V4 => a ^ b,
+            Family::V6 => a ^ b ^ c ^ d,
+        };
+        folded as usize
+    }
+}
+
+const _: () = assert!(size_of::<Settings>() == 112);
+const _: () = assert!(size_of::<ExemptFilter>() == 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_lets_pass_whatever_it_was_given() {
+        let mut filter = ExemptFilter::default();
+        let service = Address::v4([100, 100, 100, 200]);
+        assert!(!filter.may_hold(Family::V4, service));
+        filter.add(Family::V4, service, 32);
+        assert!(filter.may_hold(Family::V4, service));
+        assert!(!filter.may_hold(Family::V4, Address::v4([192, 0, 2, 1])));
+        assert!(!filter.may_hold(Family::V6, service));
+        filter.add(Family::V6, Address::UNSPECIFIED, 8);
+        for first in 0..=255 {
+            let mut bytes = [0x5a; 16];
+            bytes[0] = first;
+            assert!(filter.may_hold(Family::V6, Address::v6(bytes)));
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! `aya::Pod` for the types that are keys or values of maps.
 
 use crate::{
-    Address, AddressRow, Count, DestinationKey, EniRow, Event, EventBudget, HomeCell, NextHop,
-    Owner, PrefixKey, Settings, SourceKey, SourceValue, StrayKey, StrayValue, Totals,
+    Address, AddressCell, AddressRow, Count, DestinationKey, EniCounters, EniRow, Event, NextHop,
+    Owner, PrefixKey, Settings, ShortTable, SourceKey, SourceValue, StrayKey, StrayValue,
 };
 
 macro_rules! pod {
@@ -16,20 +16,20 @@ macro_rules! pod {
 
 pod!(
     Address,
+    AddressCell,
     AddressRow,
     Count,
     DestinationKey,
+    EniCounters,
     EniRow,
     Event,
-    EventBudget,
-    HomeCell,
     NextHop,
     Owner,
     PrefixKey,
     Settings,
+    ShortTable,
     SourceKey,
     SourceValue,
     StrayKey,
     StrayValue,
-    Totals,
 );

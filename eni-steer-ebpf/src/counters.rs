@@ -7,17 +7,17 @@ use aya_ebpf::{
     maps::{LruPerCpuHashMap, PerCpuArray, PerCpuHashMap},
 };
 use eni_steer_common::{
-    Address, Class, Count, Direction, Fate, HomeCell, Loss, MAX_ENIS, SourceKey, SourceValue,
-    StrayKey, StrayValue, Totals,
+    Address, AddressCell, Class, Count, Direction, EniCounters, Family, Fate, Loss, MAX_ENIS,
+    SourceKey, SourceValue, StrayKey, StrayValue,
 };
 
-use crate::{clock, config, ip::Ip};
+use crate::config;
 
 #[map]
-static TOTALS: PerCpuArray<Totals> = PerCpuArray::pinned(MAX_ENIS as u32, 0);
+static COUNTERS: PerCpuArray<EniCounters> = PerCpuArray::pinned(MAX_ENIS as u32, 0);
 
 #[map]
-static CELLS: PerCpuArray<HomeCell> = PerCpuArray::pinned(1, 0);
+static CELLS: PerCpuArray<AddressCell> = PerCpuArray::pinned(1, 0);
 
 #[map]
 static STRAYS: PerCpuHashMap<StrayKey, StrayValue> = PerCpuHashMap::pinned(1, BPF_F_NO_PREALLOC);
@@ -25,11 +25,7 @@ static STRAYS: PerCpuHashMap<StrayKey, StrayValue> = PerCpuHashMap::pinned(1, BP
 #[map]
 static SOURCES: LruPerCpuHashMap<SourceKey, SourceValue> = LruPerCpuHashMap::pinned(1, 0);
 
-#[map]
-static FATES: PerCpuArray<Count> = PerCpuArray::pinned(Fate::ENTRIES, 0);
-
-#[map]
-static LOSSES: PerCpuArray<u64> = PerCpuArray::pinned(Loss::ENTRIES, 0);
+const SECOND: u64 = 1_000_000_000;
 
 /// Which count of a stray a packet belongs to.
 #[derive(Clone, Copy)]
@@ -44,15 +40,21 @@ pub enum Stray {
     Exempt,
 }
 
+/// The counters of this program's ENI; there always are, the verifier only does not know it.
+#[inline(always)]
+fn own() -> Option<&'static mut EniCounters> {
+    let counters = COUNTERS.get_ptr_mut(config::own_slot().into())?;
+    // SAFETY: an entry of a per-CPU array of this CPU, see the module; no caller keeps it.
+    Some(unsafe { &mut *counters })
+}
+
 /// A packet of this class came in by, or leaves by, this program's ENI.
 #[inline(always)]
 pub fn total(direction: Direction, class: Class, count: Count) {
-    if let Some(totals) = TOTALS.get_ptr_mut(config::own_slot().into()) {
-        // SAFETY: an entry of a per-CPU array of this CPU, see the module.
-        let totals = unsafe { &mut *totals };
+    if let Some(counters) = own() {
         match direction {
-            Direction::Ingress => totals.ingress[class as usize].add(count),
-            Direction::Egress => totals.egress[class as usize].add(count),
+            Direction::Ingress => counters.ingress[class as usize].add(count),
+            Direction::Egress => counters.egress[class as usize].add(count),
         }
     }
 }
@@ -72,9 +74,18 @@ pub fn home(direction: Direction, address: u32, count: Count) {
 
 /// A packet of an address that this program's ENI does not own.
 #[inline(always)]
-pub fn stray(direction: Direction, address: u32, stray: Stray, count: Count) {
+pub fn stray(direction: Direction, address: u32, way: Stray, count: Count, now: u64) {
     let key = StrayKey::new(address, config::own_slot(), direction);
-    let now = clock::now();
+    if let Some(cell) = CELLS.get_ptr_mut(address) {
+        // SAFETY: an entry of a per-CPU array of this CPU, see the module.
+        let first = unsafe { &mut (*cell).first };
+        if first.place == 0 {
+            first.place = key.place();
+        }
+        if first.place == key.place() {
+            return add_stray(&mut first.value, way, count, now);
+        }
+    }
     let value = match STRAYS.get_ptr_mut(key) {
         Some(value) => value,
         None => {
@@ -93,8 +104,12 @@ pub fn stray(direction: Direction, address: u32, stray: Stray, count: Count) {
     };
     // SAFETY: this CPU's value of a per-CPU map, see the module; entries are removed by the
     // user side only when their address slot is given to another address.
-    let value = unsafe { &mut *value };
-    match stray {
+    add_stray(unsafe { &mut *value }, way, count, now);
+}
+
+#[inline(always)]
+fn add_stray(value: &mut StrayValue, way: Stray, count: Count, now: u64) {
+    match way {
         Stray::Passed => value.passed.add(count),
         Stray::Steered => value.steered.add(count),
         Stray::Dropped => value.dropped.add(count),
@@ -108,9 +123,15 @@ pub fn stray(direction: Direction, address: u32, stray: Stray, count: Count) {
 
 /// A packet from this source; `mismatched` if its local address is owned by another ENI.
 #[inline(always)]
-pub fn source<A: Ip>(direction: Direction, source: Address, mismatched: bool, count: Count) {
-    let key = SourceKey::new(source, A::FAMILY, config::own_slot(), direction);
-    let now = clock::now();
+pub fn source(
+    direction: Direction,
+    family: Family,
+    source: Address,
+    mismatched: bool,
+    count: Count,
+    now: u64,
+) {
+    let key = SourceKey::new(source, family, config::own_slot(), direction);
     let mismatched = if mismatched { count.packets } else { 0 };
     if let Some(value) = SOURCES.get_ptr_mut(key) {
         // SAFETY: this CPU's value of a per-CPU map, see the module. If another CPU evicts the
@@ -135,17 +156,42 @@ pub fn source<A: Ip>(direction: Direction, source: Address, mismatched: bool, co
 /// An egress packet that did not simply leave by the owner of its source.
 #[inline(always)]
 pub fn fate(fate: Fate, count: Count) {
-    if let Some(entry) = FATES.get_ptr_mut(fate.index(config::own_slot())) {
-        // SAFETY: an entry of a per-CPU array of this CPU, see the module.
-        unsafe { (*entry).add(count) };
+    if let Some(counters) = own() {
+        add_fate(counters, fate, count);
+    }
+}
+
+#[inline(always)]
+fn add_fate(counters: &mut EniCounters, fate: Fate, count: Count) {
+    if let Some(entry) = counters.fates.get_mut(fate as usize) {
+        entry.add(count);
     }
 }
 
 /// Something that could not be written down.
 #[inline(always)]
 pub fn lost(loss: Loss) {
-    if let Some(entry) = LOSSES.get_ptr_mut(loss.index(config::own_slot())) {
-        // SAFETY: an entry of a per-CPU array of this CPU, see the module.
-        unsafe { *entry += 1 };
+    if let Some(counters) = own() {
+        counters.losses[loss as usize] += 1;
     }
+}
+
+/// Whether this ENI may send another event this second on this CPU. An event that it may not
+/// send is counted as lost.
+#[inline(always)]
+pub fn within_budget(now: u64, limit: u64) -> bool {
+    let Some(counters) = own() else {
+        return false;
+    };
+    let budget = &mut counters.budget;
+    if now.wrapping_sub(budget.since) >= SECOND {
+        budget.since = now;
+        budget.sent = 0;
+    }
+    if budget.sent >= limit {
+        counters.losses[Loss::EventLimited as usize] += 1;
+        return false;
+    }
+    budget.sent += 1;
+    true
 }

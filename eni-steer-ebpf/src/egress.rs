@@ -4,10 +4,10 @@ use aya_ebpf::programs::TcContext;
 use eni_steer_common::{Class, Count, Direction, Fate, Mode, NO_ENI, Owner, Settings};
 
 use crate::{
-    config,
+    clock, config,
     counters::{self, Stray},
     events,
-    ip::{Header, Ip},
+    ip::{self, Header, Ip, Packet},
     opaque, owners,
     packet::{self, Frame},
     skb, steer, wire,
@@ -28,74 +28,81 @@ pub enum Outcome {
 #[inline(always)]
 pub fn egress(ctx: &TcContext) -> Outcome {
     let count = wire::egress(ctx);
-    match packet::frame(ctx) {
-        Frame::V4(header) => ip(ctx, header, count),
-        Frame::V6(header) => ip(ctx, header, count),
-        Frame::Malformed(class) => foreign(class, Fate::Malformed, count),
-        Frame::Tagged => foreign(Class::Other, Fate::Vlan, count),
-        Frame::Other => foreign(Class::Other, Fate::NotIp, count),
+    let (packet, owner) = match packet::frame(ctx) {
+        Frame::V4(header) => match home(&header, count) {
+            Ok(()) => return Outcome::Home,
+            Err(owner) => (Packet::new(&header, count), owner),
+        },
+        Frame::V6(header) => match home(&header, count) {
+            Ok(()) => return Outcome::Home,
+            Err(owner) => (Packet::new(&header, count), owner),
+        },
+        Frame::Malformed(class) => return leaves(class, Fate::Malformed, count),
+        Frame::Tagged => return leaves(Class::Other, Fate::Vlan, count),
+        Frame::Other => return leaves(Class::Other, Fate::NotIp, count),
+    };
+    // From here on one code serves both families: compiled and verified once.
+    match config::settings() {
+        Some(settings) => elsewhere(ctx, &packet, owner, settings),
+        None => leaves(packet.class(), Fate::HelperFailed, count),
     }
 }
 
-/// A packet without a source of ours: it leaves.
+/// The common packet: two additions and it is gone. If it is not one, the owner of its source.
 #[inline(always)]
-fn foreign(class: Class, fate: Fate, count: Count) -> Outcome {
+fn home<A: Ip>(header: &Header<A>, count: Count) -> Result<(), Option<&'static Owner>> {
+    let owner = header.source.owner();
+    match owner {
+        Some(owner) if owner.eni == config::own_slot() => {
+            counters::home(OUT, owner.address, count);
+            counters::total(OUT, A::CLASS, count);
+            Ok(())
+        }
+        owner => Err(owner),
+    }
+}
+
+/// The packet leaves by this ENI, and why.
+#[inline(always)]
+fn leaves(class: Class, fate: Fate, count: Count) -> Outcome {
     counters::total(OUT, class, count);
     counters::fate(fate, count);
     Outcome::Fate(fate)
 }
 
+/// A packet whose source is not exactly an address of this ENI.
 #[inline(always)]
-fn ip<A: Ip>(ctx: &TcContext, header: Header<A>, count: Count) -> Outcome {
-    let own = config::own_slot();
-    if let Some(owner) = header.source.owner() {
-        // The common packet: two additions and it is gone.
-        if owner.eni == own {
-            counters::home(OUT, owner.address, count);
-            counters::total(OUT, A::CLASS, count);
-            return Outcome::Home;
-        }
-        return match config::settings() {
-            Some(settings) => stray(ctx, &header, owner, settings, false, count),
-            None => foreign(A::CLASS, Fate::HelperFailed, count),
-        };
-    }
-    if let Some(settings) = config::settings()
-        && settings.prefixes != 0
-        && let Some(owner) = owners::by_prefix(&header.source)
-    {
-        if owner.eni == own {
-            counters::home(OUT, owner.address, count);
-            counters::source::<A>(OUT, header.source.address(), false, count);
-            counters::total(OUT, A::CLASS, count);
-            return Outcome::Home;
-        }
-        return stray(ctx, &header, owner, settings, true, count);
-    }
-    let fate = if header.source.is_unspecified() {
-        Fate::Unspecified
-    } else if header.source.is_link_local() {
-        Fate::LinkLocal
-    } else {
-        Fate::NoOwner
-    };
-    counters::source::<A>(OUT, header.source.address(), false, count);
-    foreign(A::CLASS, fate, count)
-}
-
-/// A packet whose source has an owner, but not this ENI. `listed`: its source is counted by
-/// itself, beside the prefix that it lies in.
-#[inline(always)]
-fn stray<A: Ip>(
+fn elsewhere(
     ctx: &TcContext,
-    header: &Header<A>,
-    owner: &Owner,
+    packet: &Packet,
+    owner: Option<&Owner>,
     settings: &Settings,
-    listed: bool,
-    count: Count,
 ) -> Outcome {
-    let (eni, address) = (owner.eni, owner.address);
-    let fate = opaque::fate(decide(ctx, header, eni, settings));
+    let Packet {
+        family,
+        source,
+        count,
+        ..
+    } = *packet;
+    let now = clock::now();
+    // Sources that have no entry of their own are counted one by one, in or beside the prefix
+    // they lie in.
+    let listed = owner.is_none();
+    let owner = match owner {
+        None if settings.prefixes != 0 => owners::by_prefix(family, source),
+        owner => owner,
+    };
+    let Some(&Owner { address, eni, .. }) = owner else {
+        counters::source(OUT, family, source, false, count, now);
+        return leaves(packet.class(), unowned(packet), count);
+    };
+    if eni == config::own_slot() {
+        counters::home(OUT, address, count);
+        counters::source(OUT, family, source, false, count, now);
+        counters::total(OUT, packet.class(), count);
+        return Outcome::Home;
+    }
+    let fate = opaque::fate(ctx.skb.skb, decide(ctx, packet, eni, settings));
     let (way, told) = match fate {
         Fate::Steered => (Stray::Steered, true),
         Fate::Dropped => (Stray::Dropped, true),
@@ -115,37 +122,55 @@ fn stray<A: Ip>(
         | Fate::Unspecified
         | Fate::NoOwner => (Stray::Passed, true),
     };
-    counters::stray(OUT, address, way, count);
+    counters::stray(OUT, address, way, count, now);
     counters::fate(fate, count);
     if matches!(way, Stray::Passed | Stray::Exempt) {
-        counters::total(OUT, A::CLASS, count);
+        counters::total(OUT, packet.class(), count);
         if listed {
-            counters::source::<A>(OUT, header.source.address(), eni != NO_ENI, count);
+            counters::source(OUT, family, source, eni != NO_ENI, count, now);
         }
     }
     if told {
-        events::egress(ctx, header, eni, fate, count);
+        events::send(ctx, packet, settings, OUT, eni, fate as u8, now);
     }
     Outcome::Fate(fate)
+}
+
+/// Why nobody owns the source.
+#[inline(always)]
+fn unowned(packet: &Packet) -> Fate {
+    if ip::is_unspecified(packet.source) {
+        Fate::Unspecified
+    } else if ip::is_link_local(packet.family, packet.source) {
+        Fate::LinkLocal
+    } else {
+        Fate::NoOwner
+    }
 }
 
 /// The order of the reasons: first what the packet is, then what the configuration exempts,
 /// then the mode of the ENI it is leaving by.
 #[inline(always)]
-fn decide<A: Ip>(ctx: &TcContext, header: &Header<A>, eni: u16, settings: &Settings) -> Fate {
+fn decide(ctx: &TcContext, packet: &Packet, eni: u16, settings: &Settings) -> Fate {
+    let Packet {
+        family,
+        source,
+        destination,
+        ..
+    } = *packet;
     if eni == NO_ENI {
         return Fate::Ambiguous;
     }
-    if header.source.is_link_local() || header.destination.is_link_local() {
+    if ip::is_link_local(family, source) || ip::is_link_local(family, destination) {
         return Fate::LinkLocal;
     }
-    if header.destination.is_multicast() || packet::to_a_group(ctx) {
+    if ip::is_multicast(family, destination) || packet::to_a_group(ctx) {
         return Fate::Multicast;
     }
     if settings.exempt_mask != 0 && skb::mark(ctx) & settings.exempt_mask == settings.exempt_mark {
         return Fate::ExemptMark;
     }
-    if settings.exempt != 0 && owners::is_exempt(&header.destination) {
+    if settings.exempt.may_hold(family, destination) && owners::is_exempt(family, destination) {
         return Fate::ExemptDestination;
     }
     let Some(row) = config::eni(config::own_slot()) else {
@@ -154,6 +179,6 @@ fn decide<A: Ip>(ctx: &TcContext, header: &Header<A>, eni: u16, settings: &Setti
     match Mode::from_u8(row.mode) {
         Mode::Count => Fate::CountOnly,
         Mode::Drop => Fate::Dropped,
-        Mode::Steer => steer::steer(ctx, header, eni),
+        Mode::Steer => steer::steer(ctx, packet, eni),
     }
 }

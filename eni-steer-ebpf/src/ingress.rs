@@ -1,13 +1,13 @@
 //! Ingress: who sent it, and whose address it is for.
 
 use aya_ebpf::programs::TcContext;
-use eni_steer_common::{Class, Count, Direction, NO_ENI};
+use eni_steer_common::{Class, Count, Direction, NO_ENI, Owner, Settings};
 
 use crate::{
-    config,
+    clock, config,
     counters::{self, Stray},
     events,
-    ip::{Header, Ip},
+    ip::{Header, Ip, Packet},
     owners,
     packet::{self, Frame},
     wire,
@@ -19,37 +19,46 @@ const IN: Direction = Direction::Ingress;
 #[inline(always)]
 pub fn ingress(ctx: &TcContext) {
     let count = wire::ingress(ctx);
-    match packet::frame(ctx) {
-        Frame::V4(header) => ip(ctx, header, count),
-        Frame::V6(header) => ip(ctx, header, count),
-        Frame::Malformed(class) => counters::total(IN, class, count),
-        Frame::Tagged | Frame::Other => counters::total(IN, Class::Other, count),
-    }
-}
-
-#[inline(always)]
-fn ip<A: Ip>(ctx: &TcContext, header: Header<A>, count: Count) {
-    counters::total(IN, A::CLASS, count);
     let Some(settings) = config::settings() else {
         return;
     };
-    let owner = match header.destination.owner() {
-        Some(owner) => Some(owner),
-        None if settings.prefixes != 0 => owners::by_prefix(&header.destination),
-        None => None,
+    let now = clock::now();
+    let stray = match packet::frame(ctx) {
+        Frame::V4(header) => ip(&header, settings, count, now),
+        Frame::V6(header) => ip(&header, settings, count, now),
+        Frame::Malformed(class) => return counters::total(IN, class, count),
+        Frame::Tagged | Frame::Other => return counters::total(IN, Class::Other, count),
     };
-    let mut mismatched = false;
-    if let Some(owner) = owner {
-        let eni = owner.eni;
-        if eni == config::own_slot() {
-            counters::home(IN, owner.address, count);
-        } else {
-            mismatched = eni != NO_ENI;
-            counters::stray(IN, owner.address, Stray::Passed, count);
-            if mismatched {
-                events::ingress(ctx, &header, eni, count);
-            }
+    if let Some((packet, Owner { address, eni, .. })) = stray {
+        counters::stray(IN, address, Stray::Passed, count, now);
+        if eni != NO_ENI {
+            events::send(ctx, &packet, settings, IN, eni, 0, now);
         }
     }
-    counters::source::<A>(IN, header.source.folded(settings), mismatched, count);
+}
+
+/// Counts an IP packet; returns it with its owner if that is not this ENI.
+#[inline(always)]
+fn ip<A: Ip>(
+    header: &Header<A>,
+    settings: &Settings,
+    count: Count,
+    now: u64,
+) -> Option<(Packet, Owner)> {
+    counters::total(IN, A::CLASS, count);
+    let owner = match header.destination.owner() {
+        Some(owner) => Some(*owner),
+        None if settings.prefixes != 0 => {
+            owners::by_prefix(A::FAMILY, header.destination.address()).copied()
+        }
+        None => None,
+    };
+    let stray = owner.filter(|owner| owner.eni != config::own_slot());
+    if let (Some(owner), None) = (owner, stray) {
+        counters::home(IN, owner.address, count);
+    }
+    let mismatched = stray.is_some_and(|owner| owner.eni != NO_ENI);
+    let source = header.source.folded(settings);
+    counters::source(IN, A::FAMILY, source, mismatched, count, now);
+    stray.map(|owner| (Packet::new(header, count), owner))
 }

@@ -5,6 +5,8 @@
 //! pins. This file is the table from what was decided to what TC is told.
 #![no_std]
 #![no_main]
+// For what the compiler will not say: see the modules `opaque` and `skb`.
+#![feature(asm_experimental_arch)]
 
 mod clock;
 mod config;

@@ -3,11 +3,11 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{HashMap, LpmTrie, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
 };
-use eni_steer_common::{DestinationKey, NextHop, Owner, PrefixKey};
-
-use crate::ip::Ip;
+use eni_steer_common::{
+    Address, DestinationKey, EniRow, Family, NextHop, Owner, PrefixKey, ShortTable,
+};
 
 #[map]
 static OWNERS4: HashMap<u32, Owner> = HashMap::pinned(1, 0);
@@ -20,6 +20,9 @@ static PREFIXES: LpmTrie<PrefixKey, Owner> = LpmTrie::pinned(1, BPF_F_NO_PREALLO
 
 #[map]
 static NEXTHOPS: LpmTrie<DestinationKey, NextHop> = LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
+
+#[map]
+static SHORT_TABLES: Array<ShortTable> = Array::pinned(ShortTable::ENTRIES, 0);
 
 #[map]
 static EXEMPT: LpmTrie<PrefixKey, u32> = LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
@@ -41,29 +44,49 @@ pub fn of_v6(address: &[u32; 4]) -> Option<&'static Owner> {
 
 /// The owner of the longest delegated prefix that holds the address.
 #[inline(always)]
-pub fn by_prefix<A: Ip>(address: &A) -> Option<&'static Owner> {
-    PREFIXES.get(prefix_key(address))
+pub fn by_prefix(family: Family, address: Address) -> Option<&'static Owner> {
+    PREFIXES.get(prefix_key(family, address))
 }
 
 /// Whether the destination is exempt from steering.
 #[inline(always)]
-pub fn is_exempt<A: Ip>(destination: &A) -> bool {
-    EXEMPT.get(prefix_key(destination)).is_some()
+pub fn is_exempt(family: Family, destination: Address) -> bool {
+    EXEMPT.get(prefix_key(family, destination)).is_some()
 }
 
-/// How the ENI's own table reaches the destination.
+/// How the table of the ENI at slot `eni` reaches the destination.
 #[inline(always)]
-pub fn next_hop<A: Ip>(eni: u16, destination: &A) -> Option<&'static NextHop> {
+pub fn next_hop(
+    eni: u16,
+    row: &EniRow,
+    family: Family,
+    destination: Address,
+) -> Option<&'static NextHop> {
+    let which = row.short[family.index()];
+    if which != 0
+        && let Some(table) = SHORT_TABLES.get(ShortTable::index(eni, family, which))
+    {
+        return table.find(family, destination);
+    }
     NEXTHOPS.get(Key::new(
-        DestinationKey::BITS + A::BITS,
-        DestinationKey::new(eni, A::FAMILY, destination.address()),
+        DestinationKey::BITS + bits(family),
+        DestinationKey::new(eni, family, destination),
     ))
 }
 
 #[inline(always)]
-fn prefix_key<A: Ip>(address: &A) -> Key<PrefixKey> {
+fn prefix_key(family: Family, address: Address) -> Key<PrefixKey> {
     Key::new(
-        PrefixKey::BITS + A::BITS,
-        PrefixKey::new(A::FAMILY, address.address()),
+        PrefixKey::BITS + bits(family),
+        PrefixKey::new(family, address),
     )
+}
+
+/// Bits of an address.
+#[inline(always)]
+fn bits(family: Family) -> u32 {
+    match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    }
 }

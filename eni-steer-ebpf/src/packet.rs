@@ -5,7 +5,7 @@ use eni_steer_common::Class;
 
 use crate::{
     ip::{Header, V4, V6},
-    skb::{self, Word},
+    skb,
 };
 
 /// Bytes of an Ethernet header.
@@ -47,7 +47,7 @@ pub fn frame(ctx: &TcContext) -> Frame {
     }
     let ether_type = if let Some(start) = skb::linear::<ETHERNET>(ctx) {
         // SAFETY: `start` begins ETHERNET readable bytes.
-        unsafe { u16::read(start.add(12)) }
+        unsafe { skb::half(start.add(12)) }
     } else {
         match skb::copy::<u16>(ctx.skb.skb, 12) {
             Some(ether_type) => ether_type,
@@ -75,7 +75,7 @@ fn ipv4(ctx: &TcContext) -> Option<Header<V4>> {
         // SAFETY: `start` begins ETHERNET + IPV4 readable bytes.
         unsafe {
             let ip = start.add(ETHERNET);
-            (*ip, u32::read(ip.add(12)), u32::read(ip.add(16)))
+            (*ip, skb::word(ip.add(12)), skb::word(ip.add(16)))
         }
     } else {
         let words: [u32; IPV4 / 4] = skb::copy(ctx.skb.skb, ETHERNET as u32)?;
@@ -103,7 +103,7 @@ fn ipv6(ctx: &TcContext) -> Option<Header<V6>> {
         // SAFETY: `start` begins ETHERNET + IPV6 readable bytes.
         unsafe {
             let ip = start.add(ETHERNET);
-            let word = |at: usize| u32::read(ip.add(at));
+            let word = |at: usize| skb::word(ip.add(at));
             (
                 *ip,
                 [word(8), word(12), word(16), word(20)],
@@ -129,8 +129,10 @@ fn ipv6(ctx: &TcContext) -> Option<Header<V6>> {
 /// to the broadcast MAC address by now.
 #[inline(always)]
 pub fn to_a_group(ctx: &TcContext) -> bool {
-    match skb::copy::<u8>(ctx.skb.skb, 0) {
-        Some(first) => first & 1 != 0,
-        None => false,
-    }
+    let first = match skb::linear::<ETHERNET>(ctx) {
+        // SAFETY: `start` begins ETHERNET readable bytes.
+        Some(start) => Some(unsafe { *start }),
+        None => skb::copy::<u8>(ctx.skb.skb, 0),
+    };
+    first.is_some_and(|first| first & 1 != 0)
 }

@@ -1,5 +1,7 @@
 //! The packet and its metadata: the only place that reads through raw pointers.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::__sk_buff, cty::c_long, helpers::generated::bpf_skb_load_bytes, programs::TcContext,
 };
@@ -41,30 +43,45 @@ field!(
     mark
 );
 
-/// A word of two or four bytes that stands in a packet at any address.
-pub trait Word: Copy {
-    /// Reads it.
-    ///
-    /// # Safety
-    ///
-    /// `at` points to as many readable bytes.
-    unsafe fn read(at: *const u8) -> Self;
+/// Reads two bytes of a packet, wherever they stand.
+///
+/// # Safety
+///
+/// `at` points to as many readable bytes.
+#[inline(always)]
+pub unsafe fn half(at: *const u8) -> u16 {
+    let value: u64;
+    // SAFETY: the caller's promise. Packet data can be read at any address on the machines we
+    // are for, but the compiler does not know it, and would load byte by byte.
+    unsafe {
+        asm!(
+            "{value} = *(u16 *)({at} + 0)",
+            value = out(reg) value,
+            at = in(reg) at,
+            options(pure, readonly, nostack),
+        );
+    }
+    value as u16
 }
 
-impl Word for u16 {
-    #[inline(always)]
-    unsafe fn read(at: *const u8) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { at.cast::<u16>().read_unaligned() }
+/// Reads four bytes of a packet, wherever they stand.
+///
+/// # Safety
+///
+/// `at` points to as many readable bytes.
+#[inline(always)]
+pub unsafe fn word(at: *const u8) -> u32 {
+    let value: u64;
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "{value} = *(u32 *)({at} + 0)",
+            value = out(reg) value,
+            at = in(reg) at,
+            options(pure, readonly, nostack),
+        );
     }
-}
-
-impl Word for u32 {
-    #[inline(always)]
-    unsafe fn read(at: *const u8) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { at.cast::<u32>().read_unaligned() }
-    }
+    value as u32
 }
 
 /// The first `N` bytes of the packet where they lie in one piece, which is nearly always.

@@ -8,13 +8,7 @@ use aya_ebpf::{
 use aya_log_ebpf::{debug, trace};
 use eni_steer_common::{Address, EniRow, Family, Fate, NextHop, NextHopKind};
 
-use crate::{
-    config, headers,
-    ip::{Header, Ip},
-    owners,
-    packet::ETHERNET,
-    skb,
-};
+use crate::{config, headers, ip::Packet, owners, packet::ETHERNET, skb};
 
 /// The part of `bpf_tunnel_key` that is set: tunnel id and remote IPv4 address. Every kernel
 /// from 5.10 on takes this size; later fields are refused by old ones.
@@ -25,7 +19,12 @@ const TUNNEL_KEY: u32 = 8;
 /// Neither rules nor tables nor forwarding have a part in it: the next hop comes from a map
 /// that mirrors the owner's table.
 #[inline(always)]
-pub fn steer<A: Ip>(ctx: &TcContext, header: &Header<A>, eni: u16) -> Fate {
+pub fn steer(ctx: &TcContext, packet: &Packet, eni: u16) -> Fate {
+    let Packet {
+        family,
+        destination,
+        ..
+    } = *packet;
     let owner = match config::eni(eni) {
         Some(owner) if owner.ifindex != 0 => owner,
         _ => {
@@ -33,12 +32,12 @@ pub fn steer<A: Ip>(ctx: &TcContext, header: &Header<A>, eni: u16) -> Fate {
             return Fate::OwnerAbsent;
         }
     };
-    let Some(hop) = owners::next_hop(eni, &header.destination) else {
+    let Some(hop) = owners::next_hop(eni, owner, family, destination) else {
         debug!(ctx, "not steered: slot {} has no route", eni);
         return Fate::NoNextHop;
     };
-    let (family, neighbour) = match (NextHopKind::from_u8(hop.kind), A::FAMILY) {
-        (NextHopKind::OnLink, family) => (family, header.destination.address()),
+    let (neighbours, neighbour) = match (NextHopKind::from_u8(hop.kind), family) {
+        (NextHopKind::OnLink, family) => (family, destination),
         (NextHopKind::ViaV6, _) => (Family::V6, hop.gateway),
         (NextHopKind::ViaV4, Family::V4) => (Family::V4, hop.gateway),
         // The helper has no such thing.
@@ -52,7 +51,7 @@ pub fn steer<A: Ip>(ctx: &TcContext, header: &Header<A>, eni: u16) -> Fate {
         debug!(ctx, "not steered: too large for ifindex {}", owner.ifindex);
         return Fate::Mtu;
     }
-    redirect(ctx, owner.ifindex, family, neighbour)
+    redirect(ctx, owner.ifindex, neighbours, neighbour)
 }
 
 /// Whether the packet, or a segment of it, is larger than the route. The kernel has cut it for

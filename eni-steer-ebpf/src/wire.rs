@@ -73,7 +73,10 @@ fn many(ctx: &TcContext, estimate: u32) -> Count {
     };
     let tag = if skb::vlan_present(ctx) != 0 { TAG } else { 0 };
     Count {
-        packets: opaque::number(u64::from(segments)),
-        bytes: opaque::number(u64::from(bytes + segments * tag - segments * phantom)),
+        packets: opaque::number(ctx.skb.skb, u64::from(segments)),
+        bytes: opaque::number(
+            ctx.skb.skb,
+            u64::from(bytes + segments * tag - segments * phantom),
+        ),
     }
 }

@@ -17,6 +17,13 @@ pub(super) fn family_of(address: IpAddr) -> Family {
     }
 }
 
+pub(super) fn common_family(family: model::Family) -> Family {
+    match family {
+        model::Family::V4 => Family::V4,
+        model::Family::V6 => Family::V6,
+    }
+}
+
 /// `None` for a number that is no family of ours.
 pub(super) fn family_from(number: u8) -> Option<Family> {
     [Family::V4, Family::V6]

@@ -3,12 +3,7 @@
 use eni_steer_common::{EniRow, MAX_ENIS, NO_ENI, names};
 use ipnet::IpNet;
 
-use super::{
-    convert,
-    error::BpfError,
-    maps::{Maps, removed, trie_entries},
-    write::now,
-};
+use super::{error::BpfError, maps::Maps, write::now};
 use crate::model::{self, Direction, IfIndex};
 
 /// What becomes of a slot's owner.
@@ -73,13 +68,14 @@ impl Maps {
     /// All rows with their slots.
     pub(super) fn eni_rows(&self) -> Result<Vec<(u16, EniRow)>, BpfError> {
         (0..MAX_ENIS)
-            .map(|slot| {
-                self.enis
-                    .get(&u32::from(slot), 0)
-                    .map(|row| (slot, row))
-                    .map_err(|cause| BpfError::map(format!("read {} {slot}", names::ENIS), cause))
-            })
+            .map(|slot| Ok((slot, self.eni_row(slot)?)))
             .collect()
+    }
+
+    pub(super) fn eni_row(&self, slot: u16) -> Result<EniRow, BpfError> {
+        self.enis
+            .get(&u32::from(slot), 0)
+            .map_err(|cause| BpfError::map(format!("read {} {slot}", names::ENIS), cause))
     }
 
     pub(super) fn set_eni_row(&mut self, slot: u16, row: EniRow) -> Result<(), BpfError> {
@@ -179,14 +175,6 @@ impl Maps {
         for net in owned {
             self.remove_owner(net)?;
         }
-        let read = |cause| BpfError::map(format!("read {}", names::NEXTHOPS), cause);
-        for (key, _) in trie_entries(&self.next_hops).map_err(read)? {
-            if convert::destination(&key).is_some_and(|(eni, _)| eni == slot) {
-                removed(self.next_hops.remove(&key)).map_err(|cause| {
-                    BpfError::map(format!("remove an entry of {}", names::NEXTHOPS), cause)
-                })?;
-            }
-        }
-        Ok(())
+        self.remove_table(slot)
     }
 }

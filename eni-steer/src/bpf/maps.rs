@@ -1,6 +1,6 @@
 //! The pinned maps: made, opened, checked, taken away.
 
-use std::{borrow::Borrow, io};
+use std::{borrow::Borrow, collections::BTreeMap, io};
 
 use aya::{
     Pod,
@@ -9,9 +9,11 @@ use aya::{
     },
 };
 use eni_steer_common::{
-    AddressRow, Count, DestinationKey, EniRow, HomeCell, NextHop, Owner, PrefixKey, Settings,
-    SourceKey, SourceValue, StrayKey, StrayValue, Totals, names,
+    AddressCell, AddressRow, DestinationKey, EniCounters, EniRow, NextHop, Owner, PrefixKey,
+    Settings, ShortTable, SourceKey, SourceValue, StrayKey, StrayValue, names,
 };
+
+use ipnet::IpNet;
 
 use super::{
     addresses::AddressIndex,
@@ -19,6 +21,7 @@ use super::{
     limits::{Limits, MapMemory, Spec},
     pin::{self, PinRoot},
 };
+use crate::model;
 
 /// The maps of one network namespace, open.
 ///
@@ -35,16 +38,19 @@ pub struct Maps {
     pub(super) owners6: HashMap<MapData, [u8; 16], Owner>,
     pub(super) prefixes: LpmTrie<MapData, PrefixKey, Owner>,
     pub(super) next_hops: LpmTrie<MapData, DestinationKey, NextHop>,
+    pub(super) short_tables: Array<MapData, ShortTable>,
     pub(super) exempt: LpmTrie<MapData, PrefixKey, u32>,
     pub(super) settings: Array<MapData, Settings>,
-    pub(super) totals: PerCpuArray<MapData, Totals>,
-    pub(super) cells: PerCpuArray<MapData, HomeCell>,
+    pub(super) counters: PerCpuArray<MapData, EniCounters>,
+    pub(super) cells: PerCpuArray<MapData, AddressCell>,
     pub(super) strays: PerCpuHashMap<MapData, StrayKey, StrayValue>,
     pub(super) sources: PerCpuHashMap<MapData, SourceKey, SourceValue>,
-    pub(super) fates: PerCpuArray<MapData, Count>,
-    pub(super) losses: PerCpuArray<MapData, u64>,
     /// Which address has which slot; filled when first needed.
     pub(super) index: Option<AddressIndex>,
+    /// The tables written to so far, by ENI slot and family.
+    pub(super) routes: BTreeMap<(u16, model::Family), BTreeMap<IpNet, NextHop>>,
+    /// Which short table was last in force: the next one is the other.
+    pub(super) last_short: BTreeMap<(u16, model::Family), u8>,
 }
 
 impl Maps {
@@ -69,7 +75,7 @@ impl Maps {
         let whole = made == 0 || made == opened.len();
         let mut maps = Self::from_parts(root, cpus, opened)?;
         if made > 0 {
-            maps.set_settings(&crate::model::Settings::default())?;
+            maps.set_settings(&model::Settings::default())?;
             maps.refresh_flags()?;
         }
         if !whole {
@@ -171,7 +177,8 @@ impl Maps {
                     .map_err(|cause: MapError| BpfError::map("open a pinned map", cause))?
             };
         }
-        // In the order of names::PINNED; a wrong order would be a wrong type or size.
+        // In the order of names::PINNED; a wrong order would be a wrong type or size. The last
+        // one, the ring of events, is opened by its reader.
         Ok(Self {
             root: root.clone(),
             cpus,
@@ -181,15 +188,16 @@ impl Maps {
             owners6: typed!(),
             prefixes: typed!(),
             next_hops: typed!(),
+            short_tables: typed!(),
             exempt: typed!(),
             settings: typed!(),
-            totals: typed!(),
+            counters: typed!(),
             cells: typed!(),
             strays: typed!(),
             sources: typed!(),
-            fates: typed!(),
-            losses: typed!(),
             index: None,
+            routes: BTreeMap::new(),
+            last_short: BTreeMap::new(),
             specs,
         })
     }

@@ -28,6 +28,7 @@ mod maps;
 mod observe;
 mod pin;
 mod read;
+mod routes;
 mod sys;
 mod write;
 

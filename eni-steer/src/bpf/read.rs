@@ -10,7 +10,8 @@ use aya::{
     maps::{IterableMap, MapData, MapError, PerCpuArray},
 };
 use eni_steer_common::{
-    Class, Fate, HomeCell, Loss, NO_ENI, SourceKey, SourceValue, StrayKey, StrayValue, names,
+    self as common, AddressCell, Class, EniRow, Fate, FirstStray, Loss, NO_ENI, SourceKey,
+    SourceValue, StrayKey, StrayValue, names,
 };
 use ipnet::IpNet;
 
@@ -47,16 +48,7 @@ impl Maps {
         let cells = self.read_cells()?;
         let mut enis = Vec::new();
         for (slot, row) in rows.into_iter().filter(|(_, row)| row.taken != 0) {
-            let ifindex = IfIndex::new(row.home);
-            enis.push(EniCounters {
-                id: EniId(slot),
-                mac: Mac(row.mac),
-                ifindex,
-                name: ifindex.and_then(interface_name),
-                fates: self.read_fates(slot)?,
-                losses: self.read_losses(slot)?,
-                totals: self.read_totals(slot)?,
-            });
+            enis.push(self.read_eni(slot, &row)?);
         }
         Ok(Snapshot {
             taken_at,
@@ -68,56 +60,52 @@ impl Maps {
         })
     }
 
-    fn read_totals(&self, slot: u16) -> Result<Totals, BpfError> {
-        let values = per_cpu(&self.totals, slot.into(), names::TOTALS)?;
-        let sum =
-            |class: Class, of: fn(&eni_steer_common::Totals) -> &[eni_steer_common::Count; 3]| {
-                values
-                    .iter()
-                    .map(|value| Count::from(of(value)[class as usize]))
-                    .fold(Count::default(), Count::plus)
-            };
-        let by_class = |of| ByClass {
-            ipv4: sum(Class::Ipv4, of),
-            ipv6: sum(Class::Ipv6, of),
-            other: sum(Class::Other, of),
+    fn read_eni(&self, slot: u16, row: &EniRow) -> Result<EniCounters, BpfError> {
+        let values = per_cpu(&self.counters, slot.into(), names::COUNTERS)?;
+        let sum = |of: &dyn Fn(&common::EniCounters) -> common::Count| {
+            values
+                .iter()
+                .map(|value| Count::from(of(value)))
+                .fold(Count::default(), Count::plus)
         };
-        Ok(Totals {
-            ingress: by_class(|totals| &totals.ingress),
-            egress: by_class(|totals| &totals.egress),
+        let by_class = |of: &dyn Fn(&common::EniCounters) -> [common::Count; 3]| ByClass {
+            ipv4: sum(&|value| of(value)[Class::Ipv4 as usize]),
+            ipv6: sum(&|value| of(value)[Class::Ipv6 as usize]),
+            other: sum(&|value| of(value)[Class::Other as usize]),
+        };
+        let fates = Fate::ALL
+            .iter()
+            .map(|fate| (fate.label(), sum(&|value| value.fates[*fate as usize])))
+            .filter(|(_, count)| !count.is_zero());
+        let losses = Loss::ALL
+            .iter()
+            .map(|loss| {
+                let lost: u64 = values
+                    .iter()
+                    .map(|value| value.losses[*loss as usize])
+                    .sum();
+                (loss.label(), lost)
+            })
+            .filter(|(_, lost)| *lost != 0);
+        let ifindex = IfIndex::new(row.home);
+        Ok(EniCounters {
+            id: EniId(slot),
+            mac: Mac(row.mac),
+            ifindex,
+            name: ifindex.and_then(interface_name),
+            totals: Totals {
+                ingress: by_class(&|value| value.ingress),
+                egress: by_class(&|value| value.egress),
+            },
+            fates: fates.collect(),
+            losses: losses.collect(),
         })
-    }
-
-    fn read_fates(&self, slot: u16) -> Result<BTreeMap<&'static str, Count>, BpfError> {
-        let mut fates = BTreeMap::new();
-        for fate in Fate::ALL {
-            let count = per_cpu(&self.fates, fate.index(slot), names::FATES)?
-                .iter()
-                .map(|count| Count::from(*count))
-                .fold(Count::default(), Count::plus);
-            if !count.is_zero() {
-                fates.insert(fate.label(), count);
-            }
-        }
-        Ok(fates)
-    }
-
-    fn read_losses(&self, slot: u16) -> Result<BTreeMap<&'static str, u64>, BpfError> {
-        let mut losses = BTreeMap::new();
-        for loss in Loss::ALL {
-            let count: u64 = per_cpu(&self.losses, loss.index(slot), names::LOSSES)?
-                .iter()
-                .sum();
-            if count != 0 {
-                losses.insert(loss.label(), count);
-            }
-        }
-        Ok(losses)
     }
 
     fn read_cells(&self) -> Result<Vec<Cell>, BpfError> {
         let mut cells = Vec::new();
         let mut addresses = BTreeMap::new();
+        let mut strays: BTreeMap<StrayKey, Vec<StrayValue>> = BTreeMap::new();
         for slot in 0..self.addresses.len() {
             let row = self.address(slot)?;
             let Some(address) = convert::row_net(&row) else {
@@ -125,29 +113,38 @@ impl Maps {
             };
             let owner = (row.eni != NO_ENI).then_some(EniId(row.eni));
             addresses.insert(slot, (address, owner));
-            let Some(eni) = owner else {
-                continue; // an address without an owner has no home
-            };
             let values = per_cpu(&self.cells, slot, names::CELLS)?;
-            for direction in [Direction::Ingress, Direction::Egress] {
-                let passed = values
-                    .iter()
-                    .map(|cell| match direction {
-                        Direction::Ingress => Count::from(cell.ingress),
-                        Direction::Egress => Count::from(cell.egress),
-                    })
-                    .fold(Count::default(), Count::plus);
-                if !passed.is_zero() {
-                    cells.push(Cell {
-                        passed,
-                        ..empty_cell(address, owner, eni, direction)
-                    });
+            if let Some(eni) = owner {
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    let passed = values
+                        .iter()
+                        .map(|cell| match direction {
+                            Direction::Ingress => Count::from(cell.ingress),
+                            Direction::Egress => Count::from(cell.egress),
+                        })
+                        .fold(Count::default(), Count::plus);
+                    if !passed.is_zero() {
+                        let empty = empty_cell(address, owner, eni, direction);
+                        cells.push(Cell { passed, ..empty });
+                    }
+                }
+            }
+            for cell in values.iter() {
+                if let Some(key) = StrayKey::at(slot, cell.first.place) {
+                    strays.entry(key).or_default().push(cell.first.value);
                 }
             }
         }
         for (key, values) in self.stray_entries()? {
+            strays.entry(key).or_default().extend(values);
+        }
+        for (key, values) in strays {
             if let Some((address, owner)) = addresses.get(&key.address) {
-                cells.push(stray_cell(*address, *owner, key, &values));
+                let cell = stray_cell(*address, *owner, key, &values);
+                // An entry that was made and never counted in says nothing.
+                if cell.first_seen.is_some() {
+                    cells.push(cell);
+                }
             }
         }
         cells.sort_by_key(|cell| (cell.address, cell.owner, cell.eni, cell.direction));
@@ -165,8 +162,8 @@ impl Maps {
                 (Direction::Egress, 128)
             } else {
                 let mask = match family {
-                    eni_steer_common::Family::V4 => settings.source_mask4,
-                    eni_steer_common::Family::V6 => settings.source_mask6,
+                    common::Family::V4 => settings.source_mask4,
+                    common::Family::V6 => settings.source_mask6,
                 };
                 (Direction::Ingress, convert::length(family, mask))
             };
@@ -215,27 +212,25 @@ impl Maps {
 
     /// Forgets what an address slot has counted.
     pub(super) fn clear_cell(&mut self, slot: u32) -> Result<(), BpfError> {
-        let zero = vec![HomeCell::default(); self.cpus as usize];
+        let zero = vec![AddressCell::default(); self.cpus as usize];
         set_per_cpu(&mut self.cells, slot, zero, names::CELLS)?;
         self.remove_strays(|key| key.address == slot)
     }
 
-    /// Forgets what an ENI slot has counted.
+    /// Forgets what an ENI slot has counted. Of addresses that other ENIs own, packets that pass
+    /// meanwhile may be lost: it happens to the 65th ENI that a host ever had.
     pub(super) fn clear_eni_counters(&mut self, slot: u16) -> Result<(), BpfError> {
-        let cpus = self.cpus as usize;
-        let totals = vec![eni_steer_common::Totals::default(); cpus];
-        set_per_cpu(&mut self.totals, slot.into(), totals, names::TOTALS)?;
-        for fate in Fate::ALL {
-            let zero = vec![eni_steer_common::Count::default(); cpus];
-            set_per_cpu(&mut self.fates, fate.index(slot), zero, names::FATES)?;
-        }
-        for loss in Loss::ALL {
-            set_per_cpu(
-                &mut self.losses,
-                loss.index(slot),
-                vec![0; cpus],
-                names::LOSSES,
-            )?;
+        let zero = vec![common::EniCounters::default(); self.cpus as usize];
+        set_per_cpu(&mut self.counters, slot.into(), zero, names::COUNTERS)?;
+        let of_slot = |place| StrayKey::at(0, place).is_some_and(|key| key.eni == slot);
+        for address in 0..self.addresses.len() {
+            let mut values = per_cpu(&self.cells, address, names::CELLS)?.to_vec();
+            if values.iter().any(|cell| of_slot(cell.first.place)) {
+                for cell in values.iter_mut().filter(|cell| of_slot(cell.first.place)) {
+                    cell.first = FirstStray::default();
+                }
+                set_per_cpu(&mut self.cells, address, values, names::CELLS)?;
+            }
         }
         self.remove_strays(|key| key.eni == slot)?;
         for (key, _) in self.source_entries()? {
@@ -279,7 +274,7 @@ fn stray_cell(address: IpNet, owner: Option<EniId>, key: StrayKey, values: &[Str
     } else {
         Direction::Egress
     };
-    let sum = |of: fn(&StrayValue) -> eni_steer_common::Count| {
+    let sum = |of: fn(&StrayValue) -> common::Count| {
         values
             .iter()
             .map(|value| Count::from(of(value)))

@@ -1,15 +1,15 @@
 //! What the programs are told, one item at a time.
 
 use aya::maps::MapError;
-use eni_steer_common::{Family, NO_ENI, Owner, names};
+use eni_steer_common::{ExemptFilter, Family, NO_ENI, Owner, names};
 use ipnet::IpNet;
 
 use super::{
     convert,
     error::BpfError,
-    maps::{Maps, removed},
+    maps::{Maps, removed, trie_entries},
 };
-use crate::model::{self, IfIndex};
+use crate::model;
 
 /// Nanoseconds of CLOCK_BOOTTIME: they go on while the machine sleeps, and start anew with
 /// bpffs.
@@ -20,7 +20,7 @@ pub(super) fn now() -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn wrote(
+pub(super) fn wrote(
     name: &'static str,
     object: impl std::fmt::Display,
     result: Result<(), MapError>,
@@ -62,7 +62,9 @@ impl Maps {
             full("addresses", self.capacity(names::OWNERS4), result, net)?;
         } else {
             // First the flag: an entry that is not looked up would be a silent hole.
-            self.set_flags(Some(true), None)?;
+            let mut settings = self.raw_settings()?;
+            settings.prefixes = 1;
+            self.set_raw_settings(settings)?;
             let result = self.prefixes.insert(&convert::prefix_key(net), new, 0);
             full("prefixes", self.capacity(names::PREFIXES), result, net)?;
         }
@@ -93,47 +95,19 @@ impl Maps {
         }
     }
 
-    /// Sets how an ENI's table reaches a destination; `None`: it does not.
-    pub fn set_next_hop(
-        &mut self,
-        ifindex: IfIndex,
-        destination: IpNet,
-        hop: Option<model::NextHop>,
-    ) -> Result<(), BpfError> {
-        let slot = match (self.slot_of(ifindex)?, hop) {
-            (Some((slot, _)), _) => slot,
-            // The ENI is gone, and its next hops with it.
-            (None, None) => return Ok(()),
-            (None, Some(_)) => {
-                return Err(BpfError::UnknownEni {
-                    ifindex: ifindex.get(),
-                });
-            }
-        };
-        let key = convert::destination_key(slot, destination);
-        match hop {
-            Some(hop) => {
-                let result = self.next_hops.insert(&key, convert::next_hop(hop), 0);
-                full(
-                    "next hops",
-                    self.capacity(names::NEXTHOPS),
-                    result,
-                    destination,
-                )
-            }
-            None => wrote(
-                names::NEXTHOPS,
-                destination,
-                removed(self.next_hops.remove(&key)),
-            ),
-        }
-    }
-
     /// Sets whether packets to a destination are never touched.
     pub fn set_exempt(&mut self, destination: IpNet, exempt: bool) -> Result<(), BpfError> {
+        let destination = destination.trunc();
         let key = convert::prefix_key(destination);
         if exempt {
-            self.set_flags(None, Some(true))?;
+            // First the filter: an entry that is not looked up would be a silent hole.
+            let mut settings = self.raw_settings()?;
+            settings.exempt.add(
+                convert::family_of(destination.addr()),
+                convert::address(destination.addr()),
+                destination.prefix_len(),
+            );
+            self.set_raw_settings(settings)?;
             let result = self.exempt.insert(&key, 1u32, 0);
             full(
                 "exemptions",
@@ -193,17 +167,20 @@ impl Maps {
             .map_err(|cause| BpfError::map(format!("write {}", names::SETTINGS), cause))
     }
 
-    /// Brings the flags that save the programs a look-up into accord with the tables.
+    /// Brings what saves the programs a look-up into accord with the tables.
     pub(super) fn refresh_flags(&mut self) -> Result<(), BpfError> {
-        let prefixes = self.prefixes.keys().next().is_some();
-        let exempt = self.exempt.keys().next().is_some();
-        self.set_flags(Some(prefixes), Some(exempt))
-    }
-
-    fn set_flags(&mut self, prefixes: Option<bool>, exempt: Option<bool>) -> Result<(), BpfError> {
+        let read = |name| move |cause| BpfError::map(format!("read {name}"), cause);
         let mut settings = self.raw_settings()?;
-        settings.prefixes = prefixes.map_or(settings.prefixes, u32::from);
-        settings.exempt = exempt.map_or(settings.exempt, u32::from);
+        settings.prefixes = u32::from(self.prefixes.keys().next().is_some());
+        settings.exempt = ExemptFilter::default();
+        for (key, _) in trie_entries(&self.exempt).map_err(read(names::EXEMPT))? {
+            if let Some(net) = convert::prefix(&key) {
+                let (family, address) = (convert::family_of(net.addr()), net.addr());
+                settings
+                    .exempt
+                    .add(family, convert::address(address), net.prefix_len());
+            }
+        }
         self.set_raw_settings(settings)
     }
 }
@@ -214,7 +191,7 @@ pub(super) fn is_host(net: IpNet) -> bool {
 }
 
 /// Tells a full table from other failures.
-fn full(
+pub(super) fn full(
     what: &'static str,
     capacity: u32,
     result: Result<(), MapError>,
