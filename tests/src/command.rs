@@ -12,8 +12,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::NetNs;
 
-/// How long a program may take unless the call says otherwise.
+/// How long a program may take unless the call says otherwise, on a machine of usual speed.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The default timeout, longer where the environment says that the machine is slow: an emulated
+/// processor needs seconds to load a program.
+fn default_timeout() -> Duration {
+    let slowness = std::env::var("ENI_STEER_TEST_SLOWNESS");
+    let slowness = slowness.ok().and_then(|text| text.parse().ok());
+    TIMEOUT * slowness.unwrap_or(1)
+}
 
 /// How often a program that closed its pipes, or left them to a child of its
 /// own, is asked whether it has ended.
@@ -50,14 +58,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call without arguments, with empty stdin and a timeout of 20 s.
+    /// A call without arguments, with empty stdin and a timeout of 20 s (see above).
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
             stdin: String::new(),
-            timeout: TIMEOUT,
+            timeout: default_timeout(),
         }
     }
 

@@ -89,7 +89,7 @@ pub use source_check::{Count, Seen, nft};
 pub use steer::{Steer, binary, expect_error};
 pub use sysctl::{read_sysctl, write_sysctl};
 pub use talk::{expect_symmetry, talk};
-pub use tcx::kernel_has_tcx;
+pub use tcx::{attach_kinds, kernel_has_tcx};
 pub use topology::{Eni, Mac, Shape};
 pub use traffic::icmp::{Ping, ping};
 pub use traffic::tcp::{TcpTransfer, Transfer, tcp_transfer};

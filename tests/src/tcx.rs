@@ -40,6 +40,16 @@ pub(crate) fn programs(ifindex: u32) -> Vec<String> {
         .collect()
 }
 
+/// The ways to attach programs that this kernel has, in the command's words; the better first.
+#[must_use]
+pub fn attach_kinds() -> &'static [&'static str] {
+    if kernel_has_tcx() {
+        &["tcx", "clsact"]
+    } else {
+        &["clsact"]
+    }
+}
+
 /// Whether this kernel has TCX: asked, not told by its version.
 #[must_use]
 pub fn kernel_has_tcx() -> bool {

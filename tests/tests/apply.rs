@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use eni_steer_tests::{
-    DefaultRoute, Lab, Ping, Shape, Steer, TcpTransfer, assert_unchanged, expect_symmetry, ping,
-    tcp_transfer,
+    DefaultRoute, Lab, Ping, Shape, Steer, TcpTransfer, assert_unchanged, attach_kinds,
+    expect_symmetry, ping, tcp_transfer,
 };
 
 const RULES_ONLY: [&str; 2] = ["--programs", "off"];
@@ -184,7 +184,7 @@ fn a_change_of_policy_is_applied_and_undone_like_the_first() {
     for way in [
         &["--mode", "count"][..],
         &["--mode", "steer", "--attach", "clsact"],
-        &["--attach", "tcx"],
+        &["--attach", attach_kinds()[0]],
         &["--table", "eth1=1001", "--primary", "full"],
         &["--programs", "off"],
         &["--programs", "on", "--rules", "off"],

@@ -13,8 +13,8 @@ use eni_steer::{
 use eni_steer_tests::packets::{self, Packet};
 use eni_steer_tests::{
     Capture, Count, Counters, DeviceCounters, Frame, Injector, Lab, Ping, Shape, Steer,
-    TcpTransfer, UdpServer, Until, Way, flush_neighbours, ping, run_ok, tcp_transfer, udp_blast,
-    udp_exchange,
+    TcpTransfer, UdpServer, Until, Way, attach_kinds, flush_neighbours, ping, run_ok, tcp_transfer,
+    udp_blast, udp_exchange,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(2);
@@ -187,7 +187,7 @@ fn is_flow(frame: &Frame, from: IpAddr, to: IpAddr) -> bool {
 /// segments is put together before it reaches the host: the client's device sees the wire.
 #[test]
 fn with_offloads_totals_are_the_segments_on_the_wire() {
-    for kind in ["tcx", "clsact"] {
+    for &kind in attach_kinds() {
         let lab = Lab::builder(Shape::SameSubnet).build();
         let _report = lab.on_failure_print();
         for (ns, device, features) in [

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use eni_steer_tests::{
-    Counters, Lab, Ping, Shape, Steer, TcxProgram, Way, assert_unchanged, diff, expect_symmetry,
-    read_sysctl, run_ok, write_sysctl,
+    Counters, Lab, Ping, Shape, Steer, TcxProgram, Way, assert_unchanged, attach_kinds, diff,
+    expect_symmetry, read_sysctl, run_ok, write_sysctl,
 };
 
 fn ip(lab: &Lab, words: &str) {
@@ -145,7 +145,7 @@ fn rules_routes_qdiscs_filters_and_programs_of_others_survive() {
 #[test]
 fn after_remove_everything_is_as_before() {
     for shape in Shape::ALL {
-        for kind in ["tcx", "clsact"] {
+        for &kind in attach_kinds() {
             let lab = Lab::builder(shape).rp_filter(1).build();
             let steer = Steer::new();
             let before = steer.world(&lab);
@@ -264,7 +264,7 @@ fn a_qdisc_of_ours_stays_while_others_have_filters_on_it() {
 /// that it is there.
 #[test]
 fn programs_of_others_go_on_deciding_and_status_names_them() {
-    for kind in ["tcx", "clsact"] {
+    for &kind in attach_kinds() {
         let lab = Lab::builder(Shape::SameSubnet).build();
         let _report = lab.on_failure_print();
         let steer = Steer::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use eni_steer::bpf::{self, Limits, Maps, PinRoot};
 use eni_steer::model::{Direction, EniRow, IfIndex, Mac, Mode};
 use eni_steer_tests::{
-    Bpffs, Capture, Lab, Shape, Steer, flush_neighbours, kernel_has_tcx, neighbours, ping, run_ok,
+    Bpffs, Capture, Lab, Shape, Steer, attach_kinds, flush_neighbours, neighbours, ping, run_ok,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(5);
@@ -157,7 +157,7 @@ fn programs_are_attached_by_the_best_way_the_kernel_has() {
     let _report = lab.on_failure_print();
     let steer = Steer::new();
     apply(&steer, &lab, &["--rules", "off"]);
-    let best = if kernel_has_tcx() { "tcx" } else { "clsact" };
+    let best = attach_kinds()[0];
     fact("programs are attached by", best);
     assert_eq!(attached(&steer, &lab, 1), [best, best]);
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use eni_steer_tests::packets::{self, Packet};
 use eni_steer_tests::{
     Capture, Counters, Eni, Exchange, Frame, Injector, Lab, Mac, Ping, Shape, Steer, TcxProgram,
-    UdpServer, Way, expect_symmetry, flush_neighbours, neighbours, nft, ping, read_sysctl, run_ok,
-    tcp_transfer, udp_exchange,
+    UdpServer, Way, attach_kinds, expect_symmetry, flush_neighbours, neighbours, nft, ping,
+    read_sysctl, run_ok, tcp_transfer, udp_exchange,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(5);
@@ -371,7 +371,7 @@ fn exempt_marks_and_destinations_are_left_alone() {
 /// Packets of eth1's address, put onto eth0, that must leave by eth0 as they are.
 #[test]
 fn link_local_multicast_broadcast_and_unspecified_are_never_steered() {
-    for kind in ["tcx", "clsact"] {
+    for &kind in attach_kinds() {
         let lab = Lab::builder(Shape::SameSubnet).build();
         let _report = lab.on_failure_print();
         let steer = Steer::new();

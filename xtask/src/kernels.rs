@@ -22,10 +22,18 @@ use programs::Programs;
 use table::Column;
 
 /// Tests that make no sense in a machine whose processor is a program.
-const NOT_HERE: [(&str, &str); 1] = [(
+const TESTS_NOT_HERE: [(&str, &str); 1] = [(
     "a_lab_is_there_in_less_than_a_second",
     "emulation is twenty times slower",
 )];
+
+/// Programs of tests that do not run in machines; all others do.
+const PROGRAMS_NOT_HERE: [(&str, &str); 4] = [
+    ("bad_input", "no kernel is asked for anything"),
+    ("confirm", "about times, which emulation stretches"),
+    ("daemon", "about times, which emulation stretches"),
+    ("rollback", "thousands of applies: hours of emulation"),
+];
 
 /// `cargo xtask kernels`.
 #[derive(clap::Subcommand)]
@@ -84,7 +92,11 @@ pub fn test(names: &[String], filters: &[String], passed_on: &[String]) -> Resul
         .into_iter()
         .map(|kernel| (kernel, archive::provide(kernel)))
         .collect();
-    let programs = programs::build()?;
+    let mut programs = programs::build()?;
+    for (name, why) in PROGRAMS_NOT_HERE {
+        println!("not in a machine: tests of {name} ({why})");
+        programs.tests.retain(|test| test.name != name);
+    }
     let arguments = arguments(filters, passed_on);
     let mut results = Vec::new();
     for (kernel, unpacked) in there {
@@ -106,7 +118,7 @@ fn arguments(filters: &[String], passed_on: &[String]) -> Vec<String> {
     if !passed_on.iter().any(|a| a.starts_with("--test-threads")) {
         arguments.push("--test-threads=2".to_owned());
     }
-    for (test, why) in NOT_HERE {
+    for (test, why) in TESTS_NOT_HERE {
         println!("not in a machine: {test} ({why})");
         arguments.extend(["--skip".to_owned(), test.to_owned()]);
     }

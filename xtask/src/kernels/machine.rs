@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 pub const EMULATOR: &str = "qemu-system-x86_64";
 
 /// Longer than the slowest kernel takes for everything, on two busy processors.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// What a machine's first process writes to the exit device to say that all went well: the
 /// emulator ends with twice that plus one. It ends with 0 when the kernel panics.

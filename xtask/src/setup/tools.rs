@@ -4,9 +4,10 @@ use super::{Apt, State, Step, Way};
 use crate::run;
 
 /// A program, and the package that has it in Debian (most others agree).
-const TOOLS: [(&str, &str); 10] = [
+const TOOLS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
+    ("bridge", "iproute2"),
     ("ping", "iputils-ping"),
     ("nft", "nftables"),
     ("iperf3", "iperf3"),
