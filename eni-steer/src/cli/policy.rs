@@ -253,3 +253,126 @@ fn named<'a>(policy: &'a mut Policy, select: &Selector) -> Result<&'a mut EniPol
             )
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::args::{Cli, Command},
+        policy::Section,
+    };
+
+    /// A directory with an empty run directory; files are put into it by the tests.
+    fn place() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a directory")
+    }
+
+    /// The policy in force for `plan` with these flags.
+    fn plan(place: &tempfile::TempDir, flags: &[&str]) -> Result<InForce, Failure> {
+        let run = place.path().join("run");
+        let mut words = vec!["eni-steer".into(), "--run-dir".into(), run.into_os_string()];
+        let config = place.path().join("config.toml");
+        if config.exists() {
+            words.extend(["--config".into(), config.into_os_string()]);
+        }
+        words.push("plan".into());
+        words.extend(flags.iter().map(Into::into));
+        let cli = Cli::try_parse_from(words).expect("flags there are");
+        let Command::Plan(args) = &cli.command else {
+            panic!("plan is plan");
+        };
+        policy_in_force(&cli.global, &args.policy)
+    }
+
+    fn apply(place: &tempfile::TempDir, policy: &Policy) {
+        let places = crate::observe::Places {
+            run: place.path().join("run"),
+            ..crate::observe::Places::default()
+        };
+        let policy = policy.clone();
+        State::change(&places, |state| state.policy = Some(policy)).expect("writable");
+    }
+
+    fn mode(in_force: &InForce) -> (Mode, String) {
+        let origin = in_force.origins.of(&Section::Policy, "mode");
+        (in_force.policy.mode, origin.to_string())
+    }
+
+    #[test]
+    fn flags_come_before_the_configuration_and_that_before_what_was_applied_last() {
+        let place = place();
+        let in_force = plan(&place, &[]).unwrap_or_else(|_| panic!("the defaults"));
+        assert_eq!(mode(&in_force), (Mode::Count, "default".to_owned()));
+        assert_eq!(in_force.source, Source::Automatic);
+
+        let applied = Policy {
+            mode: Mode::Drop,
+            ..Policy::default()
+        };
+        apply(&place, &applied);
+        let in_force = plan(&place, &[]).unwrap_or_else(|_| panic!("as applied last"));
+        assert_eq!(mode(&in_force), (Mode::Drop, "applied last".to_owned()));
+        assert_eq!(in_force.source, Source::AppliedLast);
+
+        let file = place.path().join("config.toml");
+        fs::write(&file, "[policy]\nmode = 'steer'").expect("a file");
+        let in_force = plan(&place, &[]).unwrap_or_else(|_| panic!("the file"));
+        assert_eq!(
+            mode(&in_force),
+            (Mode::Steer, format!("{}:2", file.display()))
+        );
+
+        let in_force = plan(&place, &["--mode", "count"]).unwrap_or_else(|_| panic!("the flag"));
+        assert_eq!(mode(&in_force), (Mode::Count, "flag".to_owned()));
+
+        // What the file does not say is as by default, whatever was applied last.
+        fs::write(&file, "").expect("a file");
+        let in_force = plan(&place, &[]).unwrap_or_else(|_| panic!("the file"));
+        assert_eq!(mode(&in_force), (Mode::Count, "default".to_owned()));
+    }
+
+    #[test]
+    fn what_is_there_is_undone_by_what_was_applied_however_wrong_the_files_are() {
+        let place = place();
+        let applied = Policy {
+            mode: Mode::Drop,
+            ..Policy::default()
+        };
+        apply(&place, &applied);
+        let file = place.path().join("config.toml");
+        fs::write(&file, "[policy]\nprotocol = 'x'").expect("a file");
+        assert!(plan(&place, &[]).is_err());
+        let words = [
+            "eni-steer".into(),
+            "--config".into(),
+            file.into_os_string(),
+            "--run-dir".into(),
+            place.path().join("run").into_os_string(),
+            "remove".into(),
+        ];
+        let cli = Cli::try_parse_from(words).expect("flags there are");
+        let in_force = policy_to_undo(&cli.global).unwrap_or_else(|_| panic!("the applied one"));
+        assert_eq!(in_force.policy, applied);
+    }
+
+    #[test]
+    fn an_eni_named_by_a_flag_keeps_what_the_configuration_says_of_it() {
+        let place = place();
+        let file = place.path().join("config.toml");
+        let text = "[policy]\ndiscover = 'always'\n[[eni]]\nname = 'eth1'\ntable = 1001\n\
+                    managed = false\n[[eni]]\nname = 'eth2'";
+        fs::write(file, text).expect("a file");
+        let in_force = plan(&place, &["--eni", "eth1"]).unwrap_or_else(|_| panic!("it is there"));
+        let [eth1] = in_force.policy.enis.as_slice() else {
+            panic!("only eth1: {:?}", in_force.policy.enis);
+        };
+        assert!(eth1.managed);
+        assert_eq!(eth1.table.map(|table| table.0), Some(1001));
+        assert_eq!(in_force.policy.discover, Discover::IfNoneNamed);
+        assert!(plan(&place, &["--table", "eth7=5"]).is_err());
+    }
+}

@@ -56,7 +56,7 @@ pub(super) fn rules(seen: &Observed, policy: &Policy, enis: &[Eni]) -> Result<Ve
             continue;
         };
         for family in access.families() {
-            let served = eni.is_none_or(|eni| eni.gateway(family).is_some());
+            let served = eni.is_none_or(|eni| eni.has(family) && eni.gateway(family).is_some());
             if served && seen.rules_of(family).next().is_some() {
                 rules.push(rule(policy, access, family, priority, action));
             }

@@ -79,7 +79,7 @@ pub(super) fn spread(seen: &Observed, policy: &Policy, enis: &[Eni]) -> Result<S
 fn legs(enis: &[Eni], weights: &BTreeMap<IfIndex, u16>, family: Family) -> Vec<Hop> {
     let mut legs: Vec<Hop> = enis
         .iter()
-        .filter(|eni| eni.up)
+        .filter(|eni| eni.up && eni.has(family))
         .filter_map(|eni| {
             let weight = *weights.get(&eni.index)?;
             let gateway = eni.gateway(family)?.address;

@@ -2,11 +2,14 @@
 //! systems configure none, and without it a socket bound to the ENI (`SO_BINDTODEVICE`)
 //! reaches its subnet only.
 
+use std::net::IpAddr;
+
 use super::{Eni, Refusal, routes};
 use crate::{
-    model::{Family, Hop, Route, TableId},
+    model::{Family, Hop, Route, TableId, covers, host, link_local},
     observe::Observed,
-    policy::Policy,
+    plan::route_text,
+    policy::{Missing, Policy},
 };
 
 /// The routes. An ENI that has a default of somebody else in main needs none of ours.
@@ -29,7 +32,7 @@ pub(super) fn routes(
                 // IPv6 has no metric 0.
                 metric: if metric == 0 { blank.metric } else { metric },
                 hops: vec![Hop {
-                    onlink: !eni.is_neighbour(gateway.address),
+                    onlink: !neighbour(seen, policy, eni, gateway.address),
                     ..Hop::new(eni.index, Some(gateway.address))
                 }],
                 ..blank
@@ -43,20 +46,39 @@ pub(super) fn routes(
             if defaults().any(|other| other.hop_by(eni.index).is_some()) {
                 continue;
             }
-            let there = defaults().chain(&ours).find(|other| {
+            let same_place = |other: &&Route| {
                 other.destination == route.destination && other.metric == route.metric
-            });
-            if let Some(other) = there {
-                return Err(Refusal::MetricTaken {
+            };
+            // One that came first would make main serve the primary's sources by this ENI.
+            let best = defaults().min_by_key(|other| other.metric);
+            let ahead = best.filter(|best| best.metric >= route.metric);
+            if let Some(other) = ahead.or_else(|| defaults().chain(&ours).find(same_place)) {
+                if policy.missing == Missing::Skip {
+                    continue;
+                }
+                return Err(Refusal::MetricNotBehind {
                     eni: eni.name.clone(),
                     metric: route.metric,
-                    route: crate::plan::route_text(other, |index| seen.name(index)),
+                    route: route_text(other, |index| seen.name(index)),
                 });
             }
             ours.push(route);
         }
     }
     Ok(ours)
+}
+
+/// Whether main itself says that an address is a neighbour on the ENI. Its connected route
+/// can be gone while the address stays.
+fn neighbour(seen: &Observed, policy: &Policy, eni: &Eni, gateway: IpAddr) -> bool {
+    (gateway.is_ipv6() && link_local(gateway))
+        || seen.routes.iter().any(|route| {
+            let hop = route.hop_by(eni.index);
+            route.table == TableId::MAIN
+                && !policy.ownership.route(route)
+                && hop.is_some_and(|hop| hop.gateway.is_none())
+                && covers(route.destination, host(gateway))
+        })
 }
 
 #[cfg(test)]
@@ -67,7 +89,7 @@ mod tests {
     use crate::{
         apply::{ModelKernel, apply},
         desired::{Desired, GatewaySource},
-        plan::{Plan, route_text},
+        plan::Plan,
         policy::{EniPolicy, GatewayChoice, Selector},
         testing::host,
     };
@@ -76,7 +98,7 @@ mod tests {
         host()
             .eni(2, "eth0", &["172.16.20.176/24"])
             .eni(3, "eth1", &["172.16.30.177/24"])
-            .route("default via 172.16.20.253 dev eth0 metric 1024")
+            .route("default via 172.16.20.253 dev eth0 metric 100")
     }
 
     fn policy() -> Policy {
@@ -126,12 +148,13 @@ mod tests {
     #[test]
     fn our_default_in_main_makes_no_eni_the_primary_and_is_nobodys_gateway() {
         let mut policy = policy();
+        policy.enis[0].gateways = vec![GatewayChoice::Last];
         let desired = Desired::for_host(&two_enis(), &policy, 1).expect("it is served");
         let seen = applied(two_enis(), &desired);
-        // Ours has the better metric, and still eth0 is the primary.
+        let seen = seen.without_route("default via 172.16.20.253 dev eth0 metric 100");
+        // Ours is the only one left, and still eth1 is not the primary.
         let again = Desired::for_host(&seen, &policy, 1).expect("it is served");
-        let primary: Vec<bool> = again.enis.iter().map(|eni| eni.primary).collect();
-        assert_eq!(primary, [true, false]);
+        assert!(again.enis.iter().all(|eni| !eni.primary));
         policy.enis[1].gateways = vec![GatewayChoice::First];
         let changed = Desired::for_host(&seen, &policy, 1).expect("it is served");
         let gateway = changed.enis[1]
@@ -154,10 +177,21 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_somebody_elses_default_has_is_refused() {
+    fn a_metric_that_does_not_come_behind_mains_own_is_refused_and_a_daemon_leaves_it_out() {
         let mut policy = policy();
-        policy.enis[1].default_metric = Some(1024);
-        let refusal = Desired::for_host(&two_enis(), &policy, 1).expect_err("it is taken");
-        assert!(refusal.to_string().contains("metric 1024"), "{refusal}");
+        for metric in [0, 99, 100] {
+            policy.enis[1].default_metric = Some(metric);
+            policy.missing = Missing::Refuse;
+            let refusal = Desired::for_host(&two_enis(), &policy, 1).expect_err("not behind");
+            assert!(
+                refusal
+                    .to_string()
+                    .contains("dev eth0 table main metric 100"),
+                "{refusal}"
+            );
+            policy.missing = Missing::Skip;
+            let desired = Desired::for_host(&two_enis(), &policy, 1).expect("it is left out");
+            assert!(desired.routes.iter().all(|r| r.table != TableId::MAIN));
+        }
     }
 }

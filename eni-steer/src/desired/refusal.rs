@@ -108,9 +108,9 @@ pub enum Refusal {
         /// The selector.
         eni: String,
     },
-    /// The default route an ENI is to have in main would stand in another one's place.
-    #[error("main has a default route of metric {metric} already, {eni} can not have one: {route}")]
-    MetricTaken {
+    /// The default route an ENI is to have in main would not come behind main's own.
+    #[error("default-metric {metric} of {eni} does not come behind main's own default: {route}")]
+    MetricNotBehind {
         /// The ENI.
         eni: String,
         /// The metric.
@@ -187,8 +187,8 @@ impl Refusal {
             Self::NotAnEni { eni, .. } => {
                 format!("manage {eni} too ('eni-steer status' lists the ENIs), or name another one")
             }
-            Self::MetricTaken { .. } => {
-                "choose another default-metric; the primary's is the lowest".to_owned()
+            Self::MetricNotBehind { .. } => {
+                "choose a greater default-metric: one before the primary's would send the primary's traffic by this ENI".to_owned()
             }
             Self::BalanceNeedsFull => {
                 "primary = \"full\" in [policy], or --primary full: else the primary's own traffic would be spread as well".to_owned()

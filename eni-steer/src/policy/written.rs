@@ -202,11 +202,12 @@ pub(crate) fn band(text: &str) -> Result<(Priority, Priority), String> {
     Ok((Priority(first), Priority(last)))
 }
 
-/// A port or a range of them.
+/// A port or a range of them. The kernel takes no rule for port 65535
+/// (`fib_rule_port_range_valid` in include/net/fib_rules.h).
 pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
     let port = |text: &str| match text.parse::<u16>() {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err(format!("'{text}' is not a port (1 to 65535)")),
+        Ok(port) if port > 0 && port < u16::MAX => Ok(port),
+        _ => Err(format!("'{text}' is no port a rule can have (1 to 65534)")),
     };
     let (start, end) = range(text, port)?;
     Ok(PortRange { start, end })
@@ -381,13 +382,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_as_what_it_was(
-            bytes in 0..=u64::MAX, uid in 0..u32::MAX, port in 1u16.., mark_bits: u32, mask in 1u32..,
+            bytes in 0..=u64::MAX, uid in 0..u32::MAX, port in 2u16..u16::MAX, mark_bits: u32, mask in 1u32..,
             number in 1u8..,
         ) {
             prop_assert_eq!(size(&size_text(bytes)), Ok(bytes));
             let range = UidRange { start: uid / 2, end: uid };
             prop_assert_eq!(uids(&uids_text(range)), Ok(range));
-            let range = PortRange { start: port / 2 + 1, end: port.max(port / 2 + 1) };
+            let range = PortRange { start: port / 2, end: port };
             prop_assert_eq!(ports(&ports_text(range)), Ok(range));
             let pair = (mark_bits & mask, mask);
             prop_assert_eq!(mark(&mark_text(pair)), Ok(pair));

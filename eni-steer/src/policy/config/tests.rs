@@ -357,9 +357,9 @@ fn a_rule_says_what_it_matches_and_what_happens() {
         "begins behind its end",
     );
     refused(
-        "[[rule]]\ndport = 65536\naction = 'prohibit'",
+        "[[rule]]\ndport = 65535\naction = 'prohibit'",
         "2:9",
-        "not a port",
+        "no port",
     );
     refused(
         "[[rule]]\nmark = '1/0'\naction = 'prohibit'",
