@@ -206,6 +206,9 @@ fn with_offloads_totals_are_the_segments_on_the_wire() {
         }
         let steer = Steer::new();
         steer.apply(&lab, &["--attach", kind, "--programs", "on"]);
+        // Links that have just come up report their multicast groups for some seconds (RFC 3810,
+        // 9.11): a report between capture and first reading would be in one of them only.
+        std::thread::sleep(std::time::Duration::from_secs(3));
         for address in lab.eni(1).both() {
             let client = lab.client_address(address);
             let there = SocketAddr::new(address, 7000);

@@ -193,7 +193,16 @@ fn drift_is_listed_line_by_line() {
     let steer = Steer::new();
     steer.apply(&lab, &["--programs", "off"]);
     run_ok(&lab.host, "ip", ["route", "flush", "table", "21001"]);
-    run_ok(&lab.host, "ip", ["-6", "rule", "del", "pref", "20010"]);
+    let rule = [
+        "-6",
+        "rule",
+        "del",
+        "from",
+        "fd00:20::177",
+        "lookup",
+        "21001",
+    ];
+    run_ok(&lab.host, "ip", rule);
     let plan = steer.run(&lab, &["plan"]).expect_code(3).stdout;
     let (text, report) = verify(&steer, &lab, 3);
     let drift = report["policy"]["drift"].as_array().expect("a list");

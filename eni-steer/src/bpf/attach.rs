@@ -102,6 +102,14 @@ pub async fn detach(
     Ok(())
 }
 
+impl PinRoot {
+    /// Takes away every pin there is, whole or not: links with their programs, then maps.
+    pub fn clear(&self) -> Result<(), BpfError> {
+        remove_links(self, |_| true)?;
+        Maps::remove_pins(self)
+    }
+}
+
 /// Takes away the pins of links whose interface is gone: they hold nothing but their program.
 pub fn sweep(root: &PinRoot) -> Result<(), BpfError> {
     remove_links(root, |link| link.tcx.ifindex.is_none())

@@ -70,7 +70,7 @@ impl Maps {
                     make(root, &spec)?
                 }
             };
-            opened.push((spec, map));
+            opened.push((as_made(spec, &map)?, map));
         }
         let whole = made == 0 || made == opened.len();
         let mut maps = Self::from_parts(root, cpus, opened)?;
@@ -93,7 +93,7 @@ impl Maps {
         let mut missing = None;
         for spec in Limits::default().specs(cpus) {
             match open_pin(root, &spec)? {
-                Some(map) => opened.push((spec, map)),
+                Some(map) => opened.push((as_made(spec, &map)?, map)),
                 None => missing = missing.or(Some(spec.name)),
             }
         }
@@ -216,6 +216,17 @@ pub(super) fn possible_cpus() -> Result<u32, BpfError> {
     aya::util::nr_cpus()
         .map(|cpus| cpus as u32)
         .map_err(|(path, cause)| BpfError::io(format!("read {path}"), cause))
+}
+
+/// The map's own size: it was made when the limits may have been others.
+fn as_made(mut spec: Spec, map: &MapData) -> Result<Spec, BpfError> {
+    if spec.sized {
+        let info = map
+            .info()
+            .map_err(|cause| BpfError::map(format!("look at map {}", spec.name), cause))?;
+        spec.entries = info.max_entries();
+    }
+    Ok(spec)
 }
 
 /// Opens a pin and checks that it is what this version makes, before anything is read from it.

@@ -30,8 +30,13 @@ const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 /// Attached is what the kernel says is attached: a link whose interface is gone is not, a filter
 /// that somebody removed is not.
 pub async fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapath>, BpfError> {
-    let Some(maps) = Maps::open(root)? else {
-        return Ok(None);
+    let maps = match Maps::open(root) {
+        Ok(Some(maps)) => maps,
+        Ok(None) => return Ok(None),
+        // Some pins without the others: cut off while they were made, or taken away by hand.
+        // That is nothing to go on; making the maps completes them.
+        Err(BpfError::LayoutMismatch { pin, .. }) if !pin.exists() => return Ok(None),
+        Err(error) => return Err(error),
     };
     let homes: BTreeMap<u16, IfIndex> = maps
         .eni_rows()?

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     apply::{Host, apply},
+    bpf::PinRoot,
     desired::Desired,
     observe::State,
     plan::{Plan, line},
@@ -60,6 +61,13 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
         Some(pending) => pending.wait(),
         None => Ok(Exit::Fine),
     }
+}
+
+/// Takes away what no plan can name: pins of an apply that was cut off while it made them,
+/// notes of knobs and qdiscs that are put back.
+pub(super) fn clear_leftovers(context: &Context) -> Result<(), Failure> {
+    PinRoot::here(&context.places.bpffs)?.clear()?;
+    Ok(State::default().write(&context.places)?)
 }
 
 /// Does the plan and verifies that nothing is left of it.

@@ -215,8 +215,12 @@ pub(super) async fn guard(global: &Global) -> Result<Exit, Failure> {
     let context = Context::to_undo(global).await?;
     let plan = Plan::between(&pending.before, &context.seen);
     let carried = super::apply::carry_out(&context, &pending.before, &plan).await;
+    let nothing_before = pending.before.datapath.is_none() && pending.policy.is_none();
     State::change(&places, |state| state.policy = pending.policy)?;
     carried?;
+    if nothing_before {
+        super::apply::clear_leftovers(&context)?;
+    }
     Ok(Exit::Undone)
 }
 

@@ -93,15 +93,27 @@ impl Failure {
 
 /// What clap found wrong, or the help that was asked for.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
-    let exit = if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Fine
-    };
-    match error.print() {
-        Ok(()) => exit.into(),
-        Err(_broken_pipe) => Exit::Failed.into(),
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => Exit::Fine.into(),
+            Err(_broken_pipe) => Exit::Failed.into(),
+        };
     }
+    let text = error.render().to_string();
+    if error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint!("{text}");
+        return Exit::Usage.into();
+    }
+    // One line that names the mistake, as all our errors are; clap adds usage and tips.
+    let mistake: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    eprintln!("{}", mistake.join(" "));
+    eprintln!("hint: 'eni-steer help COMMAND' lists its flags");
+    Exit::Usage.into()
 }
 
 impl From<anyhow::Error> for Failure {

@@ -1,14 +1,14 @@
 //! `remove`: nothing of ours is left, what was changed is put back.
 
 use super::{
-    apply::carry_out,
+    apply::{carry_out, clear_leftovers},
     args::{Global, RemoveArgs},
     confirm,
     context::Context,
     failure::{Exit, Failure},
     plan::print,
 };
-use crate::{desired::Desired, observe::State, plan::Plan};
+use crate::{desired::Desired, plan::Plan};
 
 pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     let context = Context::to_undo(global).await?;
@@ -20,10 +20,7 @@ pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Fail
     }
     carry_out(&context, &desired, &plan).await?;
     confirm::forget(&context.places)?;
-    State::change(&context.places, |state| {
-        state.policy = None;
-        state.clsact.clear();
-    })?;
+    clear_leftovers(&context)?;
     print(global, &plan, &context.seen)?;
     Ok(Exit::Fine)
 }
