@@ -18,7 +18,7 @@ const APPLY: [&str; 8] = [
 /// Longer than any test takes to confirm, and than anybody wants to wait.
 const LONG: Duration = Duration::from_secs(20);
 
-fn apply_with<'a>(time: &'a str) -> Vec<&'a str> {
+fn apply_with(time: &str) -> Vec<&str> {
     APPLY.into_iter().chain([time]).collect()
 }
 
