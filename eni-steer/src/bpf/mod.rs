@@ -16,6 +16,7 @@
 
 mod addresses;
 mod attach;
+mod clear;
 mod clsact;
 mod convert;
 mod enis;
@@ -33,6 +34,7 @@ mod sys;
 mod write;
 
 pub use attach::{Attached, attach, detach, sweep};
+pub use clear::clear_unreadable;
 pub use clsact::{FILTER_HANDLE, FILTER_PRIORITY, qdisc as clsact_qdisc};
 pub use error::BpfError;
 pub use events::{Events, Mismatch};

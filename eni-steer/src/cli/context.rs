@@ -82,6 +82,23 @@ impl Context {
     }
 }
 
+/// Takes away pins that can not be read, and the programs that hang on them: no plan can name
+/// what they hold, and `remove` must work all the same.
+pub(super) async fn clear_unreadable(global: &Global) -> Result<(), Failure> {
+    require_privilege()?;
+    let places = global.places();
+    let netlink = Netlink::open()?;
+    let pins = bpf::PinRoot::here(&places.bpffs)?;
+    let qdiscs = State::read(&places)?.clsact;
+    let links = netlink.links().await?;
+    let ethernet = links.iter().filter(|link| link.mac.is_some());
+    let ethernet = ethernet.map(|link| link.index).collect();
+    if bpf::clear_unreadable(&pins, &netlink, &ethernet, &qdiscs).await? {
+        tracing::warn!("maps that could not be read are removed, with their counters");
+    }
+    Ok(())
+}
+
 /// Root, or the capabilities that root is needed for: every command reads pins that only
 /// root may read.
 pub(super) fn require_privilege() -> Result<(), Failure> {

@@ -4,13 +4,16 @@ use super::{
     apply::{carry_out, clear_leftovers},
     args::{Global, RemoveArgs},
     confirm,
-    context::Context,
+    context::{Context, clear_unreadable},
     failure::{Exit, Failure},
     plan::print,
 };
 use crate::{desired::Desired, plan::Plan};
 
 pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
+    if !args.dry_run {
+        clear_unreadable(global).await?;
+    }
     let context = Context::to_undo(global).await?;
     let desired = Desired::nothing(context.policy.ownership.clone());
     let plan = Plan::between(&desired, &context.seen);
