@@ -185,11 +185,13 @@ fn objcopy(compiler: &Compiler) -> Option<PathBuf> {
 }
 
 /// The target directory of the cargo that runs this script, so that debug and
-/// release builds share one build of the eBPF programs.
+/// release builds, and those for another target, share one build of the eBPF
+/// programs. The part of each target is marked as well: the outermost counts.
 fn target_dir(out: &Path) -> PathBuf {
     let marked = out
         .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").is_file());
+        .filter(|dir| dir.join("CACHEDIR.TAG").is_file())
+        .last();
     marked.or(out.parent()).unwrap_or(out).to_owned()
 }
 

@@ -78,8 +78,13 @@ enum Ran {
     Skipped(String),
 }
 
-/// Runs the tests whose names contain one of the filters on each of the kernels.
-pub fn test(names: &[String], filters: &[String], passed_on: &[String]) -> Result<()> {
+/// Runs the tests whose names contain one of the filters, or all, on each of the kernels.
+pub fn test(
+    names: &[String],
+    programs: &[String],
+    filters: &[String],
+    passed_on: &[String],
+) -> Result<()> {
     ensure!(
         cfg!(target_arch = "x86_64"),
         "the kernels are x86-64's, and so must be the programs\n\
@@ -92,11 +97,11 @@ pub fn test(names: &[String], filters: &[String], passed_on: &[String]) -> Resul
         .into_iter()
         .map(|kernel| (kernel, archive::provide(kernel)))
         .collect();
-    let mut programs = programs::build()?;
-    for (name, why) in PROGRAMS_NOT_HERE {
-        println!("not in a machine: tests of {name} ({why})");
-        programs.tests.retain(|test| test.name != name);
-    }
+    let programs = if programs.is_empty() {
+        every_program()?
+    } else {
+        programs::build(programs)?
+    };
     let arguments = arguments(filters, passed_on);
     let mut results = Vec::new();
     for (kernel, unpacked) in there {
@@ -110,6 +115,16 @@ pub fn test(names: &[String], filters: &[String], passed_on: &[String]) -> Resul
         results.push((kernel, result));
     }
     summary(&results, names)
+}
+
+/// The programs of tests that run in machines.
+fn every_program() -> Result<Programs> {
+    let mut programs = programs::build(&[])?;
+    for (name, why) in PROGRAMS_NOT_HERE {
+        println!("not in a machine: tests of {name} ({why})");
+        programs.tests.retain(|test| test.name != name);
+    }
+    Ok(programs)
 }
 
 /// What each program of tests is told.

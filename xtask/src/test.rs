@@ -19,6 +19,9 @@ pub struct Args {
     /// Run the lab's tests on this kernel, in a virtual machine: 5.10, 6.1, 6.12, newest, all
     #[arg(long, value_name = "KERNEL", value_delimiter = ',')]
     kernel: Vec<String>,
+    /// In virtual machines, run only these programs of tests: kernels, steering ...
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "kernel")]
+    test: Vec<String>,
     /// Run only the tests whose name contains one of these
     filters: Vec<String>,
     /// Arguments for the test programs, as `-- --nocapture`
@@ -30,7 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
     run::require_root("the lab", "test")?;
     setup::run()?;
     if !args.kernel.is_empty() {
-        return kernels::test(&args.kernel, &args.filters, &args.passed_on);
+        return kernels::test(&args.kernel, &args.test, &args.filters, &args.passed_on);
     }
     if !args.no_lint {
         for mut check in lints() {

@@ -32,13 +32,18 @@ pub struct Programs {
     pub tests: Vec<Program>,
 }
 
-/// Builds them.
-pub fn build() -> Result<Programs> {
+/// Builds them; of the programs with tests those of these names, or all.
+pub fn build(tests: &[String]) -> Result<Programs> {
     let commands = artifacts(
         &mut cargo(&["build"], &["--package", "eni-steer", "--bins"]),
         "bin",
     )?;
-    let tests = artifacts(&mut cargo(&["test", "--no-run"], &["--tests"]), "test")?;
+    let mut which: Vec<&str> = tests.iter().flat_map(|name| ["--test", name]).collect();
+    if which.is_empty() {
+        // Not `--tests`: that is the unit tests as well.
+        which.extend(["--test", "*"]);
+    }
+    let tests = artifacts(&mut cargo(&["test", "--no-run"], &which), "test")?;
     let command = |name: &str| {
         commands
             .iter()
