@@ -113,9 +113,17 @@ fn comparable(world: &str) -> String {
     sections.concat().join("\n")
 }
 
+/// What the programs are told and what is remembered, as the library reads it back.
+fn told(lab: &Lab, steer: &Steer) -> String {
+    inside(lab, || async {
+        let seen = Inside::look(steer).await.seen;
+        format!("{:#?}\n{:#?}", seen.datapath, seen.memory)
+    })
+}
+
 /// Refuses every step of the plan towards a policy, one after another, and then none.
 fn refuse_each(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
-    let before = comparable(&steer.world(lab));
+    let before = (comparable(&steer.world(lab)), told(lab, steer));
     for at in 0.. {
         let (lines, report) = refuse(lab, steer, towards, at);
         assert!(lines.len() > 4, "the plan has steps to refuse: {lines:?}");
@@ -123,20 +131,13 @@ fn refuse_each(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
             assert_eq!(at, lines.len(), "every step was refused once");
             break;
         };
-        assert!(
-            matches!(error, Refusal::Injected),
-            "step {at}, {}: {error:?}",
-            lines[at]
-        );
-        assert!(
-            report.left.is_empty(),
-            "step {at}, {}: {:?}",
-            lines[at],
-            report.left
-        );
+        let what = format!("step {at}, {}", lines[at]);
+        assert!(matches!(error, Refusal::Injected), "{what}: {error:?}");
+        assert!(report.left.is_empty(), "{what}: {:?}", report.left);
         assert_eq!(report.undone.len(), at);
         println!("refused: {}", lines[at]);
-        assert_unchanged(&before, &comparable(&steer.world(lab)));
+        assert_unchanged(&before.0, &comparable(&steer.world(lab)));
+        assert_unchanged(&before.1, &told(lab, steer));
     }
 }
 
@@ -238,33 +239,27 @@ fn a_failed_remove_leaves_the_host_as_it_was_with_clsact() {
     a_failed_remove_leaves_the_host_as_it_was(AttachKind::Clsact);
 }
 
-/// Not injected: the last steps need a bpffs, and there is none.
+/// Not injected: a filter of somebody else stands where ours of the last hook must be.
 #[test]
 fn what_was_done_before_a_real_failure_is_undone() {
-    let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
+    let (lab, steer) = shared_host();
     let _report = lab.on_failure_print();
-    let steer = Steer::new();
-    let before = steer.world(&lab);
-    let output = steer
-        .run(
-            &lab,
-            &[
-                "apply",
-                "--eni",
-                "eth0",
-                "--eni",
-                "eth1",
-                "--bpffs",
-                "/proc/nowhere",
-            ],
-        )
-        .expect_code(5);
-    assert!(
-        output.stderr.contains("no bpffs at /proc/nowhere"),
-        "{output}"
-    );
-    assert_unchanged(&before, &steer.world(&lab));
-    // The same command does change things where there is one.
-    steer.apply(&lab, &[]);
-    assert_ne!(before, steer.world(&lab));
+    let add = ["filter", "add", "dev", "eth1", "egress", "prio", "229"];
+    let filter = ["handle", "0x229", "bpf", "bytecode", "1,6 0 0 0"];
+    run_ok(&lab.host, "tc", add.into_iter().chain(filter));
+    let apply = ["apply", "--eni", "eth0", "--eni", "eth1", "--attach"];
+    let clsact = [&apply[..], &["clsact"]].concat();
+    let told = steer.refuses(&lab, &clsact, 1, &["step failed", "eth1 egress"]);
+    let undone = told
+        .split_once("; the ")
+        .and_then(|(_, rest)| rest.split(' ').next());
+    let undone: usize = undone
+        .and_then(|n| n.parse().ok())
+        .expect("how many were undone");
+    assert!(undone > 10, "{told}");
+    assert!(told.contains("is taken"), "{told}");
+    // Without it the same command does its work.
+    let del = ["filter", "del", "dev", "eth1", "egress", "prio", "229"];
+    run_ok(&lab.host, "tc", del);
+    steer.ok(&lab, &clsact);
 }
