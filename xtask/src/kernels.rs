@@ -93,26 +93,26 @@ pub fn test(
     let kernels = catalog::named(names)?;
     setup::for_kernels()?;
     // First what can not be had, then the build, then the machines one after another.
-    let there: Vec<(&Kernel, Result<Unpacked>)> = kernels
-        .into_iter()
-        .map(|kernel| (kernel, archive::provide(kernel)))
-        .collect();
-    let programs = if programs.is_empty() {
-        every_program()?
-    } else {
-        programs::build(programs)?
-    };
-    let arguments = arguments(filters, passed_on);
+    let mut there = Vec::new();
     let mut results = Vec::new();
-    for (kernel, unpacked) in there {
-        let result = match unpacked {
-            Err(why) => Ran::Skipped(format!("{why:#}")),
-            Ok(unpacked) => match test_on(kernel, &unpacked, &programs, &arguments) {
-                Ok(result) => result,
-                Err(error) => Ran::Failed(format!("{error:#}")),
-            },
+    for kernel in kernels {
+        match archive::provide(kernel) {
+            Ok(unpacked) => there.push((kernel, unpacked)),
+            Err(why) => results.push((kernel, Ran::Skipped(format!("{why:#}")))),
+        }
+    }
+    if !there.is_empty() {
+        let programs = if programs.is_empty() {
+            every_program()?
+        } else {
+            programs::build(programs)?
         };
-        results.push((kernel, result));
+        let arguments = arguments(filters, passed_on);
+        for (kernel, unpacked) in there {
+            let ran = test_on(kernel, &unpacked, &programs, &arguments)
+                .unwrap_or_else(|error| Ran::Failed(format!("{error:#}")));
+            results.push((kernel, ran));
+        }
     }
     summary(&results, names)
 }

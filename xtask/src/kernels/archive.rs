@@ -283,11 +283,9 @@ fn quietly(command: &mut Command) -> Result<()> {
         .output()
         .with_context(|| format!("can not run {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{name} failed: {}",
-        said.trim_end()
-    );
+    // The first line says what; the others, of apt, what it does about it.
+    let first = said.lines().next().unwrap_or_default();
+    ensure!(output.status.success(), "{name} failed: {first}");
     Ok(())
 }
 

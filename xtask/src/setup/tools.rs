@@ -19,12 +19,11 @@ const TOOLS: [(&str, &str); 11] = [
 ];
 
 /// What fetches a kernel and boots it.
-const OF_KERNELS: [(&str, &str); 5] = [
+const OF_KERNELS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("modprobe", "kmod"),
     ("depmod", "kmod"),
     ("xz", "xz-utils"),
-    ("zstd", "zstd"),
 ];
 
 pub const STEP: Step = Step {
