@@ -5,8 +5,12 @@
 //! pins. This file is the table from what was decided to what TC is told.
 #![no_std]
 #![no_main]
+#![allow(
+    missing_docs,
+    reason = "the macro leaves the doc comments of what it makes out"
+)]
 // For what the compiler will not say: see the modules `opaque` and `skb`.
-#![feature(asm_experimental_arch)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod clock;
 mod config;
@@ -48,8 +52,8 @@ pub fn eni_steer_out(ctx: TcContext) -> i32 {
         Outcome::Home => TC_ACT_UNSPEC,
         Outcome::Fate(fate) => match fate {
             // The helper has noted down where the packet goes.
-            Fate::Steered => TC_ACT_REDIRECT as i32,
-            Fate::Dropped => TC_ACT_SHOT as i32,
+            Fate::Steered => TC_ACT_REDIRECT,
+            Fate::Dropped => TC_ACT_SHOT,
             // Not ours to decide: programs after this one still run, then the packet leaves.
             Fate::NotIp
             | Fate::Vlan

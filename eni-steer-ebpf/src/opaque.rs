@@ -1,11 +1,8 @@
 //! Values the verifier is to forget.
 //!
 //! The verifier follows each value that it knows exactly, so a program that goes on after
-//! sixteen fates, or after a walk over headers, is verified once for each way there, and the
-//! ways multiply: past a million instructions. To a sum with something unknown there is only one
-//! way.
-
-use core::arch::asm;
+//! sixteen fates is verified once for each of them, and the ways multiply: past a million
+//! instructions. To a sum with something unknown there is only one way.
 
 use aya_ebpf::bindings::__sk_buff;
 use eni_steer_common::Fate;
@@ -14,21 +11,33 @@ use eni_steer_common::Fate;
 #[inline(always)]
 pub fn number(skb: *mut __sk_buff, value: u64) -> u64 {
     // SAFETY: the pointer is the context the kernel called the program with.
-    let length = u64::from(unsafe { (*skb).len });
-    let mut zero = length;
-    // The difference of a number that only run time knows with itself: zero, but neither the
-    // compiler (which does not look into assembly) nor the verifier (which knows ranges, not
-    // equalities) can tell.
+    let length = unsafe { (*skb).len };
+    value.wrapping_add(zero(length.into()))
+}
+
+/// The difference of a number that only run time knows with itself: zero, but neither the
+/// compiler (which does not look into assembly) nor the verifier (which knows ranges, not
+/// equalities) can tell.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn zero(number: u64) -> u64 {
+    let mut difference = number;
     // SAFETY: a subtraction of two registers that touches nothing else.
     unsafe {
-        asm!(
-            "{zero} -= {length}",
-            zero = inout(reg) zero,
-            length = in(reg) length,
+        core::arch::asm!(
+            "{difference} -= {number}",
+            difference = inout(reg) difference,
+            number = in(reg) number,
             options(pure, nomem, nostack),
         );
     }
-    value.wrapping_add(zero)
+    difference
+}
+
+/// The same where the programs are only linted.
+#[cfg(not(target_arch = "bpf"))]
+fn zero(_number: u64) -> u64 {
+    0
 }
 
 /// The same fate.

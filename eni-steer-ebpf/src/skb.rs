@@ -1,10 +1,32 @@
 //! The packet and its metadata: the only place that reads through raw pointers.
 
-use core::arch::asm;
-
 use aya_ebpf::{
     bindings::__sk_buff, cty::c_long, helpers::generated::bpf_skb_load_bytes, programs::TcContext,
 };
+
+/// A load in one piece. Packet data can be read at any address on the machines we are for, but
+/// the compiler does not know it, and would load byte by byte.
+#[cfg(target_arch = "bpf")]
+macro_rules! load {
+    ($name:literal, $type:ty, $at:expr) => {{
+        let value: u64;
+        core::arch::asm!(
+            concat!("{value} = *(", $name, " *)({at} + 0)"),
+            value = out(reg) value,
+            at = in(reg) $at,
+            options(pure, readonly, nostack),
+        );
+        value as $type
+    }};
+}
+
+/// The same where the programs are only linted.
+#[cfg(not(target_arch = "bpf"))]
+macro_rules! load {
+    ($name:literal, $type:ty, $at:expr) => {
+        $at.cast::<$type>().read_unaligned()
+    };
+}
 
 macro_rules! field {
     ($(#[$doc:meta])* $name:ident) => {
@@ -50,18 +72,8 @@ field!(
 /// `at` points to as many readable bytes.
 #[inline(always)]
 pub unsafe fn half(at: *const u8) -> u16 {
-    let value: u64;
-    // SAFETY: the caller's promise. Packet data can be read at any address on the machines we
-    // are for, but the compiler does not know it, and would load byte by byte.
-    unsafe {
-        asm!(
-            "{value} = *(u16 *)({at} + 0)",
-            value = out(reg) value,
-            at = in(reg) at,
-            options(pure, readonly, nostack),
-        );
-    }
-    value as u16
+    // SAFETY: the caller's promise.
+    unsafe { load!("u16", u16, at) }
 }
 
 /// Reads four bytes of a packet, wherever they stand.
@@ -71,17 +83,8 @@ pub unsafe fn half(at: *const u8) -> u16 {
 /// `at` points to as many readable bytes.
 #[inline(always)]
 pub unsafe fn word(at: *const u8) -> u32 {
-    let value: u64;
-    // SAFETY: as above.
-    unsafe {
-        asm!(
-            "{value} = *(u32 *)({at} + 0)",
-            value = out(reg) value,
-            at = in(reg) at,
-            options(pure, readonly, nostack),
-        );
-    }
-    value as u32
+    // SAFETY: the caller's promise.
+    unsafe { load!("u32", u32, at) }
 }
 
 /// The first `N` bytes of the packet where they lie in one piece, which is nearly always.

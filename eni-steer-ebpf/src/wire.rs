@@ -60,7 +60,7 @@ fn many(ctx: &TcContext, estimate: u32) -> Count {
     if segments == 0 {
         segments = match skb::gso_size(ctx) {
             0 | BY_FRAGMENTS => 1,
-            size => (length.saturating_sub(repeated) + size - 1) / size,
+            size => length.saturating_sub(repeated).div_ceil(size),
         };
     }
     if segments == 0 {
