@@ -47,6 +47,12 @@ pub fn run_ok<S: AsRef<OsStr>>(
     run(ns, program, args).expect_success().stdout
 }
 
+/// Runs `ip` with these words in a namespace, expects success, and returns its stdout.
+#[track_caller]
+pub fn ip(ns: &NetNs, words: &str) -> String {
+    run_ok(ns, "ip", words.split_whitespace())
+}
+
 /// A program to be run in a namespace, with everything that can be said about it.
 #[derive(Debug, Clone)]
 pub struct Call {

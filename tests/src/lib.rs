@@ -46,6 +46,7 @@
 //! A tool that the lab calls and that fails is a panic that shows the command
 //! and what it printed. Tools called: `ip`, `bridge`, `tc`, `nft`, `ethtool`.
 
+mod advertise;
 mod bpf;
 mod bpffs;
 mod capture;
@@ -69,11 +70,13 @@ mod talk;
 mod tcx;
 mod topology;
 mod traffic;
+mod tunnel;
 
+pub use advertise::advertise;
 pub use bpf::{TcxProgram, pin_some_map};
 pub use bpffs::Bpffs;
 pub use capture::Capture;
-pub use command::{Background, Call, Output, run, run_ok};
+pub use command::{Background, Call, Output, ip, run, run_ok};
 pub use counters::{AddressCell, Counters, Way};
 pub use device::DeviceCounters;
 pub use diff::diff;
@@ -91,7 +94,9 @@ pub use sysctl::{read_sysctl, write_sysctl};
 pub use talk::{expect_symmetry, talk};
 pub use tcx::{attach_kinds, kernel_has_tcx};
 pub use topology::{Eni, Mac, Shape};
+pub use traffic::attempt::{Attempt, Sent};
 pub use traffic::icmp::{Ping, ping};
 pub use traffic::tcp::{TcpTransfer, Transfer, tcp_transfer};
 pub use traffic::udp::{Blast, UdpServer, Until, udp_blast, udp_exchange};
 pub use traffic::{Exchange, eventually};
+pub use tunnel::Tunnel;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::{Bpffs, Call, Lab, Output, Shape, assert_unchanged, dump};
 
-/// One installation: what it pins and remembers is nobody else's.
+/// One installation: what it pins, remembers and is told is nobody else's.
 #[derive(Debug)]
 pub struct Steer {
     bpffs: Bpffs,
     run: tempfile::TempDir,
+    etc: tempfile::TempDir,
 }
 
 impl Default for Steer {
@@ -19,13 +20,35 @@ impl Default for Steer {
 }
 
 impl Steer {
-    /// Mounts a bpffs and makes a run directory; both go with the value.
+    /// Mounts a bpffs and makes directories for what is remembered and what is configured;
+    /// all go with the value.
     pub fn new() -> Self {
-        let run = tempfile::tempdir().expect("a temporary directory can be made");
+        let directory = || tempfile::tempdir().expect("a temporary directory can be made");
         Self {
             bpffs: Bpffs::mount_private(),
-            run,
+            run: directory(),
+            etc: directory(),
         }
+    }
+
+    /// One that is configured by these lines.
+    pub fn configured(text: &str) -> Self {
+        let steer = Self::new();
+        steer.configure("config.toml", text);
+        steer
+    }
+
+    /// Writes a file of the configuration: `config.toml`, `conf.d/10-mode.toml`.
+    pub fn configure(&self, name: &str, text: &str) {
+        let path = self.etc.path().join(name);
+        let directory = path.parent().expect("a file is in a directory");
+        std::fs::create_dir_all(directory).expect("a directory can be made");
+        std::fs::write(&path, text).expect("a configuration can be written");
+    }
+
+    /// Where `config.toml` is, or would be.
+    pub fn config(&self) -> PathBuf {
+        self.etc.path().join("config.toml")
     }
 
     /// The bpffs it pins in.
@@ -40,10 +63,15 @@ impl Steer {
 
     /// The command with its places set, ready for more arguments.
     pub fn call(&self, args: &[&str]) -> Call {
-        Call::new(binary())
+        let call = Call::new(binary())
             .args(args)
             .env("ENI_STEER_BPFFS", self.bpffs.path())
-            .env("ENI_STEER_RUN", self.run.path())
+            .env("ENI_STEER_RUN", self.run.path());
+        // A file that is named must be there.
+        match self.config() {
+            config if config.exists() => call.env("ENI_STEER_CONFIG", config),
+            _ => call,
+        }
     }
 
     /// Runs it on the lab's host.

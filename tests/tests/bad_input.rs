@@ -5,14 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use eni_steer_common::names;
 use eni_steer_tests::{
     Call, DefaultRoute, Lab, Shape, Steer, assert_unchanged, attach_kinds, binary, expect_error,
-    pin_some_map, run_ok,
+    ip, pin_some_map,
 };
 
 const BOTH: [&str; 5] = ["apply", "--eni", "eth0", "--eni", "eth1"];
-
-fn ip(lab: &Lab, words: &str) {
-    run_ok(&lab.host, "ip", words.split_whitespace());
-}
 
 fn both<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&BOTH[..], more].concat()
@@ -82,7 +78,7 @@ fn an_interface_that_is_not_ethernet() {
 #[test]
 fn an_interface_that_is_down() {
     let (lab, steer) = lab();
-    ip(&lab, "link set eth1 down");
+    ip(&lab.host, "link set eth1 down");
     let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "down"]);
     assert!(told.contains("hint: ip link set dev eth1 up"), "{told}");
 }
@@ -90,7 +86,7 @@ fn an_interface_that_is_down() {
 #[test]
 fn an_interface_without_an_address() {
     let (lab, steer) = lab();
-    ip(&lab, "address flush dev eth1 scope global");
+    ip(&lab.host, "address flush dev eth1 scope global");
     let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "address"]);
     assert!(told.contains("dev eth1"), "{told}");
 }
@@ -128,7 +124,10 @@ fn counters_where_nothing_is_counted() {
 fn a_rule_of_someone_else_inside_our_priorities() {
     for family in ["-4", "-6"] {
         let (lab, steer) = lab();
-        ip(&lab, &format!("{family} rule add pref 20005 lookup main"));
+        ip(
+            &lab.host,
+            &format!("{family} rule add pref 20005 lookup main"),
+        );
         refused(
             &lab,
             &steer,
@@ -156,7 +155,7 @@ fn a_band_that_cannot_hold_the_rules() {
 fn a_table_that_someone_else_uses() {
     let (lab, steer) = lab();
     ip(
-        &lab,
+        &lab.host,
         "route add 198.51.100.0/24 via 172.16.20.253 dev eth1 table 21001",
     );
     refused(
@@ -189,10 +188,10 @@ fn tables_that_cannot_be() {
 #[test]
 fn a_group_that_someone_chose() {
     let (lab, steer) = lab();
-    ip(&lab, "link set eth1 group 7");
+    ip(&lab.host, "link set eth1 group 7");
     refused(&lab, &steer, &BOTH, 2, &["eth1", "7"]);
-    ip(&lab, "link set eth1 group 0");
-    ip(&lab, "link set lo group 20229");
+    ip(&lab.host, "link set eth1 group 0");
+    ip(&lab.host, "link set lo group 20229");
     refused(&lab, &steer, &BOTH, 2, &["lo", "20229"]);
 }
 

@@ -7,12 +7,8 @@ use std::time::Duration;
 
 use eni_steer_tests::{
     Counters, Lab, Ping, Shape, Steer, TcxProgram, Way, assert_unchanged, attach_kinds, diff,
-    expect_symmetry, read_sysctl, run_ok, write_sysctl,
+    expect_symmetry, ip, read_sysctl, run_ok, write_sysctl,
 };
-
-fn ip(lab: &Lab, words: &str) {
-    run_ok(&lab.host, "ip", words.split_whitespace());
-}
 
 fn tc(lab: &Lab, words: &str) {
     run_ok(&lab.host, "tc", words.split_whitespace());
@@ -35,8 +31,8 @@ fn rules_of_others(lab: &Lab) {
         "pref 21000 ipproto tcp dport 25 lookup 78",
     ];
     for rule in both {
-        ip(lab, &format!("-4 rule add {rule}"));
-        ip(lab, &format!("-6 rule add {rule}"));
+        ip(&lab.host, &format!("-4 rule add {rule}"));
+        ip(&lab.host, &format!("-6 rule add {rule}"));
     }
     for rule in [
         "-4 rule add pref 512 to 10.1.2.3 lookup main",
@@ -46,7 +42,7 @@ fn rules_of_others(lab: &Lab) {
         "-6 rule add pref 19999 iif lo to fd00:88::/32 lookup 77",
         "-6 rule add pref 30200 from fd00:9::9 lookup 30200",
     ] {
-        ip(lab, rule);
+        ip(&lab.host, rule);
     }
 }
 
@@ -63,7 +59,7 @@ fn routes_of_others(lab: &Lab) {
         "-6 route add unreachable 3fff:2::/48",
         "-6 route add fd7a::/48 dev docker0 table 52",
     ] {
-        ip(lab, route);
+        ip(&lab.host, route);
     }
 }
 
@@ -76,8 +72,8 @@ fn crowded() -> (Lab, Vec<OwnedFd>) {
         .build();
     rules_of_others(&lab);
     routes_of_others(&lab);
-    ip(&lab, "link set docker0 group 42");
-    ip(&lab, "link set veth0 group 43");
+    ip(&lab.host, "link set docker0 group 42");
+    ip(&lab.host, "link set veth0 group 43");
     tc(&lab, "qdisc add dev eth0 root pfifo limit 77");
     tc(&lab, "qdisc add dev eth1 clsact");
     for hook in ["ingress", "egress"] {
@@ -177,15 +173,15 @@ fn what_looks_like_ours_but_has_no_number_of_ours_stays() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let steer = Steer::new();
     ip(
-        &lab,
+        &lab.host,
         "-4 rule add pref 22000 from 172.16.20.177 lookup 21001",
     );
     ip(
-        &lab,
+        &lab.host,
         "-4 rule add from 172.16.20.177 lookup 1001 protocol static",
     );
     ip(
-        &lab,
+        &lab.host,
         "-4 route add default via 172.16.20.253 dev eth1 table 1001",
     );
     let before = steer.world(&lab);
@@ -211,7 +207,7 @@ fn a_sysctl_that_somebody_changed_in_between_stays_theirs() {
     assert_eq!(read_sysctl(&lab.host, &key("eth1", "arp_announce")), "2");
     write_sysctl(&lab.host, &key("eth1", "rp_filter"), 0);
     write_sysctl(&lab.host, &key("eth0", "arp_announce"), 1);
-    ip(&lab, "link set eth0 group 99");
+    ip(&lab.host, "link set eth0 group 99");
     steer.ok(&lab, &["remove"]);
     let changed = diff(&before, &steer.world(&lab));
     let is_new = |line: &&str| line.starts_with('+') && !line.contains("group 99");
@@ -317,7 +313,7 @@ fn programs_of_others_go_on_deciding_and_status_names_them() {
 fn a_group_that_was_chosen_is_used_when_named_and_given_back() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     for eni in ["eth0", "eth1"] {
-        ip(&lab, &format!("link set {eni} group 7"));
+        ip(&lab.host, &format!("link set {eni} group 7"));
     }
     let steer = Steer::new();
     let before = steer.world(&lab);

@@ -1,6 +1,7 @@
 //! Real packets, sent and answered by sockets in the namespaces. Every tool is
 //! bounded in time and tells facts instead of printing.
 
+pub mod attempt;
 pub mod icmp;
 pub mod tcp;
 pub mod udp;

@@ -1,0 +1,49 @@
+//! A VPN's interface on the host, with its peer behind it. It is one end of a cable: to
+//! routing, which is all that is asked here, WireGuard's is the same.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::{Lab, NetNs, ip};
+
+const PEER_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 2);
+
+/// The VPN. Dropping it is its end.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The other end: it sends everything through the tunnel.
+    pub peer: NetNs,
+}
+
+impl Tunnel {
+    /// Gives the host an interface of this name with 10.99.0.1/24 and fd00:99::1/64, and the
+    /// peer's .2 behind it.
+    #[track_caller]
+    pub fn open(lab: &Lab, ifname: &str) -> Self {
+        let peer = NetNs::new("vpn");
+        let path = peer.path();
+        ip(
+            &lab.host,
+            &format!("link add {ifname} type veth peer name tun0 netns {path}"),
+        );
+        for (ns, device, last) in [(&lab.host, ifname, 1), (&peer, "tun0", 2)] {
+            ip(ns, &format!("link set {device} up"));
+            ip(ns, &format!("address add 10.99.0.{last}/24 dev {device}"));
+            ip(
+                ns,
+                &format!("address add fd00:99::{last}/64 dev {device} nodad"),
+            );
+        }
+        ip(&peer, "route add 0.0.0.0/0 via 10.99.0.1");
+        ip(&peer, "route add ::/0 via fd00:99::1");
+        Self { peer }
+    }
+
+    /// The peer's address of the same family.
+    pub fn peer_address(&self, family_of: IpAddr) -> IpAddr {
+        match family_of {
+            IpAddr::V4(_) => PEER_V4.into(),
+            IpAddr::V6(_) => PEER_V6.into(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Main keeps its say: its other routes through an ENI hold for that ENI's sources too, what it
+//! sends elsewhere goes there, and a default of ours in it comes last and goes without a trace.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use eni_steer_tests::{
+    Attempt, Capture, Lab, Mac, Ping, Shape, Steer, TcpTransfer, Tunnel, UdpServer,
+    assert_unchanged, eventually, expect_symmetry, ip, ping,
+};
+use nix::errno::Errno;
+
+/// Far longer than any pass of the daemon takes, even on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
+const BRIEFLY: Duration = Duration::from_millis(5);
+
+/// Where a datagram from eth1's address goes: the MAC address behind eth1 it is sent to. None:
+/// it does not leave by eth1, or not at all.
+fn next_hop_by_eth1(lab: &Lab, to: IpAddr) -> Option<Mac> {
+    let from: IpAddr = match to {
+        IpAddr::V4(_) => lab.eni(1).v4().into(),
+        IpAddr::V6(_) => lab.eni(1).v6().into(),
+    };
+    let capture = Capture::start(&lab.host, "eth1");
+    let sent = Ping::to(to).from(from).patience(Duration::from_millis(400));
+    let _whether_answered = sent.run(&lab.host);
+    let frames = capture.stop();
+    let out = frames.iter().find(|frame| frame.is_between(from, to));
+    out.map(|frame| frame.dst_mac())
+}
+
+/// A route of main through eth1 by a router that is not the gateway, in both families.
+const STATIC: [(&str, &str); 2] = [
+    ("198.51.100.0/24 via 172.16.21.50 dev eth1", "198.51.100.7"),
+    ("3fff:1::/48 via fd00:21::50 dev eth1", "3fff:1::7"),
+];
+
+#[test]
+fn mains_static_route_through_an_eni_holds_for_its_sources_and_follows_changes() {
+    let lab = Lab::builder(Shape::DifferentSubnets).peer().build();
+    let _report = lab.on_failure_print();
+    let (gateway, peer) = (lab.eni(1).gateway_mac, lab.peer_mac(1));
+    let steer = Steer::configured(
+        "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\ngateway = 'last'\n\
+         gateway6 = 'fd00:21::253'",
+    );
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let settled = || steer.run(&lab, &["plan"]).code() == Some(0);
+    assert!(eventually(SOON, settled), "{}", daemon.output());
+    let table = |to: &str| {
+        let family = if to.contains(':') { "-6" } else { "-4" };
+        ip(&lab.host, &format!("{family} route list table 21001"))
+    };
+    for (route, to) in STATIC {
+        let to: IpAddr = to.parse().expect("an address");
+        assert_eq!(next_hop_by_eth1(&lab, to), Some(gateway), "{route}: not yet");
+        let net = route.split_whitespace().next().expect("a prefix");
+        ip(&lab.host, &format!("route add {route}"));
+        let is_there = || table(net).contains(net);
+        assert!(eventually(SOON, is_there), "{}\n{}", table(net), daemon.output());
+        assert_eq!(next_hop_by_eth1(&lab, to), Some(peer), "{route}");
+        // It changes ...
+        let changed = route.replace(".50 ", ".253 ").replace("::50 ", "::253 ");
+        ip(&lab.host, &format!("route replace {changed}"));
+        let via = changed.split_whitespace().nth(2).expect("a gateway");
+        let follows = || table(net).contains(&format!("{net} via {via}"));
+        assert!(eventually(SOON, follows), "{}\n{}", table(net), daemon.output());
+        assert_eq!(next_hop_by_eth1(&lab, to), Some(gateway), "{changed}");
+        // ... and goes.
+        ip(&lab.host, &format!("route del {changed}"));
+        let is_gone = || !table(net).contains(net);
+        assert!(eventually(SOON, is_gone), "{}\n{}", table(net), daemon.output());
+    }
+}
+
+/// The same without rules: the programs know main's routes as well.
+#[test]
+fn mains_static_route_through_an_eni_holds_for_what_is_steered() {
+    let lab = Lab::builder(Shape::DifferentSubnets).peer().build();
+    let _report = lab.on_failure_print();
+    for (route, _) in STATIC {
+        ip(&lab.host, &format!("route add {route}"));
+    }
+    // A host address, which main sends by eth0.
+    ip(&lab.host, "route add 198.51.100.9 via 172.16.20.253 dev eth0");
+    ip(&lab.host, "route add 3fff:1::9 via fd00:20::253 dev eth0");
+    let steer = Steer::new();
+    steer.apply(&lab, &["--rules", "off", "--mode", "steer"]);
+    for to in ["198.51.100.9", "3fff:1::9"] {
+        let to = to.parse().expect("an address");
+        assert_eq!(next_hop_by_eth1(&lab, to), Some(lab.peer_mac(1)), "{to}");
+    }
+}
+
+/// The peers of a VPN talk to the addresses of all ENIs, and get their answers through the VPN:
+/// also those of the primary, whatever is done for it.
+#[test]
+fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
+    let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
+    let _report = lab.on_failure_print();
+    let tunnel = Tunnel::open(&lab, "wg0");
+    let addresses = || [0, 1].into_iter().flat_map(|index| lab.eni(index).both());
+    let reaches = |address: IpAddr| {
+        let there = SocketAddr::new(address, 8080);
+        let short = Duration::from_millis(700);
+        TcpTransfer::of(10_000)
+            .timeout(short)
+            .run(&lab.host, there, &tunnel.peer, there)
+    };
+    let steer = Steer::new();
+    for primary in ["observe", "full"] {
+        for way in [&["--programs", "off"][..], &["--mode", "steer", "--programs", "on"]] {
+            steer.apply(&lab, &[&["--primary", primary], way].concat());
+            for address in addresses() {
+                let transfer = reaches(address);
+                assert!(transfer.complete, "{address}, {primary}, {way:?}: {transfer:?}");
+            }
+            // And the rest of the world by the ENI.
+            expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+            expect_symmetry(&lab, 0, lab.eni(0).v6().into());
+            steer.exits(&lab, &["verify"], 0);
+        }
+    }
+    steer.ok(&lab, &["remove"]);
+    lab.textbook_cure(1);
+    for address in lab.eni(1).both() {
+        assert!(!reaches(address).connected, "the textbook's rule lets {address} answer");
+    }
+}
+
+/// Prefixes that main makes disappear stay so for the sources of every ENI.
+#[test]
+fn what_main_refuses_is_refused_for_the_sources_of_an_eni() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    for (kind, net, net6) in [
+        ("blackhole", "10.66.0.0/16", "3fff:66::/32"),
+        ("unreachable", "10.67.0.0/16", "3fff:67::/32"),
+        ("prohibit", "10.68.0.0/16", "3fff:68::/32"),
+    ] {
+        ip(&lab.host, &format!("-4 route add {kind} {net}"));
+        ip(&lab.host, &format!("-6 route add {kind} {net6}"));
+    }
+    let steer = Steer::new();
+    for primary in ["observe", "full"] {
+        steer.apply(&lab, &["--primary", primary]);
+        for (to, errno) in [
+            ("10.66.0.1:9", Errno::EINVAL),
+            ("10.67.0.1:9", Errno::EHOSTUNREACH),
+            ("10.68.0.1:9", Errno::EACCES),
+            ("[3fff:66::1]:9", Errno::EINVAL),
+            ("[3fff:67::1]:9", Errno::EHOSTUNREACH),
+            ("[3fff:68::1]:9", Errno::EACCES),
+        ] {
+            let to: SocketAddr = to.parse().expect("an address and port");
+            for eni in lab.enis() {
+                let from = eni.both().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
+                let from = SocketAddr::new(from.expect("both families"), 0);
+                let told = Attempt::udp(to).from(from).run(&lab.host);
+                assert_eq!(told, Err(errno), "from {from} to {to}, primary {primary}");
+            }
+        }
+    }
+}
+
+/// Old systems give a second interface no default route: a socket bound to it reaches its
+/// subnet only.
+#[test]
+fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exactly() {
+    let lab = Lab::builder(Shape::DifferentSubnets).drop_wrong_source().build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::configured(
+        "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\ngateway = 'last'\n\
+         gateway6 = 'fd00:21::253'\ndefault-metric = 2000",
+    );
+    let before = steer.world(&lab);
+    let bound = |to: IpAddr| Ping::to(to).device("eth1").count(3).run(&lab.host);
+    let client = [IpAddr::from(lab.client_v4()), lab.client_v6().into()];
+    for to in client {
+        assert_eq!(bound(to).received, 0, "{to}: there is no way yet");
+    }
+    steer.ok(&lab, &["apply", "--programs", "off"]);
+    for (family, expected) in [
+        ("-4", "default via 172.16.21.253 dev eth1 proto 229 metric 2000"),
+        ("-6", "default via fd00:21::253 dev eth1 proto 229 metric 2000 pref medium"),
+    ] {
+        let main = ip(&lab.host, &format!("{family} route list default"));
+        let ours: Vec<&str> = main.lines().filter(|l| l.contains("eth1")).map(str::trim).collect();
+        assert_eq!(ours, [expected], "{main}");
+    }
+    for to in client {
+        bound(to).expect_all_answered();
+        // What names no interface still goes main's first way.
+        let sent = lab.router_seen(0);
+        ping(&lab.host, None, to, 3, BRIEFLY).expect_all_answered();
+        assert_eq!(lab.router_seen(0).since(sent).right.packets, 3);
+    }
+    steer.exits(&lab, &["plan"], 0);
+    // Somebody else's of the same kind, one metric further, is not ours to take.
+    ip(&lab.host, "-4 route add default via 172.16.21.253 dev eth1 metric 2001");
+    steer.ok(&lab, &["remove"]);
+    ip(&lab.host, "-4 route del default via 172.16.21.253 dev eth1 metric 2001");
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// A socket that is bound to nothing and sends to the client is heard there: the lab's own
+/// proof that nothing above is a matter of a dead client.
+#[test]
+fn what_names_no_source_goes_mains_way() {
+    let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
+    let steer = Steer::new();
+    steer.apply(&lab, &[]);
+    for to in [IpAddr::from(lab.client_v4()), lab.client_v6().into()] {
+        let server = UdpServer::echo(&lab.client, (to, 7002).into());
+        let sent = Attempt::udp(server.address()).run(&lab.host).expect("it is sent");
+        assert!(sent.answered);
+        assert!(lab.eni(0).both().contains(&sent.source.ip()), "{sent:?}");
+    }
+}
