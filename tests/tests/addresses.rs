@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use eni_steer_tests::{
-    Attempt, Capture, Eni, Lab, Shape, Steer, UdpServer, advertise, eventually, expect_symmetry, ip,
-    ping, run, write_sysctl,
+    Attempt, Capture, Eni, Lab, Shape, Steer, UdpServer, advertise, eventually, expect_symmetry,
+    ip, ping, run, write_sysctl,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(5);
@@ -116,7 +116,11 @@ fn a_container_with_an_address_of_a_delegated_prefix_answers_by_its_eni() {
     }
     let answered = |pod| ping(&lab.client, None, address(pod), 3, BRIEFLY).received;
     for pod in pods {
-        assert_eq!(answered(pod), 0, "{pod}: without a policy the cloud drops it");
+        assert_eq!(
+            answered(pod),
+            0,
+            "{pod}: without a policy the cloud drops it"
+        );
     }
     for way in WAYS {
         steer.ok(&lab, &[&["apply"], way].concat());
@@ -199,8 +203,13 @@ fn default6(lab: &Lab, table: u32) -> String {
 }
 
 fn link_local(lab: &Lab, eni: &Eni) -> IpAddr {
-    let lines = ip(&lab.router, &format!("-6 -o address show dev {} scope link", eni.gateway_device));
-    let word = lines.split_whitespace().find(|word| word.starts_with("fe80"));
+    let lines = ip(
+        &lab.router,
+        &format!("-6 -o address show dev {} scope link", eni.gateway_device),
+    );
+    let word = lines
+        .split_whitespace()
+        .find(|word| word.starts_with("fe80"));
     let text = word.and_then(|word| word.split('/').next());
     address(text.expect("a link-local address"))
 }
@@ -212,10 +221,15 @@ fn expect_by_the_gateway(lab: &Lab, eni: &Eni) {
     let to: IpAddr = lab.client_v6().into();
     let server = UdpServer::echo(&lab.client, (to, 7001).into());
     let capture = Capture::start(&lab.host, &eni.name);
-    let sent = Attempt::udp(server.address()).from((from, 0).into()).run(&lab.host);
+    let sent = Attempt::udp(server.address())
+        .from((from, 0).into())
+        .run(&lab.host);
     let frames = capture.stop();
     assert!(sent.expect("nothing refuses it").answered);
-    let out: Vec<_> = frames.iter().filter(|frame| frame.is_between(from, to)).collect();
+    let out: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame.is_between(from, to))
+        .collect();
     assert_eq!(out.len(), 1, "{frames:?}");
     assert_eq!(out[0].dst_mac(), eni.gateway_mac, "{}", out[0]);
 }
@@ -223,13 +237,21 @@ fn expect_by_the_gateway(lab: &Lab, eni: &Eni) {
 #[test]
 fn a_static_ipv6_gateway_that_is_link_local_is_used() {
     for gateway in ["fe80:ec2::1", "fe80::5"] {
-        let lab = Lab::builder(Shape::DifferentSubnets).drop_wrong_source().build();
+        let lab = Lab::builder(Shape::DifferentSubnets)
+            .drop_wrong_source()
+            .build();
         let _report = lab.on_failure_print();
         let eni = lab.eni(1);
         let device = &eni.gateway_device;
-        ip(&lab.router, &format!("address add {gateway}/64 dev {device} nodad"));
+        ip(
+            &lab.router,
+            &format!("address add {gateway}/64 dev {device} nodad"),
+        );
         // Only link-local: whoever asks for the global one would hear nothing.
-        ip(&lab.router, &format!("address del {}/64 dev {device}", eni.gateway_v6));
+        ip(
+            &lab.router,
+            &format!("address del {}/64 dev {device}", eni.gateway_v6),
+        );
         ip(&lab.router, &format!("route add fd00:21::/64 dev {device}"));
         let steer = Steer::configured(&format!(
             "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\ngateway = 'last'\n\
@@ -248,13 +270,16 @@ fn a_static_ipv6_gateway_that_is_link_local_is_used() {
 
 #[test]
 fn an_ipv6_gateway_learned_from_a_router_advertisement_is_used() {
-    let lab = Lab::builder(Shape::DifferentSubnets).drop_wrong_source().build();
+    let lab = Lab::builder(Shape::DifferentSubnets)
+        .drop_wrong_source()
+        .build();
     let _report = lab.on_failure_print();
     let eni = lab.eni(1);
     // 2: also where forwarding is on, as cloud hosts with containers need it.
     write_sysctl(&lab.host, "net.ipv6.conf.eth1.accept_ra", 2);
     let router = link_local(&lab, eni);
-    let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\ngateway = 'last'");
+    let steer =
+        Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\ngateway = 'last'");
     let told = steer.refuses(&lab, &["apply"], 2, &["IPv6 gateway", "eth1"]);
     assert!(told.contains("--gateway eth1="), "{told}");
     advertise(&lab.router, &eni.gateway_device, Duration::from_secs(1800));

@@ -53,23 +53,42 @@ fn mains_static_route_through_an_eni_holds_for_its_sources_and_follows_changes()
     };
     for (route, to) in STATIC {
         let to: IpAddr = to.parse().expect("an address");
-        assert_eq!(next_hop_by_eth1(&lab, to), Some(gateway), "{route}: not yet");
+        assert_eq!(
+            next_hop_by_eth1(&lab, to),
+            Some(gateway),
+            "{route}: not yet"
+        );
         let net = route.split_whitespace().next().expect("a prefix");
         ip(&lab.host, &format!("route add {route}"));
         let is_there = || table(net).contains(net);
-        assert!(eventually(SOON, is_there), "{}\n{}", table(net), daemon.output());
+        assert!(
+            eventually(SOON, is_there),
+            "{}\n{}",
+            table(net),
+            daemon.output()
+        );
         assert_eq!(next_hop_by_eth1(&lab, to), Some(peer), "{route}");
         // It changes ...
         let changed = route.replace(".50 ", ".253 ").replace("::50 ", "::253 ");
         ip(&lab.host, &format!("route replace {changed}"));
         let via = changed.split_whitespace().nth(2).expect("a gateway");
         let follows = || table(net).contains(&format!("{net} via {via}"));
-        assert!(eventually(SOON, follows), "{}\n{}", table(net), daemon.output());
+        assert!(
+            eventually(SOON, follows),
+            "{}\n{}",
+            table(net),
+            daemon.output()
+        );
         assert_eq!(next_hop_by_eth1(&lab, to), Some(gateway), "{changed}");
         // ... and goes.
         ip(&lab.host, &format!("route del {changed}"));
         let is_gone = || !table(net).contains(net);
-        assert!(eventually(SOON, is_gone), "{}\n{}", table(net), daemon.output());
+        assert!(
+            eventually(SOON, is_gone),
+            "{}\n{}",
+            table(net),
+            daemon.output()
+        );
     }
 }
 
@@ -82,7 +101,10 @@ fn mains_static_route_through_an_eni_holds_for_what_is_steered() {
         ip(&lab.host, &format!("route add {route}"));
     }
     // A host address, which main sends by eth0.
-    ip(&lab.host, "route add 198.51.100.9 via 172.16.20.253 dev eth0");
+    ip(
+        &lab.host,
+        "route add 198.51.100.9 via 172.16.20.253 dev eth0",
+    );
     ip(&lab.host, "route add 3fff:1::9 via fd00:20::253 dev eth0");
     let steer = Steer::new();
     steer.apply(&lab, &["--rules", "off", "--mode", "steer"]);
@@ -109,11 +131,17 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
     };
     let steer = Steer::new();
     for primary in ["observe", "full"] {
-        for way in [&["--programs", "off"][..], &["--mode", "steer", "--programs", "on"]] {
+        for way in [
+            &["--programs", "off"][..],
+            &["--mode", "steer", "--programs", "on"],
+        ] {
             steer.apply(&lab, &[&["--primary", primary], way].concat());
             for address in addresses() {
                 let transfer = reaches(address);
-                assert!(transfer.complete, "{address}, {primary}, {way:?}: {transfer:?}");
+                assert!(
+                    transfer.complete,
+                    "{address}, {primary}, {way:?}: {transfer:?}"
+                );
             }
             // And the rest of the world by the ENI.
             expect_symmetry(&lab, 1, lab.eni(1).v4().into());
@@ -124,7 +152,10 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
     steer.ok(&lab, &["remove"]);
     lab.textbook_cure(1);
     for address in lab.eni(1).both() {
-        assert!(!reaches(address).connected, "the textbook's rule lets {address} answer");
+        assert!(
+            !reaches(address).connected,
+            "the textbook's rule lets {address} answer"
+        );
     }
 }
 
@@ -154,7 +185,10 @@ fn what_main_refuses_is_refused_for_the_sources_of_an_eni() {
         ] {
             let to: SocketAddr = to.parse().expect("an address and port");
             for eni in lab.enis() {
-                let from = eni.both().into_iter().find(|own| own.is_ipv4() == to.is_ipv4());
+                let from = eni
+                    .both()
+                    .into_iter()
+                    .find(|own| own.is_ipv4() == to.is_ipv4());
                 let from = SocketAddr::new(from.expect("both families"), 0);
                 let told = Attempt::udp(to).from(from).run(&lab.host);
                 assert_eq!(told, Err(errno), "from {from} to {to}, primary {primary}");
@@ -167,11 +201,13 @@ fn what_main_refuses_is_refused_for_the_sources_of_an_eni() {
 /// subnet only.
 #[test]
 fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exactly() {
-    let lab = Lab::builder(Shape::DifferentSubnets).drop_wrong_source().build();
+    let lab = Lab::builder(Shape::DifferentSubnets)
+        .drop_wrong_source()
+        .build();
     let _report = lab.on_failure_print();
     let steer = Steer::configured(
-        "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\ngateway = 'last'\n\
-         gateway6 = 'fd00:21::253'\ndefault-metric = 2000",
+        "[policy]\nprograms = false\n[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\n\
+         gateway = 'last'\ngateway6 = 'fd00:21::253'\ndefault-metric = 2000",
     );
     let before = steer.world(&lab);
     let bound = |to: IpAddr| Ping::to(to).device("eth1").count(3).run(&lab.host);
@@ -179,13 +215,23 @@ fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exa
     for to in client {
         assert_eq!(bound(to).received, 0, "{to}: there is no way yet");
     }
-    steer.ok(&lab, &["apply", "--programs", "off"]);
+    steer.ok(&lab, &["apply"]);
     for (family, expected) in [
-        ("-4", "default via 172.16.21.253 dev eth1 proto 229 metric 2000"),
-        ("-6", "default via fd00:21::253 dev eth1 proto 229 metric 2000 pref medium"),
+        (
+            "-4",
+            "default via 172.16.21.253 dev eth1 proto 229 metric 2000",
+        ),
+        (
+            "-6",
+            "default via fd00:21::253 dev eth1 proto 229 metric 2000 pref medium",
+        ),
     ] {
         let main = ip(&lab.host, &format!("{family} route list default"));
-        let ours: Vec<&str> = main.lines().filter(|l| l.contains("eth1")).map(str::trim).collect();
+        let ours: Vec<&str> = main
+            .lines()
+            .filter(|l| l.contains("eth1"))
+            .map(str::trim)
+            .collect();
         assert_eq!(ours, [expected], "{main}");
     }
     for to in client {
@@ -197,9 +243,15 @@ fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exa
     }
     steer.exits(&lab, &["plan"], 0);
     // Somebody else's of the same kind, one metric further, is not ours to take.
-    ip(&lab.host, "-4 route add default via 172.16.21.253 dev eth1 metric 2001");
+    ip(
+        &lab.host,
+        "-4 route add default via 172.16.21.253 dev eth1 metric 2001",
+    );
     steer.ok(&lab, &["remove"]);
-    ip(&lab.host, "-4 route del default via 172.16.21.253 dev eth1 metric 2001");
+    ip(
+        &lab.host,
+        "-4 route del default via 172.16.21.253 dev eth1 metric 2001",
+    );
     assert_unchanged(&before, &steer.world(&lab));
 }
 
@@ -212,7 +264,9 @@ fn what_names_no_source_goes_mains_way() {
     steer.apply(&lab, &[]);
     for to in [IpAddr::from(lab.client_v4()), lab.client_v6().into()] {
         let server = UdpServer::echo(&lab.client, (to, 7002).into());
-        let sent = Attempt::udp(server.address()).run(&lab.host).expect("it is sent");
+        let sent = Attempt::udp(server.address())
+            .run(&lab.host)
+            .expect("it is sent");
         assert!(sent.answered);
         assert!(lab.eni(0).both().contains(&sent.source.ip()), "{sent:?}");
     }

@@ -14,7 +14,10 @@ fn lines(text: &str) -> Vec<&str> {
 fn run_named(lab: &Lab, text: &str) {
     let commands: Vec<&str> = text
         .lines()
-        .filter_map(|line| line.split_once("ip -").map(|(before, _)| &line[before.len()..]))
+        .filter_map(|line| {
+            line.split_once("ip -")
+                .map(|(before, _)| &line[before.len()..])
+        })
         .flat_map(|commands| commands.split(';'))
         .map(str::trim)
         .collect();
@@ -64,7 +67,9 @@ fn table_1001_is_what_the_textbook_shows() {
 fn handmade(lab: &Lab) -> usize {
     let (v4, v6) = (ip(&lab.host, "-4 rule list"), ip(&lab.host, "-6 rule list"));
     let lines = v4.lines().chain(v6.lines());
-    lines.filter(|line| line.contains("lookup 1001") && !line.contains("proto 229")).count()
+    lines
+        .filter(|line| line.contains("lookup 1001") && !line.contains("proto 229"))
+        .count()
 }
 
 #[test]
@@ -77,7 +82,10 @@ fn a_hand_made_rule_is_reported_and_works_on_until_it_is_removed() {
     steer.apply(&lab, &["--programs", "off"]);
     assert_eq!(handmade(&lab), 2, "it is nobody of ours");
     let status = steer.ok(&lab, &["status"]);
-    let named: Vec<&str> = status.lines().filter(|line| line.contains("1001")).collect();
+    let named: Vec<&str> = status
+        .lines()
+        .filter(|line| line.contains("lookup 1001"))
+        .collect();
     assert!(
         named.iter().any(|line| line.contains("172.16.20.177"))
             && named.iter().any(|line| line.contains("fd00:20::177")),
@@ -88,7 +96,7 @@ fn a_hand_made_rule_is_reported_and_works_on_until_it_is_removed() {
     }
     run_named(&lab, &named.join("\n"));
     assert_eq!(handmade(&lab), 0);
-    assert!(!steer.ok(&lab, &["status"]).contains("1001"));
+    assert!(!steer.ok(&lab, &["status"]).contains("lookup 1001"));
     for address in lab.eni(1).both() {
         expect_symmetry(&lab, 1, address);
     }
@@ -106,7 +114,11 @@ fn the_textbooks_table_that_is_there_already_is_refused_and_the_hint_clears_the_
     assert_eq!(handmade(&lab), 0);
     steer.ok(&lab, &["apply"]);
     let rules = ip(&lab.host, "-4 rule list");
-    assert_eq!(rules.matches("lookup 1001").count(), 1, "not twice: {rules}");
+    assert_eq!(
+        rules.matches("lookup 1001").count(),
+        1,
+        "not twice: {rules}"
+    );
     for address in lab.eni(1).both() {
         expect_symmetry(&lab, 1, address);
     }
@@ -134,7 +146,12 @@ fn moving_to_the_textbooks_table_leaves_no_gap() {
     steer.ok(&lab, &["apply", "--programs", "off"]);
     answers();
     assert!(ip(&lab.host, "-4 rule list").contains("from 172.16.20.177 lookup 1001 proto 229"));
-    assert_eq!(ip(&lab.host, "-4 route list table all").matches("table 21001").count(), 0);
+    assert_eq!(
+        ip(&lab.host, "-4 route list table all")
+            .matches("table 21001")
+            .count(),
+        0
+    );
     steer.ok(&lab, &["remove"]);
     assert_unchanged(&before, &steer.world(&lab));
 }
