@@ -106,6 +106,30 @@ fn an_eni_without_a_gateway() {
 }
 
 #[test]
+fn secondaries_alone_while_mains_default_leaves_by_the_primary() {
+    let (lab, steer) = lab();
+    let words = ["main's IPv4 default", "eth0", "eth1"];
+    let told = refused(&lab, &steer, &["apply", "--eni", "eth1"], 2, &words);
+    assert!(told.contains("--eni eth0"), "{told}");
+}
+
+#[test]
+fn a_gateway_that_is_the_enis_own_address() {
+    let (lab, steer) = lab();
+    let own = both(&["--gateway", "eth1=172.16.20.177"]);
+    refused(&lab, &steer, &own, 2, &["172.16.20.177", "eth1"]);
+}
+
+#[test]
+fn an_interface_enslaved_to_a_bridge() {
+    let (lab, steer) = lab();
+    ip(&lab.host, "link add br7 type bridge");
+    ip(&lab.host, "link set dev eth1 master br7");
+    let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "br7"]);
+    assert!(told.contains("name it"), "{told}");
+}
+
+#[test]
 fn nothing_that_looks_like_an_eni() {
     // The lab's interfaces are virtual: nobody but a flag makes them ENIs.
     let (lab, steer) = lab();

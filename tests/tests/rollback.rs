@@ -154,7 +154,7 @@ fn everything(attach: AttachKind, mode: Mode) -> Policy {
         // The verifier takes its time with each program: one ENI is enough the second time.
         ..policy(match attach {
             AttachKind::Tcx => &["eth0", "eth1"],
-            AttachKind::Clsact => &["eth1"],
+            AttachKind::Clsact => &["eth0"],
         })
     }
 }
@@ -169,7 +169,7 @@ fn shared_host() -> (Lab, Steer) {
         let words = format!("rule add pref {rule}");
         run_ok(&lab.host, "ip", words.split(' '));
     }
-    run_ok(&lab.host, "tc", ["qdisc", "add", "dev", "eth1", "clsact"]);
+    run_ok(&lab.host, "tc", ["qdisc", "add", "dev", "eth0", "clsact"]);
     (lab, Steer::new())
 }
 

@@ -34,6 +34,8 @@ use crate::{
 struct Pending {
     /// Process that applies the change.
     process: u32,
+    /// When that process was started, to tell it from a later one of the same number.
+    started: Option<u64>,
     /// The change is done: the time runs. It also runs once the process is gone.
     applied: bool,
     /// How long the guard waits, in milliseconds.
@@ -76,6 +78,7 @@ pub(super) fn prepare(
     }
     let pending = Pending {
         process: std::process::id(),
+        started: start_time(std::process::id()),
         applied: false,
         milliseconds: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
         before: Desired::as_it_is(&context.seen, &context.policy.ownership),
@@ -126,9 +129,19 @@ impl Pending {
 
     /// Whether the change may still be under way.
     fn is_being_applied(&self) -> bool {
-        let name = fs::read_to_string(format!("/proc/{}/comm", self.process));
-        !self.applied && name.is_ok_and(|name| name.trim() == "eni-steer")
+        !self.applied && self.started.is_some() && start_time(self.process) == self.started
     }
+}
+
+/// When a process was started, in clock ticks after boot, unless it is gone or a zombie
+/// (proc_pid_stat(5), fields 3 and 22).
+fn start_time(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, field 2, may hold spaces and brackets.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
 }
 
 impl Unconfirmed {

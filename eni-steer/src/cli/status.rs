@@ -115,6 +115,11 @@ fn notes(context: &Context, desired: &Desired) -> Vec<String> {
             handmade.commands.join("; ")
         ));
     }
+    for link in desired.left_out(seen, &context.policy) {
+        notes.push(format!(
+            "{link} has a global address, but no gateway is known: it is no ENI unless it is named (--eni {link} --gateway {link}=ADDRESS)"
+        ));
+    }
     // Without main's own rule a host has no default routing; remove it and nothing works.
     for family in Family::BOTH {
         let mut rules = seen.rules_of(family);

@@ -37,12 +37,7 @@ pub(super) fn routes(
                 }],
                 ..blank
             };
-            let defaults = || {
-                seen.routes.iter().filter(|other| {
-                    let place = other.table == TableId::MAIN && other.is_default();
-                    place && other.family() == family && !policy.ownership.route(other)
-                })
-            };
+            let defaults = || routes::defaults_of_main(seen, policy, family);
             if defaults().any(|other| other.hop_by(eni.index).is_some()) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Refusal, balance, gateway, gateway::Gateway};
+use super::{Refusal, balance, gateway, gateway::Gateway, refusal, routes};
 use crate::{
     model::{Address, Family, IfIndex, Link, Mac, Mode, TableId, covers, host},
     observe::Observed,
@@ -46,16 +46,7 @@ pub struct Eni {
 impl Eni {
     /// On-link prefixes of a family.
     pub fn on_link(&self, family: Family) -> BTreeSet<IpNet> {
-        self.addresses
-            .iter()
-            .filter(|address| {
-                let net = address.net;
-                address.family() == family
-                    && !address.no_prefix_route
-                    && net.prefix_len() < net.max_prefix_len()
-            })
-            .map(|address| address.net.trunc())
-            .collect()
+        on_link(&self.addresses, family)
     }
 
     /// Its gateway of a family.
@@ -71,6 +62,23 @@ impl Eni {
     }
 }
 
+/// The prefixes of a family that addresses put on the link.
+pub(super) fn on_link<'a>(
+    addresses: impl IntoIterator<Item = &'a Address>,
+    family: Family,
+) -> BTreeSet<IpNet> {
+    addresses
+        .into_iter()
+        .filter(|address| {
+            let net = address.net;
+            address.family() == family
+                && !address.no_prefix_route
+                && net.prefix_len() < net.max_prefix_len()
+        })
+        .map(|address| address.net.trunc())
+        .collect()
+}
+
 /// The ENIs of the policy, and those that are found where the policy wants that: every up,
 /// non-virtual, non-loopback Ethernet interface with a global address and a gateway.
 pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refusal> {
@@ -82,11 +90,7 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
             .iter()
             .filter_map(|wanted| Some(find(seen, &wanted.select)?.index))
             .collect();
-        for link in seen
-            .links
-            .values()
-            .filter(|link| !spoken_of.contains(&link.index) && found(seen, policy, link))
-        {
+        for link in found(seen, policy, &spoken_of) {
             chosen.push((link, EniPolicy::new(Selector::Name(link.name.clone()))));
         }
         if chosen.is_empty() && named().next().is_none() && policy.missing == Missing::Refuse {
@@ -141,30 +145,67 @@ pub(super) fn select(seen: &Observed, policy: &Policy) -> Result<Vec<Eni>, Refus
         });
     }
     gateway::find_all(seen, policy, &chosen, &mut enis);
-    for eni in &enis {
-        for family in Family::BOTH {
-            if eni.has(family) && eni.gateway(family).is_none() && policy.missing == Missing::Refuse
-            {
-                return Err(Refusal::NoGateway {
-                    eni: eni.name.clone(),
-                    family,
-                });
-            }
+    if policy.missing == Missing::Refuse {
+        if policy.rules {
+            refusal::check_default(seen, policy, &enis)?;
         }
+        refusal::check_gateways(seen, policy, &enis)?;
     }
     Ok(enis)
 }
 
-/// Whether an interface is an ENI by itself, with nobody naming it.
-fn found(seen: &Observed, policy: &Policy, link: &Link) -> bool {
-    link.up
-        && !link.loopback
-        && link.mac.is_some()
-        && link.kind.is_none()
-        && link.master.is_none()
-        && seen.usable_addresses(link.index).next().is_some()
-        && (gateway::known_without_policy(seen, policy, link.index)
-            || policy.missing == Missing::Skip)
+/// The interfaces that are ENIs by themselves, with nobody speaking of them: those with a
+/// gateway, and those that share an on-link prefix with an ENI whose gateway serves it.
+fn found<'a>(seen: &'a Observed, policy: &Policy, spoken_of: &BTreeSet<IfIndex>) -> Vec<&'a Link> {
+    let known = |link: &&Link| gateway::known_without_policy(seen, policy, link.index);
+    let (with, without): (Vec<_>, Vec<_>) = candidates(seen, policy)
+        .filter(|link| !spoken_of.contains(&link.index))
+        .partition(known);
+    let nobodys = EniPolicy::new(Selector::Name(String::new()));
+    let named = policy.enis.iter().filter(|wanted| wanted.managed);
+    let served: BTreeSet<IpNet> = named
+        .filter_map(|wanted| Some((find(seen, &wanted.select)?.index, wanted)))
+        .chain(with.iter().map(|link| (link.index, &nobodys)))
+        .flat_map(|(index, wanted)| gateway::served(seen, policy, index, wanted))
+        .collect();
+    let beside = without.into_iter().filter(|link| {
+        let both = Family::BOTH.into_iter();
+        let mut prefixes =
+            both.flat_map(|family| on_link(seen.usable_addresses(link.index), family));
+        prefixes.any(|net| served.contains(&net))
+    });
+    let beside: Vec<_> = beside.collect();
+    with.into_iter().chain(beside).collect()
+}
+
+/// Interfaces that look like ENIs, whether or not a gateway is known. A daemon keeps one that
+/// went down: its counters go on, and it comes back.
+fn candidates<'a>(seen: &'a Observed, policy: &Policy) -> impl Iterator<Item = &'a Link> {
+    let kept = policy.missing == Missing::Skip;
+    seen.links.values().filter(move |link| {
+        (link.up || kept && gateway::same_as_told(seen, link.index))
+            && !link.loopback
+            && link.mac.is_some()
+            && link.kind.is_none()
+            && link.master.is_none()
+            && seen.usable_addresses(link.index).next().is_some()
+    })
+}
+
+/// Interfaces that look like ENIs and are none, because no gateway is known, where the policy
+/// names none itself.
+pub(super) fn left_out<'a>(seen: &'a Observed, policy: &Policy, enis: &[Eni]) -> Vec<&'a str> {
+    if policy.enis.iter().any(|wanted| wanted.managed) && policy.discover != Discover::Always {
+        return Vec::new();
+    }
+    let spoken_of = |link: &Link| {
+        let mut all = policy.enis.iter();
+        all.any(|wanted| find(seen, &wanted.select).is_some_and(|named| named.index == link.index))
+    };
+    candidates(seen, policy)
+        .filter(|link| !spoken_of(link) && enis.iter().all(|eni| eni.index != link.index))
+        .map(|link| link.name.as_str())
+        .collect()
 }
 
 /// The managed ENI a selector of a rule or a weight speaks of.
@@ -183,7 +224,9 @@ fn find<'a>(seen: &'a Observed, selector: &Selector) -> Option<&'a Link> {
         Selector::Mac(mac) => seen
             .links
             .values()
-            .find(|l| l.mac == Some(*mac) && l.master.is_none()),
+            .filter(|link| link.mac == Some(*mac) && link.master.is_none())
+            // A VLAN or a bridge has the address of the interface it stands on.
+            .min_by_key(|link| link.kind.is_some()),
     }
 }
 
@@ -191,6 +234,12 @@ fn usable(seen: &Observed, policy: &Policy, link: &Link) -> Result<bool, Refusal
     let eni = link.name.clone();
     if link.mac.is_none() || link.loopback {
         return Err(Refusal::NotEthernet { eni });
+    }
+    if let Some(master) = link.master {
+        return Err(Refusal::Enslaved {
+            eni,
+            master: seen.name(master),
+        });
     }
     let refusal = if !link.up {
         Refusal::Down { eni }
@@ -209,14 +258,7 @@ fn usable(seen: &Observed, policy: &Policy, link: &Link) -> Result<bool, Refusal
 /// The ENI that carries main's best default route; IPv4 speaks first.
 fn primary(seen: &Observed, policy: &Policy, chosen: &[(&Link, EniPolicy)]) -> Option<IfIndex> {
     Family::BOTH.into_iter().find_map(|family| {
-        seen.routes
-            .iter()
-            .filter(|route| {
-                route.table == TableId::MAIN
-                    && route.is_default()
-                    && route.family() == family
-                    && !policy.ownership.route(route)
-            })
+        routes::defaults_of_main(seen, policy, family)
             .min_by_key(|route| route.metric)
             .and_then(|route| route.hops.first())
             .map(|hop| hop.out)
@@ -281,4 +323,60 @@ pub(super) fn share_subnet(enis: &[Eni]) -> bool {
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{desired::Desired, testing::host};
+
+    fn found(seen: &Observed, policy: &Policy) -> (Vec<String>, Vec<String>) {
+        let desired = Desired::for_host(seen, policy, 1).unwrap_or_else(|e| panic!("{e}"));
+        let left_out = desired.left_out(seen, policy);
+        let left_out = left_out.into_iter().map(str::to_owned).collect();
+        let names = desired.enis.into_iter().map(|eni| eni.name).collect();
+        (names, left_out)
+    }
+
+    /// Two ENIs on one subnet, of which only the first has a default route; a third network.
+    fn cloud_host() -> Observed {
+        host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .eni(3, "eth1", &["172.16.20.177/24"])
+            .eni(4, "eth2", &["10.9.0.4/24"])
+            .route("default via 172.16.20.253 dev eth0")
+    }
+
+    #[test]
+    fn an_interface_on_the_subnet_of_an_eni_is_found_and_one_without_a_gateway_is_told_of() {
+        let (enis, left_out) = found(&cloud_host(), &Policy::default());
+        assert_eq!(enis, ["eth0", "eth1"]);
+        assert_eq!(left_out, ["eth2"]);
+    }
+
+    #[test]
+    fn an_eni_that_was_found_stays_one_for_a_daemon_while_its_link_is_down() {
+        let daemon = Policy {
+            missing: Missing::Skip,
+            ..Policy::default()
+        };
+        let seen = cloud_host();
+        let policy = Policy::default();
+        let desired = Desired::for_host(&seen, &policy, 1).unwrap_or_else(|e| panic!("{e}"));
+        let mut later = seen.down("eth1");
+        later.datapath.enis = desired.datapath.expect("programs are wanted").enis;
+        assert_eq!(found(&later, &daemon).0, ["eth0", "eth1"]);
+    }
+
+    #[test]
+    fn a_mac_address_names_the_interface_and_not_the_vlan_above_it() {
+        let mut seen = host()
+            .virtual_link(2, "eth1.100", "vlan", &["10.8.0.4/24"])
+            .eni(3, "eth1", &["172.16.20.177/24"]);
+        let mac = seen.link_named("eth1").and_then(|link| link.mac);
+        let mac = mac.expect("eth1 has one");
+        seen.link_mut("eth1.100").mac = Some(mac);
+        let link = find(&seen, &Selector::Mac(mac)).expect("it is there");
+        assert_eq!(link.name, "eth1");
+    }
 }

@@ -4,12 +4,15 @@
 //! DHCP lease; the gateway that another ENI uses in the very same on-link prefix; what an
 //! earlier apply of ours has written down. IPv6 router advertisements show up as default routes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Eni;
+use super::{Eni, enis::on_link};
 use crate::{
     model::{
         Family, IfIndex, Link, NextHop, Protocol, RouteKind, TableId, any, covers, host, link_local,
@@ -39,6 +42,8 @@ pub enum GatewaySource {
     Lease(String),
     /// Another ENI of this name uses it in the same on-link prefix.
     SameSubnet(String),
+    /// What an earlier apply has written down; where that knew it from is gone.
+    Earlier,
 }
 
 impl Eni {
@@ -63,6 +68,35 @@ pub(super) fn known_without_policy(seen: &Observed, policy: &Policy, index: IfIn
     })
 }
 
+/// The on-link prefixes of an interface that its gateway serves: another ENI on one of them
+/// has the same gateway.
+pub(super) fn served(
+    seen: &Observed,
+    policy: &Policy,
+    index: IfIndex,
+    wanted: &EniPolicy,
+) -> Vec<IpNet> {
+    let ours = policy.ownership.protocol;
+    let of_family = |family| {
+        let on_link = on_link(seen.usable_addresses(index), family);
+        let gateway = from_policy(&on_link, wanted, family)
+            .or_else(|| written_down(seen, ours, index, family));
+        let reached = move |net: &IpNet| {
+            gateway
+                .as_ref()
+                .is_some_and(|gateway| reaches(*net, gateway.address))
+        };
+        on_link.into_iter().filter(reached)
+    };
+    Family::BOTH.into_iter().flat_map(of_family).collect()
+}
+
+/// Whether a gateway is on the link of a prefix. A link-local router is on the link of each
+/// prefix of its interface.
+fn reaches(net: IpNet, gateway: IpAddr) -> bool {
+    (gateway.is_ipv6() && link_local(gateway)) || covers(net, host(gateway))
+}
+
 /// Fills in the gateways of all ENIs.
 pub(super) fn find_all(
     seen: &Observed,
@@ -73,7 +107,7 @@ pub(super) fn find_all(
     let ours = policy.ownership.protocol;
     for (eni, (_, wanted)) in enis.iter_mut().zip(chosen) {
         for family in Family::BOTH {
-            let gateway = from_policy(eni, wanted, family)
+            let gateway = from_policy(&eni.on_link(family), wanted, family)
                 .or_else(|| written_down(seen, ours, eni.index, family));
             eni.gateways.extend(gateway);
         }
@@ -84,11 +118,7 @@ pub(super) fn find_all(
             eni.gateways.iter().flat_map(|gateway| {
                 eni.on_link(Family::of(gateway.address))
                     .into_iter()
-                    .filter(|net| {
-                        // A link-local router is on the link of each of the ENI's prefixes.
-                        let local = gateway.address.is_ipv6() && link_local(gateway.address);
-                        local || covers(*net, host(gateway.address))
-                    })
+                    .filter(|net| reaches(*net, gateway.address))
                     .map(|net| (eni.name.clone(), net, gateway.address))
             })
         })
@@ -112,9 +142,9 @@ pub(super) fn find_all(
     }
 }
 
-fn from_policy(eni: &Eni, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
+fn from_policy(on_link: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
     let address = wanted.gateways.iter().find_map(|choice| {
-        let net = || match eni.on_link(Family::V4).first() {
+        let net = || match on_link.first() {
             Some(IpNet::V4(net)) => Some(*net),
             _ => None,
         };
@@ -167,20 +197,33 @@ fn earlier_answer(
     let route = default_route(seen, index, family, |protocol| protocol == ours);
     route
         .filter(|_| has_table)
+        .map(|gateway| Gateway {
+            source: GatewaySource::Earlier,
+            ..gateway
+        })
         .or_else(|| told(seen, index, family).filter(|_| policy.programs))
 }
 
 /// The gateway the programs were told for the interface that has this index still.
 fn told(seen: &Observed, index: IfIndex, family: Family) -> Option<Gateway> {
-    let row = seen.datapath.enis.get(&index)?;
-    let same = seen.links.get(&index)?.mac == Some(row.mac);
     match seen.datapath.next_hops.get(&(index, any(family)))? {
-        NextHop::Via { gateway, .. } if same && Family::of(*gateway) == family => Some(Gateway {
-            address: *gateway,
-            source: GatewaySource::DefaultRoute,
-        }),
+        NextHop::Via { gateway, .. }
+            if same_as_told(seen, index) && Family::of(*gateway) == family =>
+        {
+            Some(Gateway {
+                address: *gateway,
+                source: GatewaySource::Earlier,
+            })
+        }
         _ => None,
     }
+}
+
+/// Whether the interface of this index is the ENI the programs were told of.
+pub(super) fn same_as_told(seen: &Observed, index: IfIndex) -> bool {
+    let mac = seen.links.get(&index).and_then(|link| link.mac);
+    let told = seen.datapath.enis.get(&index).map(|row| row.mac);
+    mac.is_some() && mac == told
 }
 
 fn default_route(

@@ -127,6 +127,11 @@ impl Desired {
         Ok(desired)
     }
 
+    /// Names of interfaces that look like ENIs and are none, because no gateway is known.
+    pub fn left_out<'a>(&self, seen: &'a Observed, policy: &Policy) -> Vec<&'a str> {
+        enis::left_out(seen, policy, &self.enis)
+    }
+
     /// What is ours now, as something to come back to.
     pub fn as_it_is(seen: &Observed, ownership: &Ownership) -> Self {
         let datapath = seen.datapath.settings.map(|settings| {

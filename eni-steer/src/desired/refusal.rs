@@ -1,6 +1,8 @@
 //! Why nothing can be said about what a host should have: each reason names its object
 //! and says what to do. Nothing has been changed when one is returned.
 
+use std::net::IpAddr;
+
 use crate::{
     model::{
         Family, Group, IfIndex, Knob, KnobKind, Priority, Route, RouteKind, RuleAction, TableId,
@@ -10,7 +12,7 @@ use crate::{
     policy::Policy,
 };
 
-use super::{Eni, balance, handmade::removal};
+use super::{Eni, balance, handmade::removal, routes};
 
 /// A reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +59,36 @@ pub enum Refusal {
     NoGateway {
         /// The interface.
         eni: String,
+        /// The family.
+        family: Family,
+    },
+    /// The gateway is an address of the ENI itself.
+    #[error("gateway {gateway} of {eni} is its own address")]
+    GatewayIsOwn {
+        /// The interface.
+        eni: String,
+        /// The address.
+        gateway: IpAddr,
+    },
+    /// A port of a bridge or bond, or in a VRF.
+    #[error("{eni} is enslaved to {master}")]
+    Enslaved {
+        /// The interface.
+        eni: String,
+        /// The master.
+        master: String,
+    },
+    /// Main's default route leaves by an Ethernet interface that is no managed ENI, so the
+    /// first rule would let main decide everything.
+    #[error(
+        "main's {} default route leaves by {link}, which is no managed ENI: the rules of {eni} would never be asked",
+        ip(.family)
+    )]
+    DefaultUnmanaged {
+        /// An ENI with rules.
+        eni: String,
+        /// The interface.
+        link: String,
         /// The family.
         family: Family,
     },
@@ -173,6 +205,15 @@ impl Refusal {
             Self::NoGateway { eni, .. } => format!(
                 "name it: --gateway {eni}=ADDRESS; looked for in default routes through {eni}, DHCP leases and the same subnet on other ENIs"
             ),
+            Self::GatewayIsOwn { eni, .. } => format!(
+                "name the router of the subnet: --gateway {eni}=ADDRESS (in most clouds the first address of the subnet)"
+            ),
+            Self::Enslaved { master, .. } => {
+                format!("routes and addresses belong to {master}: name it, or take the interface out of it")
+            }
+            Self::DefaultUnmanaged { link, .. } => {
+                format!("manage {link} too: --eni {link} (the primary ENI keeps to main)")
+            }
             Self::TableTwice { .. } => "give each ENI a table of its own".to_owned(),
             Self::TableReserved { .. } => {
                 "tables 0 and 253 to 255 are default, main and local; choose another one".to_owned()
@@ -212,6 +253,69 @@ pub(super) fn check_numbers(policy: &Policy) -> Result<(), Refusal> {
     let span = last.0.saturating_sub(first.0).saturating_add(1);
     if first.0 == 0 || last.0 >= 32766 || first > last || span < MIN_BAND {
         return Err(Refusal::BandUnfit { first, last });
+    }
+    Ok(())
+}
+
+/// Gateways that are missing or can not be. Beside one of the other family, a family without
+/// a default route anywhere needs none: its packets stay on the link, as they do without us.
+pub(super) fn check_gateways(
+    seen: &Observed,
+    policy: &Policy,
+    enis: &[Eni],
+) -> Result<(), Refusal> {
+    for family in Family::BOTH {
+        let routed = || {
+            let mut routes = seen.routes.iter();
+            enis.iter().any(|eni| eni.gateway(family).is_some())
+                || routes.any(|route| {
+                    let kind = route.kind == RouteKind::Unicast && route.is_default();
+                    kind && route.family() == family && !policy.ownership.route(route)
+                })
+        };
+        for eni in enis.iter().filter(|eni| eni.has(family)) {
+            match eni.gateway(family) {
+                None if eni.gateways.is_empty() || routed() => {
+                    return Err(Refusal::NoGateway {
+                        eni: eni.name.clone(),
+                        family,
+                    });
+                }
+                Some(gateway) if eni.addresses.iter().any(|a| a.ip() == gateway.address) => {
+                    return Err(Refusal::GatewayIsOwn {
+                        eni: eni.name.clone(),
+                        gateway: gateway.address,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Main's default has to leave by a managed ENI: by any other Ethernet interface it would win
+/// over every source rule. A tunnel that takes all traffic is somebody's wish.
+pub(super) fn check_default(seen: &Observed, policy: &Policy, enis: &[Eni]) -> Result<(), Refusal> {
+    for family in Family::BOTH {
+        let ruled = enis.iter().find(|eni| eni.ruled && eni.has(family));
+        let best = routes::defaults_of_main(seen, policy, family).min_by_key(|route| route.metric);
+        let (Some(eni), Some(best)) = (ruled, best) else {
+            continue;
+        };
+        let unmanaged = best
+            .hops
+            .iter()
+            .filter(|hop| enis.iter().all(|eni| eni.index != hop.out))
+            .filter_map(|hop| seen.links.get(&hop.out))
+            .find(|link| link.mac.is_some());
+        if let Some(link) = unmanaged {
+            return Err(Refusal::DefaultUnmanaged {
+                eni: eni.name.clone(),
+                link: link.name.clone(),
+                family,
+            });
+        }
     }
     Ok(())
 }

@@ -145,6 +145,20 @@ pub(super) fn of_main(
     routes.into_values().collect()
 }
 
+/// Main's default routes of a family that are not ours.
+pub(super) fn defaults_of_main<'a>(
+    seen: &'a Observed,
+    policy: &'a Policy,
+    family: Family,
+) -> impl Iterator<Item = &'a Route> {
+    seen.routes.iter().filter(move |route| {
+        route.table == TableId::MAIN
+            && route.is_default()
+            && route.family() == family
+            && !policy.ownership.route(route)
+    })
+}
+
 fn connected(route: &Route) -> bool {
     route.hops.iter().all(|hop| hop.gateway.is_none())
 }

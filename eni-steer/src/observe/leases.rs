@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{IfIndex, Link};
+use crate::model::{Address, IfIndex, Link};
 
 /// A gateway from a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,20 +18,36 @@ pub struct Lease {
     pub file: String,
 }
 
-/// Reads what there is. A file that can not be read or understood says nothing: a lease is
-/// one hint among several, and its absence is reported where a gateway is missed.
-pub(super) fn read(root: &Path, links: &BTreeMap<IfIndex, Link>) -> Vec<Lease> {
+/// Reads what there is, and believes a lease whose address the interface has: the files know
+/// interfaces by number or name only, and those may have been another interface's once, or
+/// in another network namespace. A file that can not be read or understood says nothing: a
+/// lease is one hint among several, and its absence is reported where a gateway is missed.
+pub(super) fn read(
+    root: &Path,
+    links: &BTreeMap<IfIndex, Link>,
+    addresses: &[Address],
+) -> Vec<Lease> {
     let mut leases = Vec::new();
     for link in links.values().filter(|link| link.mac.is_some()) {
         let index = link.index;
+        let mut believe = |written: Option<Written>, file: String| {
+            let has = |wanted: IpAddr| {
+                let mut own = addresses.iter().filter(|address| address.index == index);
+                own.any(|address| address.ip() == wanted)
+            };
+            leases.extend(
+                written
+                    .filter(|written| has(written.address))
+                    .map(|written| Lease {
+                        index,
+                        gateway: written.gateway,
+                        file,
+                    }),
+            );
+        };
         let file = format!("run/systemd/netif/leases/{index}");
         if let Ok(text) = fs::read_to_string(root.join(&file)) {
-            let gateway = key_value(&text, "ROUTER=");
-            leases.extend(gateway.map(|gateway| Lease {
-                index,
-                gateway,
-                file,
-            }));
+            believe(networkd(&text), file);
         }
         let mut files = vec![
             format!("var/lib/dhcp/dhclient.{}.leases", link.name),
@@ -40,17 +56,19 @@ pub(super) fn read(root: &Path, links: &BTreeMap<IfIndex, Link>) -> Vec<Lease> {
         ];
         files.extend(network_manager(root, &link.name));
         for file in files {
-            let Ok(text) = fs::read_to_string(root.join(&file)) else {
-                continue;
-            };
-            leases.extend(dhclient(&text, &link.name).map(|gateway| Lease {
-                index,
-                gateway,
-                file,
-            }));
+            if let Ok(text) = fs::read_to_string(root.join(&file)) {
+                believe(dhclient(&text, &link.name), file);
+            }
         }
     }
     leases
+}
+
+/// What a lease says.
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    address: IpAddr,
+    gateway: IpAddr,
 }
 
 /// dhclient's leases below NetworkManager: `dhclient-<connection uuid>-<interface>.lease`.
@@ -67,28 +85,33 @@ fn network_manager(root: &Path, interface: &str) -> Vec<String> {
         .collect()
 }
 
-/// First address behind `KEY=`, in a list separated by spaces.
-fn key_value(text: &str, key: &str) -> Option<IpAddr> {
-    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
-    value.split_whitespace().next()?.parse().ok()
+/// The address and the first router of systemd-networkd's lease.
+fn networkd(text: &str) -> Option<Written> {
+    let first = |key: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+        value.split_whitespace().next()?.parse().ok()
+    };
+    Some(Written {
+        address: first("ADDRESS=")?,
+        gateway: first("ROUTER=")?,
+    })
 }
 
-/// The routers option of the last lease of an interface (dhclient.leases(5)).
-fn dhclient(text: &str, interface: &str) -> Option<IpAddr> {
+/// The last lease of an interface that has a routers option (dhclient.leases(5)).
+fn dhclient(text: &str, interface: &str) -> Option<Written> {
     let wanted = format!("interface \"{interface}\";");
     text.split("lease {")
         .filter(|lease| lease.contains(&wanted))
         .filter_map(|lease| {
-            let routers = lease
-                .lines()
-                .find_map(|l| l.trim().strip_prefix("option routers "))?;
-            routers
-                .trim_end_matches(';')
-                .split(',')
-                .next()?
-                .trim()
-                .parse()
-                .ok()
+            let first = |key: &str| {
+                let value = lease.lines().find_map(|l| l.trim().strip_prefix(key))?;
+                let value = value.trim_end_matches(';').split(',').next()?;
+                value.trim().parse().ok()
+            };
+            Some(Written {
+                address: first("fixed-address ")?,
+                gateway: first("option routers ")?,
+            })
         })
         .last()
 }
@@ -96,31 +119,59 @@ fn dhclient(text: &str, interface: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::host;
+
+    fn written(address: &str, gateway: &str) -> Written {
+        let ip = |text: &str| text.parse().expect("an address");
+        Written {
+            address: ip(address),
+            gateway: ip(gateway),
+        }
+    }
 
     #[test]
     fn the_last_lease_of_the_interface_counts() {
         let text = r#"
 lease {
   interface "eth1";
+  fixed-address 10.0.1.9;
   option routers 10.0.1.1;
 }
 lease {
   interface "eth0";
+  fixed-address 10.0.0.9;
   option routers 10.0.0.1;
 }
 lease {
   interface "eth1";
+  fixed-address 10.0.2.9;
   option routers 10.0.2.1,10.0.2.2;
 }
 "#;
-        assert_eq!(dhclient(text, "eth1"), "10.0.2.1".parse().ok());
+        let last = written("10.0.2.9", "10.0.2.1");
+        assert_eq!(dhclient(text, "eth1"), Some(last));
         assert_eq!(dhclient(text, "eth2"), None);
     }
 
     #[test]
     fn networkd_names_its_router() {
         let text = "# This is private data. Do not parse.\nADDRESS=172.16.20.177\nROUTER=172.16.20.253 172.16.20.252\n";
-        assert_eq!(key_value(text, "ROUTER="), "172.16.20.253".parse().ok());
-        assert_eq!(key_value("ROUTER=\n", "ROUTER="), None);
+        let lease = written("172.16.20.177", "172.16.20.253");
+        assert_eq!(networkd(text), Some(lease));
+        assert_eq!(networkd("ADDRESS=172.16.20.177\nROUTER=\n"), None);
+    }
+
+    #[test]
+    fn a_lease_of_an_address_the_interface_does_not_have_is_not_believed() {
+        let seen = host().eni(2, "eth0", &["172.16.20.176/24"]);
+        let root = tempfile::tempdir().expect("a directory");
+        let file = root.path().join("run/systemd/netif/leases/2");
+        std::fs::create_dir_all(file.parent().expect("a parent")).expect("it can be made");
+        for (address, believed) in [("172.16.20.176", 1), ("10.0.0.9", 0)] {
+            let text = format!("ADDRESS={address}\nROUTER=172.16.20.253\n");
+            std::fs::write(&file, text).expect("it can be written");
+            let leases = read(root.path(), &seen.links, &seen.addresses);
+            assert_eq!(leases.len(), believed, "{address}");
+        }
     }
 }

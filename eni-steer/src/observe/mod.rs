@@ -144,7 +144,7 @@ pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, Obs
     let ethernet = ethernet.map(|link| link.index).collect();
     let others = bpf::others(&pins, netlink, &ethernet).await?;
     Ok(Observed {
-        leases: leases::read(&places.root, &links),
+        leases: leases::read(&places.root, &links, &addresses),
         links,
         addresses,
         routes,

@@ -152,6 +152,7 @@ fn source_text(source: &GatewaySource) -> String {
         GatewaySource::DefaultRoute => "default route".to_owned(),
         GatewaySource::Lease(_) => "DHCP lease".to_owned(),
         GatewaySource::SameSubnet(eni) => format!("subnet of {eni}"),
+        GatewaySource::Earlier => "earlier apply".to_owned(),
     }
 }
 

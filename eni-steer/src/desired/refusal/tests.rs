@@ -2,11 +2,11 @@
 
 use crate::{
     desired::Desired,
-    model::{KnobKind, Mac, Priority, TableId},
+    model::{Family, KnobKind, Mac, Priority, TableId},
     observe::Observed,
     ownership::{GROUP, MIN_BAND},
-    policy::{EniPolicy, Missing, Policy, Selector},
-    testing::host,
+    policy::{EniPolicy, GatewayChoice, Missing, Policy, Selector},
+    testing::{host, index},
 };
 
 /// Two ENIs that can be served.
@@ -145,11 +145,66 @@ fn a_missing_gateway_is_named_by_eni_and_family() {
         refused(&four, &both()),
         format!("no IPv4 gateway is known for eth1\n{hint}")
     );
-    let six = good().address("eth1", "2001:db8::177/64");
+    let six = good()
+        .address("eth1", "2001:db8::177/64")
+        .route("default via 2001:db8:9::1 dev eth0");
     assert_eq!(
         refused(&six, &both()),
         format!("no IPv6 gateway is known for eth1\n{hint}")
     );
+}
+
+#[test]
+fn a_family_without_a_default_route_anywhere_needs_no_gateway() {
+    let six = good().address("eth1", "2001:db8::177/64");
+    let desired = Desired::for_host(&six, &both(), 1).unwrap_or_else(|e| panic!("{e}"));
+    let in_table = desired.routes.iter().filter(|r| r.table == TableId(21001));
+    let defaults = in_table.filter(|route| route.is_default());
+    let families: Vec<_> = defaults.map(|route| route.family()).collect();
+    assert_eq!(families, [Family::V4]);
+}
+
+#[test]
+fn a_gateway_that_is_the_enis_own_address_is_refused() {
+    let mut policy = both();
+    policy.enis[1].gateways = vec![GatewayChoice::Address(
+        "172.16.20.177".parse().expect("an address"),
+    )];
+    assert!(
+        refused(&good(), &policy).starts_with("gateway 172.16.20.177 of eth1 is its own address\n")
+    );
+}
+
+#[test]
+fn an_interface_below_another_is_refused_and_its_master_named() {
+    let mut seen = good().virtual_link(6, "bond0", "bond", &["172.16.20.9/24"]);
+    seen.link_mut("eth1").master = Some(index(6));
+    assert!(
+        refused(&seen, &both()).starts_with(
+            "eth1 is enslaved to bond0\nroutes and addresses belong to bond0: name it"
+        )
+    );
+}
+
+#[test]
+fn secondaries_alone_are_refused_while_mains_default_leaves_by_an_unmanaged_interface() {
+    assert_eq!(
+        refused(&good(), &managing(&["eth1"])),
+        "main's IPv4 default route leaves by eth0, which is no managed ENI: the rules of eth1 \
+         would never be asked\nmanage eth0 too: --eni eth0 (the primary ENI keeps to main)"
+    );
+    let programs_only = Policy {
+        rules: false,
+        ..managing(&["eth1"])
+    };
+    let alone = good().route("default via 172.16.20.253 dev eth1 table 7");
+    assert!(Desired::for_host(&alone, &programs_only, 1).is_ok());
+    let tunnel = host()
+        .eni(3, "eth1", &["172.16.20.177/24"])
+        .virtual_link(5, "wg0", "wireguard", &["10.7.0.1/24"])
+        .route("default via 172.16.20.253 dev eth1 table 7")
+        .route("default dev wg0");
+    assert!(Desired::for_host(&tunnel, &managing(&["eth1"]), 1).is_ok());
 }
 
 #[test]
