@@ -1,0 +1,215 @@
+//! The files of the configuration, through the command: mistakes are told with their place and
+//! change nothing, later files come over earlier ones, and each value says where it is from.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use eni_steer_tests::{Lab, Shape, Steer, assert_unchanged, eventually, expect_symmetry};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(15);
+const ENIS: &str = "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\n";
+
+fn lab() -> Lab {
+    Lab::builder(Shape::SameSubnet).drop_wrong_source().build()
+}
+
+/// Each mistake: the file, where in it (line and column), and a word of what is said.
+const MISTAKES: [(&str, &str, &str); 16] = [
+    ("[policy]\nmoed = 'steer'", "2:1", "unknown key 'moed'"),
+    ("[polcy]\nmode = 'steer'", "1:2", "unknown key 'polcy'"),
+    ("[policy]\nmode = 'stear'", "2:8", "stear"),
+    ("[policy\n", "1:8", "unclosed"),
+    (
+        "[[eni]]\nname = 'eth1'\n[[eni]]\nname = 'eth1'",
+        "4:8",
+        "already",
+    ),
+    ("[[eni]]\ntable = 7", "1:1", "which ENI"),
+    (
+        "[[eni]]\nname = 'eth1'\ngateway = '172.16.20.256'",
+        "3:11",
+        "172.16.20.256",
+    ),
+    (
+        "[[eni]]\nname = 'eth1'\naddresses = ['10.0.0.1', '10.0.0']",
+        "3:26",
+        "10.0.0",
+    ),
+    (
+        "[[eni]]\nname = 'eth1'\nprefixes = ['10.0.0.1/24']",
+        "3:13",
+        "10.0.0.0/24",
+    ),
+    (
+        "[[eni]]\nname = 'eth0'\ntable = 1001\n[[eni]]\nname = 'eth1'\ntable = 1001",
+        "6:9",
+        "1001",
+    ),
+    (
+        "[[eni]]\nname = 'eth0'\naddresses = ['10.0.0.1']\n[[eni]]\nname = 'eth1'\n\
+         addresses = ['10.0.0.1']",
+        "6:13",
+        "10.0.0.1",
+    ),
+    ("[[eni]]\nname = 'eth1'\ntable = 254", "3:9", "kernel"),
+    ("[policy]\npriorities = '32000-32999'", "2:14", "kernel"),
+    ("[policy]\npriorities = '20000-20100'", "2:14", "priorities"),
+    ("[[rule]]\nto = '10.0.0.0/8'", "1:1", "action"),
+    (
+        "[balance]\nweights = { eth0 = 1, eth1 = 1 }",
+        "2:11",
+        "primary",
+    ),
+];
+
+#[test]
+fn a_mistake_is_told_with_file_line_and_column_and_changes_nothing() {
+    let lab = lab();
+    let steer = Steer::new();
+    for (text, place, said) in MISTAKES {
+        steer.configure("config.toml", text);
+        let at = format!("{}:{place}: ", steer.config().display());
+        let told = steer.refuses(&lab, &["config", "check"], 2, &[&at, said]);
+        let also = steer.refuses(&lab, &["apply"], 2, &[&at, said]);
+        assert_eq!(told, also);
+    }
+    for command in ["plan", "verify", "status", "run"] {
+        steer.refuses(&lab, &[command], 2, &["config.toml:"]);
+    }
+}
+
+#[test]
+fn a_mistake_in_a_later_file_names_that_file_and_one_across_files_names_both() {
+    let lab = lab();
+    let steer = Steer::configured("[[eni]]\nname = 'eth0'\ntable = 1001");
+    steer.exits(&lab, &["config", "check"], 0);
+    steer.configure("conf.d/20-mode.toml", "[policy]\n\nmode = 7");
+    steer.refuses(&lab, &["apply"], 2, &["conf.d/20-mode.toml:3:8: "]);
+    steer.configure("conf.d/20-mode.toml", "");
+    steer.configure(
+        "conf.d/30-eth1.toml",
+        "[[eni]]\nname = 'eth1'\ntable = 1001",
+    );
+    let told = steer.refuses(&lab, &["apply"], 2, &["conf.d/30-eth1.toml:3:9: "]);
+    assert!(told.contains("config.toml:3"), "the other one: {told}");
+    // What is no configuration is not read.
+    steer.configure("conf.d/30-eth1.toml", "");
+    steer.configure("conf.d/README", "not TOML");
+    steer.configure("conf.d/old.toml.bak", "[");
+    steer.exits(&lab, &["config", "check"], 0);
+}
+
+/// What `config show -j` says of a key: value and origin.
+#[track_caller]
+fn shown(report: &Value, table: &str, number: u64, key: &str) -> (Value, Value) {
+    let values = report["values"].as_array().expect("a list");
+    let found = values
+        .iter()
+        .find(|one| one["table"] == table && one["number"] == number && one["key"] == key);
+    let found = found.unwrap_or_else(|| panic!("no {table} {number} {key} in {report:#}"));
+    (found["value"].clone(), found["from"].clone())
+}
+
+#[test]
+fn the_last_file_that_says_it_counts_and_show_says_which() {
+    let lab = lab();
+    let steer = Steer::configured(&format!(
+        "[policy]\nmode = 'count'\nattach = 'clsact'\n{ENIS}"
+    ));
+    steer.configure(
+        "conf.d/10.toml",
+        "[policy]\nmode = 'drop'\n[[eni]]\nname = 'eth1'\ntable = 1001",
+    );
+    steer.configure(
+        "conf.d/20.toml",
+        "[policy]\n\nmode = 'steer'\n[[rule]]\nuid = 7\naction = 'prohibit'",
+    );
+    let report = steer.json(&lab, &["config", "show", "--sysctls", "off"]);
+    let file = |name: &str, line: u64, column: u64| {
+        let path = steer.config().with_file_name(name);
+        json!({ "file": { "path": path, "line": line, "column": column } })
+    };
+    for (table, number, key, value, from) in [
+        (
+            "[policy]",
+            0,
+            "mode",
+            json!("steer"),
+            file("conf.d/20.toml", 3, 8),
+        ),
+        (
+            "[policy]",
+            0,
+            "attach",
+            json!("clsact"),
+            file("config.toml", 3, 10),
+        ),
+        ("[policy]", 0, "sysctls", json!(false), json!("flag")),
+        ("[policy]", 0, "group", json!(20229), json!("default")),
+        (
+            "[[eni]]",
+            1,
+            "table",
+            json!(1001),
+            file("conf.d/10.toml", 5, 9),
+        ),
+        (
+            "[[rule]]",
+            0,
+            "action",
+            json!("prohibit"),
+            file("conf.d/20.toml", 6, 10),
+        ),
+    ] {
+        assert_eq!(
+            shown(&report, table, number, key),
+            (value, from),
+            "{table} {key}"
+        );
+    }
+    // As TOML it is a configuration that says the same.
+    let text = steer.ok(&lab, &["config", "show"]);
+    assert!(text.contains("conf.d/20.toml:3"), "{text}");
+    let again = Steer::configured(&text);
+    let values = |report: &Value| -> Vec<Value> {
+        let values = report["values"].as_array().expect("a list");
+        values.iter().map(|one| one["value"].clone()).collect()
+    };
+    let effective = steer.json(&lab, &["config", "show"]);
+    assert_eq!(
+        values(&again.json(&lab, &["config", "show"])),
+        values(&effective)
+    );
+    // And it is in force.
+    steer.ok(&lab, &["apply"]);
+    let status = steer.json(&lab, &["status"]);
+    assert_eq!(status["enis"][1]["table"], 1001, "{status:#}");
+    assert_eq!(status["enis"][1]["mode"], "steer", "{status:#}");
+    assert_eq!(status["enis"][1]["programs"], json!(["clsact", "clsact"]));
+}
+
+#[test]
+fn a_daemon_reads_the_files_again_at_sighup_and_keeps_what_it_has_while_they_are_wrong() {
+    let lab = lab();
+    let steer = Steer::configured(ENIS);
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let mode = || steer.json(&lab, &["status"])["enis"][1]["mode"].clone();
+    let told = || lab.dump(&lab.host);
+    let settled = || steer.run(&lab, &["plan"]).code() == Some(0);
+    assert!(eventually(SOON, settled), "{}", daemon.output());
+    steer.configure("conf.d/mode.toml", "[policy]\nmode = 'steer'");
+    assert!(!settled(), "files alone change nothing");
+    daemon.signal(Signal::SIGHUP);
+    assert!(eventually(SOON, settled), "{}", daemon.output());
+    assert_eq!(mode(), "steer");
+    let before = told();
+    steer.configure("conf.d/mode.toml", "[policy]\nmode = 'stear'");
+    daemon.signal(Signal::SIGHUP);
+    let said = || daemon.output().contains("conf.d/mode.toml:2:8");
+    assert!(eventually(SOON, said), "{}", daemon.output());
+    assert_unchanged(&before, &told());
+    let address: IpAddr = lab.eni(1).v4().into();
+    expect_symmetry(&lab, 1, address);
+}
