@@ -1,0 +1,334 @@
+//! Beside others who make rules: none of theirs is touched, each side's traffic goes its way,
+//! and `verify` names theirs where it wins.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use eni_steer_tests::{
+    Lab, Shape, Steer, TcpTransfer, Tunnel, assert_unchanged, expect_symmetry, ip, ping, run,
+};
+use serde_json::Value;
+
+const BRIEFLY: Duration = Duration::from_millis(5);
+const BOTH: [&str; 2] = ["-4", "-6"];
+
+fn both(lab: &Lab, words: &str) {
+    for family in BOTH {
+        ip(&lab.host, &format!("{family} {words}"));
+    }
+}
+
+/// Rules that are not ours, as `ip` lists them.
+fn theirs(lab: &Lab) -> String {
+    let all = BOTH.map(|family| ip(&lab.host, &format!("{family} rule list")));
+    let lines = all.iter().flat_map(|text| text.lines());
+    let theirs = lines.filter(|line| !line.contains("proto 229"));
+    theirs.map(|line| format!("{line}\n")).collect()
+}
+
+#[track_caller]
+fn expect_all_symmetric(lab: &Lab) {
+    for eni in lab.enis() {
+        for address in eni.both() {
+            expect_symmetry(lab, eni.index, address);
+        }
+    }
+}
+
+/// Someone connects to every address of the host.
+#[track_caller]
+fn expect_reached_by(lab: &Lab, peer: &eni_steer_tests::NetNs) {
+    for address in lab.enis().iter().flat_map(|eni| eni.both()) {
+        let there = SocketAddr::new(address, 8080);
+        let patience = Duration::from_millis(700);
+        let transfer = TcpTransfer::of(10_000)
+            .timeout(patience)
+            .run(&lab.host, there, peer, there);
+        assert!(transfer.complete, "{address}: {transfer:?}");
+    }
+}
+
+/// `verify` finds everything in place.
+#[track_caller]
+fn expect_in_place(steer: &Steer, lab: &Lab) {
+    steer.exits(lab, &["verify"], 0);
+    steer.exits(lab, &["plan"], 0);
+}
+
+/// `verify` finds addresses of eth1 going astray, by a rule of this tool, and says which.
+#[track_caller]
+fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) {
+    let verify = steer.run(lab, &["verify"]).expect_code(3);
+    assert!(verify.stdout.contains(tool), "{tool}: {verify}");
+    let report = steer.json(lab, &["verify"]);
+    let misrouted = report["policy"]["misrouted"].as_array().expect("a list");
+    let of_theirs = |one: &Value| {
+        one["rule"]["priority"] == priority
+            && one["rule_owner"] == tool
+            && one["rule_is_ours"] == false
+    };
+    assert!(misrouted.iter().any(of_theirs), "{report:#}");
+    // It is none of ours to change.
+    steer.exits(lab, &["plan"], 0);
+}
+
+/// A host where something is set up before, and comes to no harm by apply, use and remove.
+fn host(set_up: impl FnOnce(&Lab)) -> (Lab, Steer, String) {
+    let lab = Lab::builder(Shape::SameSubnet)
+        .masquerade()
+        .drop_wrong_source()
+        .build();
+    set_up(&lab);
+    let before = Steer::new().world(&lab);
+    let others = theirs(&lab);
+    let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'");
+    steer.ok(&lab, &["apply"]);
+    assert_unchanged(&others, &theirs(&lab));
+    (lab, steer, before)
+}
+
+/// What wg-quick does for a tunnel that takes everything: `AllowedIPs = 0.0.0.0/0, ::/0`.
+fn wg_quick_up(lab: &Lab) {
+    both(lab, "route add default dev wg0 table 51820");
+    both(lab, "rule add not fwmark 51820 table 51820");
+    both(lab, "rule add table main suppress_prefixlength 0");
+}
+
+/// What it does to take it away again: by pattern, as often as the pattern is listed.
+fn wg_quick_down(lab: &Lab) {
+    for family in BOTH {
+        let list = || ip(&lab.host, &format!("{family} rule list"));
+        while list().contains("lookup 51820") {
+            ip(&lab.host, &format!("{family} rule del table 51820"));
+        }
+        while list().contains("from all lookup main suppress_prefixlength 0") {
+            ip(
+                &lab.host,
+                &format!("{family} rule del table main suppress_prefixlength 0"),
+            );
+        }
+        ip(
+            &lab.host,
+            &format!("{family} route del default dev wg0 table 51820"),
+        );
+    }
+}
+
+#[test]
+fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
+    let mut tunnel = None;
+    let (lab, steer, before) = host(|lab| {
+        tunnel = Some(Tunnel::open(lab, "wg0"));
+        wg_quick_up(lab);
+    });
+    let _report = lab.on_failure_print();
+    let tunnel = tunnel.expect("it was set up");
+    // eth0's answers are main's, which the tunnel takes: without rules of its own the primary
+    // goes by the tunnel, with `primary = "full"` it does not.
+    for address in lab.eni(1).both() {
+        expect_symmetry(&lab, 1, address);
+    }
+    steer.configure("conf.d/primary.toml", "[policy]\nprimary = 'full'");
+    steer.ok(&lab, &["apply"]);
+    expect_all_symmetric(&lab);
+    expect_reached_by(&lab, &tunnel.peer);
+    expect_in_place(&steer, &lab);
+    // What names no source goes through the tunnel, as its user wants.
+    let far: IpAddr = "198.51.100.1".parse().expect("an address");
+    ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
+    ping(&lab.host, None, far, 3, BRIEFLY).expect_all_answered();
+    // Taken down, it takes nothing of ours along.
+    wg_quick_down(&lab);
+    expect_in_place(&steer, &lab);
+    expect_all_symmetric(&lab);
+    wg_quick_up(&lab);
+    steer.ok(&lab, &["remove"]);
+    assert!(!before.is_empty());
+    assert!(!theirs(&lab).is_empty() && theirs(&lab).contains("lookup 51820"));
+}
+
+/// Its rules name no priority, so the kernel puts them before ours.
+#[test]
+fn a_wg_quick_that_comes_later_wins_and_is_named() {
+    let (lab, steer, before) = host(|_| {});
+    let _report = lab.on_failure_print();
+    expect_in_place(&steer, &lab);
+    let tunnel = Tunnel::open(&lab, "wg0");
+    wg_quick_up(&lab);
+    expect_named(&steer, &lab, "wg-quick", 19999);
+    wg_quick_down(&lab);
+    expect_in_place(&steer, &lab);
+    expect_all_symmetric(&lab);
+    ip(&lab.host, "link del wg0");
+    drop(tunnel);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// Tailscale's rules, and its table 52 with the addresses of its peers.
+fn tailscale_up(lab: &Lab) {
+    for rule in [
+        "pref 5210 fwmark 0x80000/0xff0000 lookup main",
+        "pref 5230 fwmark 0x80000/0xff0000 lookup default",
+        "pref 5250 fwmark 0x80000/0xff0000 unreachable",
+        "pref 5270 lookup 52",
+    ] {
+        both(lab, &format!("rule add {rule}"));
+    }
+    ip(
+        &lab.host,
+        "-4 route add 100.64.0.0/10 dev tailscale0 table 52",
+    );
+    ip(
+        &lab.host,
+        "-6 route add fd7a:115c:a1e0::/48 dev tailscale0 table 52",
+    );
+}
+
+#[test]
+fn beside_tailscale_its_peers_and_ours_are_served_and_an_exit_node_is_named() {
+    let mut tunnel = None;
+    let (lab, steer, _) = host(|lab| {
+        let open = Tunnel::open(lab, "tailscale0");
+        ip(&open.peer, "address add 100.64.0.2/32 dev lo");
+        tunnel = Some(open);
+        tailscale_up(lab);
+    });
+    let _report = lab.on_failure_print();
+    let tunnel = tunnel.expect("it was set up");
+    expect_all_symmetric(&lab);
+    expect_reached_by(&lab, &tunnel.peer);
+    // A peer that only table 52 knows.
+    let peer: IpAddr = "100.64.0.2".parse().expect("an address");
+    for eni in lab.enis() {
+        ping(&tunnel.peer, Some(peer), eni.v4().into(), 3, BRIEFLY).expect_all_answered();
+    }
+    expect_in_place(&steer, &lab);
+    // An exit node takes everything.
+    both(&lab, "route add default dev tailscale0 table 52");
+    expect_named(&steer, &lab, "Tailscale", 5270);
+    both(&lab, "route del default dev tailscale0 table 52");
+    expect_in_place(&steer, &lab);
+}
+
+/// The Amazon VPC CNI: a pod has an address of eth1's prefix; rules to it, for marked packets,
+/// and from it to a table of eth1's.
+#[test]
+fn beside_the_amazon_vpc_cni_pods_and_host_are_served() {
+    const POD: &str = "172.16.20.194";
+    let (lab, steer, before) = host(|lab| {
+        lab.allow(1, "172.16.20.192/28");
+        ip(lab.container(), &format!("address add {POD} dev eth0"));
+        for line in [
+            &format!("route add {POD} dev docker0")[..],
+            "route add 172.16.20.253 dev eth1 scope link table 2",
+            "route add default via 172.16.20.253 dev eth1 table 2",
+            &format!("rule add pref 512 to {POD} lookup main"),
+            "rule add pref 1024 fwmark 0x80/0x80 lookup main",
+            &format!("rule add pref 1536 from {POD} lookup 2"),
+        ] {
+            ip(&lab.host, &format!("-4 {line}"));
+        }
+    });
+    let _report = lab.on_failure_print();
+    let pod: IpAddr = POD.parse().expect("an address");
+    let by_eth1 = |what: &str| {
+        let before = lab.router_seen(1);
+        ping(&lab.client, None, pod, 3, BRIEFLY).expect_all_answered();
+        assert_eq!(lab.router_seen(1).since(before).right.packets, 3, "{what}");
+    };
+    by_eth1("by their rule");
+    expect_all_symmetric(&lab);
+    expect_reached_by(&lab, lab.container());
+    expect_in_place(&steer, &lab);
+    // Its own prefix is eth1's, for us too: both say the same, theirs first.
+    let named = "[[eni]]\nname = 'eth1'\nprefixes = ['172.16.20.192/28']";
+    steer.configure("conf.d/prefix.toml", named);
+    steer.ok(&lab, &["apply"]);
+    by_eth1("by both");
+    ip(&lab.host, "-4 rule del pref 1536");
+    by_eth1("by ours alone");
+    ip(
+        &lab.host,
+        &format!("-4 rule add pref 1536 from {POD} lookup 2"),
+    );
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &Steer::new().world(&lab));
+}
+
+/// cloud-init writes a rule without a priority and a table 101 with a default and the subnet.
+fn cloud_init_up(lab: &Lab) {
+    for line in [
+        "-4 route add default via 172.16.20.253 dev eth1 table 101",
+        "-4 route add 172.16.20.0/24 dev eth1 table 101",
+        "-6 route add default via fd00:20::253 dev eth1 table 101",
+        "-6 route add fd00:20::/64 dev eth1 table 101",
+        "-4 rule add from 172.16.20.177 table 101",
+        "-6 rule add from fd00:20::177 table 101",
+    ] {
+        ip(&lab.host, line);
+    }
+}
+
+#[test]
+fn beside_cloud_inits_tables_ours_come_first_where_they_were_there_before() {
+    let (lab, steer, before) = host(cloud_init_up);
+    let _report = lab.on_failure_print();
+    expect_all_symmetric(&lab);
+    // Its rule alone would send a container's answer out of eth1.
+    expect_reached_by(&lab, lab.container());
+    expect_in_place(&steer, &lab);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &Steer::new().world(&lab));
+}
+
+/// Where it comes later it comes first, and leads by the same ENI: that is no harm to symmetry,
+/// but breaks the answers to containers.
+#[test]
+fn cloud_inits_rule_that_came_later_is_named_for_what_it_breaks() {
+    let (lab, steer, _) = host(|_| {});
+    let _report = lab.on_failure_print();
+    cloud_init_up(&lab);
+    expect_all_symmetric(&lab);
+    let there = SocketAddr::new(lab.eni(1).v4().into(), 8080);
+    let patience = Duration::from_millis(700);
+    let transfer =
+        TcpTransfer::of(10)
+            .timeout(patience)
+            .run(&lab.host, there, lab.container(), there);
+    assert!(!transfer.connected, "{transfer:?}");
+    expect_named(&steer, &lab, "cloud-init", 19999);
+}
+
+/// Whether this kernel has VRFs. The lab's own need not; those of `cargo xtask test --kernel`
+/// do.
+fn kernel_has_vrf(lab: &Lab) -> bool {
+    let add = ["link", "add", "red", "type", "vrf", "table", "10"];
+    let told = run(&lab.host, "ip", add);
+    assert!(
+        told.success() || told.stderr.contains("Unknown device type"),
+        "neither a VRF nor a kernel without: {told}"
+    );
+    told.success()
+}
+
+/// A VRF with an interface of its own, its rule (1000, l3mdev) and its table.
+#[test]
+fn a_vrf_and_its_rule_are_not_touched() {
+    let mut has_vrf = false;
+    let (lab, steer, before) = host(|lab| {
+        has_vrf = kernel_has_vrf(lab);
+        if has_vrf {
+            let tunnel = Tunnel::open(lab, "red0");
+            ip(&lab.host, "link set red up");
+            ip(&lab.host, "link set red0 master red");
+            std::mem::forget(tunnel);
+        }
+    });
+    let _report = lab.on_failure_print();
+    assert_eq!(theirs(&lab).contains("l3mdev"), has_vrf);
+    expect_all_symmetric(&lab);
+    expect_in_place(&steer, &lab);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &Steer::new().world(&lab));
+}
