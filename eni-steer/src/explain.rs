@@ -9,24 +9,16 @@ use serde::Serialize;
 
 use crate::{
     model::{
-        Family, Group, Link, Priority, Route, RouteKind, Rule, RuleAction, TableId, covers, host,
+        Family, Group, Link, PortRange, Priority, Route, RouteKind, Rule, RuleAction, TableId,
+        covers, host,
     },
     observe::Observed,
 };
 
+pub use crate::model::Flow;
+
 /// `IPPROTO_UDP`
 const UDP: u8 = 17;
-
-/// A packet made on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Flow {
-    /// Source.
-    pub from: IpAddr,
-    /// Destination.
-    pub to: IpAddr,
-    /// `skb->mark`
-    pub mark: u32,
-}
 
 /// What a rule did with the packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -103,7 +95,7 @@ fn visit(seen: &Observed, flow: &Flow, rule: &Rule) -> Outcome {
     if rule.partial {
         return Outcome::Unknown;
     }
-    let mismatch = mismatch(flow, rule);
+    let mismatch = mismatch(seen, flow, rule);
     match (mismatch, rule.invert) {
         (Some(selector), false) => return Outcome::NoMatch(selector),
         (None, true) => return Outcome::NoMatch("not"),
@@ -121,11 +113,13 @@ fn visit(seen: &Observed, flow: &Flow, rule: &Rule) -> Outcome {
 }
 
 /// The first selector that does not match.
-fn mismatch(flow: &Flow, rule: &Rule) -> Option<&'static str> {
-    if rule.from.is_some_and(|net| !covers(net, host(flow.from))) {
+fn mismatch(seen: &Observed, flow: &Flow, rule: &Rule) -> Option<&'static str> {
+    let outside =
+        |net, address: Option<IpAddr>| !address.is_some_and(|address| covers(net, host(address)));
+    if rule.from.is_some_and(|net| outside(net, flow.from)) {
         return Some("from");
     }
-    if rule.to.is_some_and(|net| !covers(net, host(flow.to))) {
+    if rule.to.is_some_and(|net| outside(net, Some(flow.to))) {
         return Some("to");
     }
     if rule
@@ -134,43 +128,43 @@ fn mismatch(flow: &Flow, rule: &Rule) -> Option<&'static str> {
     {
         return Some("fwmark");
     }
-    if rule.iif.as_deref().is_some_and(|name| name != "lo") {
+    let came_in_by = |name: &str| match flow.iif {
+        None => name == "lo",
+        Some(index) => name == seen.name(index),
+    };
+    if rule.iif.as_deref().is_some_and(|name| !came_in_by(name)) {
         return Some("iif");
     }
     if rule.oif.is_some() {
         return Some("oif");
     }
-    // The flow has no ports and no protocol, except that the kernel's IPv4 lookup takes a
-    // question without a protocol for UDP (inet_rtm_getroute in net/ipv4/route.c).
-    let asked_as = flow.to.is_ipv4().then_some(UDP);
+    // The kernel's IPv4 lookup takes a question without a protocol for UDP
+    // (inet_rtm_getroute in net/ipv4/route.c).
+    let asked_as = flow.ip_protocol.or(flow.to.is_ipv4().then_some(UDP));
+    let outside_ports = |range: Option<PortRange>, port: Option<u16>| {
+        range.is_some_and(|range| !port.is_some_and(|p| (range.start..=range.end).contains(&p)))
+    };
     if rule
         .ip_protocol
         .is_some_and(|protocol| Some(protocol) != asked_as)
-        || rule.sport.is_some()
-        || rule.dport.is_some()
+        || outside_ports(rule.sport, flow.sport)
+        || outside_ports(rule.dport, flow.dport)
     {
         return Some("ipproto/ports");
     }
-    if rule.uids.is_some_and(|uids| uids.start > 0) {
+    // What is forwarded is nobody's.
+    let uid = flow.uid.or(flow.iif.is_none().then_some(0));
+    if rule
+        .uids
+        .is_some_and(|uids| !uid.is_some_and(|uid| (uids.start..=uids.end).contains(&uid)))
+    {
         return Some("uidrange");
     }
     (rule.tos != 0).then_some("tos")
 }
 
 fn look_up(seen: &Observed, flow: &Flow, rule: &Rule, table: TableId) -> Outcome {
-    let best = seen
-        .routes
-        .iter()
-        .filter(|route| {
-            route.table == table
-                && route.tos == 0
-                && Family::of(flow.to) == route.family()
-                && covers(route.destination, host(flow.to))
-                && usable(seen, route)
-        })
-        // The first of equals, as the kernel lists them.
-        .min_by_key(|route| (Reverse(route.destination.prefix_len()), route.metric));
-    let Some(route) = best else {
+    let Some(route) = best(seen, table, flow.to) else {
         return Outcome::NoRoute(table);
     };
     if route.kind == RouteKind::Throw {
@@ -192,13 +186,26 @@ fn look_up(seen: &Observed, flow: &Flow, rule: &Rule, table: TableId) -> Outcome
     Outcome::Decides(Box::new(route.clone()))
 }
 
+/// The route of a table that has the answer for a destination.
+pub(crate) fn best(seen: &Observed, table: TableId, to: IpAddr) -> Option<&Route> {
+    let routes = seen.routes.iter().filter(|route| {
+        route.table == table
+            && route.tos == 0
+            && Family::of(to) == route.family()
+            && covers(route.destination, host(to))
+            && usable(seen, route)
+    });
+    // The first of equals, as the kernel lists them.
+    routes.min_by_key(|route| (Reverse(route.destination.prefix_len()), route.metric))
+}
+
 /// A route whose only way is down is passed over.
 fn usable(seen: &Observed, route: &Route) -> bool {
     route.hops.is_empty() || way_out(seen, route).is_some()
 }
 
 /// The link a route leaves by: that of its first leg that is up.
-fn way_out<'a>(seen: &'a Observed, route: &Route) -> Option<&'a Link> {
+pub(crate) fn way_out<'a>(seen: &'a Observed, route: &Route) -> Option<&'a Link> {
     route
         .hops
         .iter()

@@ -17,7 +17,7 @@ const PORTS: [u16; 3] = [53, 443, 8443];
 /// A host with these rules, and a client that echoes.
 struct Ruled {
     lab: Lab,
-    _steer: Steer,
+    steer: Steer,
     _servers: Vec<UdpServer>,
 }
 
@@ -36,7 +36,7 @@ fn ruled(rules: &str) -> Ruled {
     Ruled {
         _servers: servers.collect(),
         lab,
-        _steer: steer,
+        steer,
     }
 }
 
@@ -261,6 +261,119 @@ fn a_rule_with_an_eni_leads_forwarded_traffic_out_by_it() {
         // Masqueraded behind eth1's own address: the source check finds it right.
         assert_eq!(host.lab.router_seen(1).since(before).right.packets, 1);
     }
+}
+
+/// `verify` asks the kernel for what each rule is there for.
+#[test]
+fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
+    let host = ruled(
+        "[[rule]]\nuid = '1000-1999'\naction = 'prohibit'\n\
+         [[rule]]\nfrom = '172.16.20.177'\nto = '203.0.113.0/24'\naction = 'unreachable'\n\
+         [[rule]]\nproto = 'tcp'\ndport = '25-30'\nmark = '0x7/0xf'\neni = 'eth1'\n\
+         [[rule]]\nfrom = '172.17.0.0/16'\neni = 'eth1'\n\
+         [[rule]]\niif = 'docker0'\nto = '3fff:1::/48'\neni = 'eth0'",
+    );
+    let _report = host.lab.on_failure_print();
+    let verify = |code| {
+        host.steer
+            .run(&host.lab, &["verify"])
+            .expect_code(code)
+            .stdout
+    };
+    // From eth1's address to the far end of the world, which the second rule refuses.
+    let text = verify(0);
+    assert!(text.contains(", and refuses 1 as configured"), "{text}");
+    let report = host.steer.json(&host.lab, &["verify"]);
+    assert_eq!(report["policy"]["refused"], 1);
+    assert_eq!(
+        report["policy"]["notes"],
+        serde_json::json!([]),
+        "{report:#}"
+    );
+    for (theirs, ours, packet) in [
+        (
+            "-4 rule add pref 100 uidrange 1500-1500 lookup main",
+            None,
+            "",
+        ),
+        (
+            "-4 rule add pref 100 uidrange 1000-1000 lookup main",
+            Some(20010),
+            "203.0.113.113 uid 1000",
+        ),
+        (
+            "-4 rule add pref 100 fwmark 7 lookup main",
+            Some(20500),
+            "203.0.113.113 mark 0x7 ipproto 6 dport 25",
+        ),
+        (
+            "-4 rule add pref 100 iif docker0 lookup main",
+            Some(20501),
+            "203.0.113.113 from 172.17.0.2 iif docker0",
+        ),
+        (
+            "-6 rule add pref 100 iif docker0 prohibit",
+            Some(20502),
+            "3fff:1::1 from fd00:17::2 iif docker0",
+        ),
+    ] {
+        ip(&host.lab.host, theirs);
+        match ours {
+            // Only the first of a range is tried.
+            None => drop(verify(0)),
+            Some(ours) => {
+                let text = verify(3);
+                let line = text.lines().find(|line| line.contains("does not get"));
+                let line = line.unwrap_or_else(|| panic!("{theirs}: {text}"));
+                for part in [&format!("pref {ours} ")[..], packet, "wins is", "pref 100 "] {
+                    assert!(line.contains(part), "{part}: {line}");
+                }
+                let report = host.steer.json(&host.lab, &["verify"]);
+                let overruled = report["policy"]["overruled"].as_array().expect("a list");
+                let [one] = overruled.as_slice() else {
+                    panic!("{theirs}: {report:#}");
+                };
+                assert_eq!(one["overruled"]["priority"], ours);
+                assert_eq!(one["packet"], packet);
+                assert_eq!(one["rule"]["priority"], 100);
+                assert_eq!(one["rule_is_ours"], false);
+            }
+        }
+        ip(&host.lab.host, &theirs.replace(" add ", " del "));
+    }
+    verify(0);
+    // What is to be forwarded, on a host that forwards nothing.
+    eni_steer_tests::write_sysctl(&host.lab.host, "net.ipv4.ip_forward", 0);
+    let text = verify(3);
+    assert!(text.contains("or forwarding is off"), "{text}");
+}
+
+/// What another rule of ours decides is the configuration's own order, and what the kernel takes
+/// no question for is said not to be tried.
+#[test]
+fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
+    let host = ruled(
+        "[[rule]]\ndport = '1-1023'\naction = 'prohibit'\n\
+         [[rule]]\ndport = 25\naction = 'unreachable'\n\
+         [[rule]]\nto = '172.17.0.0/16'\naction = 'prohibit'\n\
+         [[rule]]\nproto = 'sctp'\naction = 'prohibit'\n\
+         [[rule]]\niif = 'wg7'\naction = 'prohibit'\n\
+         [[rule]]\ndport = 2000\neni = 'eth1'",
+    );
+    let _report = host.lab.on_failure_print();
+    let text = host.steer.ok(&host.lab, &["verify"]);
+    // The second one refuses as the first does: which of them it was is not told apart.
+    for note in [
+        "note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_ifgroup 20229 \
+         protocol 229' decides before 'ip -4 rule pref 20012 from all to 172.17.0.0/16 prohibit \
+         protocol 229'",
+        "note: not tried, since the kernel answers no question for IP protocol 132: ip -4 rule \
+         pref 20013 ",
+        "note: not tried, since there is no wg7: ip -6 rule pref 20014 ",
+    ] {
+        assert!(text.contains(note), "{note}\n{text}");
+    }
+    assert_eq!(text.matches("note: ").count(), 5, "{text}");
 }
 
 #[test]

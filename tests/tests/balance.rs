@@ -103,6 +103,30 @@ fn new_connections_are_spread_by_the_weights_and_none_leaves_by_the_wrong_eni() 
     }
 }
 
+#[test]
+fn verify_tries_balance_and_names_the_foreign_rule_that_takes_its_place() {
+    let (lab, steer) = balanced(Shape::SameSubnet, "{ eth0 = 1, eth1 = 1 }");
+    let _report = lab.on_failure_print();
+    steer.exits(&lab, &["verify"], 0);
+    for family in ["-4", "-6"] {
+        ip(
+            &lab.host,
+            &format!("{family} rule add pref 15000 iif lo uidrange 0-0 lookup main"),
+        );
+        let text = steer.run(&lab, &["verify"]).expect_code(3).stdout;
+        let ours = format!("policy: 'ip {family} rule pref 20900 from all iif lo lookup 21999");
+        let line = text.lines().find(|line| line.starts_with(&ours));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        assert!(
+            line.contains("leaves by eth0: the rule that wins is"),
+            "{line}"
+        );
+        assert!(line.contains("pref 15000"), "{line}");
+        ip(&lab.host, &format!("{family} rule del pref 15000"));
+    }
+    steer.exits(&lab, &["verify"], 0);
+}
+
 /// TCP, which would break off if one packet of it left by another ENI: the cloud drops that.
 #[test]
 fn every_spread_connection_is_whole() {

@@ -317,7 +317,14 @@ fn every_report_is_json_with_its_keys() {
     }
     let verify = steer.json(&lab, &["verify"]);
     has(&verify, &["policy", "traffic", "blind"]);
-    for key in ["drift", "misrouted", "probes"] {
+    for key in [
+        "drift",
+        "misrouted",
+        "overruled",
+        "probes",
+        "refused",
+        "notes",
+    ] {
         assert!(
             verify["policy"].get(key).is_some(),
             "no {key} in {verify:#}"

@@ -24,11 +24,7 @@ fn applied() -> Observed {
 
 fn flow(from: &str, to: &str) -> Flow {
     let parse = |text: &str| text.parse().expect("an address");
-    Flow {
-        from: parse(from),
-        to: parse(to),
-        mark: 0,
-    }
+    Flow::to(parse(to)).from(parse(from))
 }
 
 /// From eth1's address to the world.
@@ -243,6 +239,47 @@ fn selectors_that_hold_for_a_packet_made_here_match() {
         let seen = applied().rule(&format!("pref 90 {words} lookup 254"));
         assert_eq!(decided(&seen, &outward()), decides(90, "eth0"), "{words}");
     }
+}
+
+#[test]
+fn what_a_packet_says_of_itself_is_held_against_the_selectors() {
+    let docker0 = applied().link_named("docker0").map(|link| link.index);
+    let said = Flow {
+        iif: docker0,
+        uid: Some(1500),
+        ip_protocol: Some(6),
+        sport: Some(4000),
+        dport: Some(443),
+        ..outward()
+    };
+    for words in [
+        "iif docker0",
+        "uidrange 1000-1999",
+        "ipproto 6",
+        "sport 4000-4001",
+        "dport 400-443",
+    ] {
+        let seen = applied().rule(&format!("pref 90 {words} lookup 254"));
+        assert_eq!(decided(&seen, &said), decides(90, "eth0"), "{words}");
+    }
+    for (words, selector) in [
+        ("iif lo", "iif"),
+        ("uidrange 0-1499", "uidrange"),
+        ("ipproto 17", "ipproto/ports"),
+        ("sport 4001-4002", "ipproto/ports"),
+        ("dport 80", "ipproto/ports"),
+    ] {
+        let seen = applied().rule(&format!("pref 90 {words} lookup 254"));
+        let missed = (90, Outcome::NoMatch(selector));
+        assert_eq!(outcomes(&seen, &said)[1], missed, "{words}");
+    }
+    // What is forwarded is no user's, and what has no source is in no prefix.
+    let forwarded = Flow { uid: None, ..said };
+    let seen = applied().rule("pref 90 uidrange 0-4294967295 lookup 254");
+    let missed = (90, Outcome::NoMatch("uidrange"));
+    assert_eq!(outcomes(&seen, &forwarded)[1], missed);
+    let unsourced = Flow::to(said.to);
+    assert_eq!(decided(&applied(), &unsourced), decides(32766, "eth0"));
 }
 
 #[test]

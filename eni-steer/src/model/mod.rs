@@ -3,6 +3,7 @@
 //! A number is parsed into its unit at the edge and printed by `Display` as `ip` or `tc`
 //! would print it.
 
+mod flow;
 mod knob;
 mod link;
 mod route;
@@ -11,6 +12,7 @@ mod steering;
 pub(crate) use steering::pairs;
 mod units;
 
+pub use flow::Flow;
 pub use knob::{Knob, KnobKind, Memory};
 pub use link::{Address, Link};
 pub(crate) use route::destination_text;

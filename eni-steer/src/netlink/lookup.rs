@@ -12,20 +12,7 @@ use super::{
     route::from_message,
     wire::{address_to_wire, family_to_wire},
 };
-use crate::model::{Family, IfIndex, RouteKind, TableId};
-
-/// A packet made on this host, as far as routing looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// Destination.
-    pub to: IpAddr,
-    /// Source; `None`: not chosen yet.
-    pub from: Option<IpAddr>,
-    /// `skb->mark`.
-    pub mark: u32,
-    /// Interface the packet came in by; `None`: made on this host.
-    pub iif: Option<IfIndex>,
-}
+use crate::model::{Family, Flow, IfIndex, RouteKind, TableId};
 
 /// What the kernel would do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,14 +30,14 @@ pub enum Answer {
     },
     /// Refuses it: no route, or a route or rule that says so.
     Refused {
-        /// Positive errno a socket would see (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL).
+        /// Positive errno a socket would see (ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, EXDEV).
         errno: i32,
     },
 }
 
 impl Netlink {
     /// Asks the kernel where a packet would go.
-    pub async fn lookup(&self, question: &Question) -> Result<Answer, NetlinkError> {
+    pub async fn lookup(&self, question: &Flow) -> Result<Answer, NetlinkError> {
         let family = Family::of(question.to);
         let what = format!("ip {family} route get {}", question.to);
         let mut request = RouteMessage::default();
@@ -76,6 +63,13 @@ impl Netlink {
         if let Some(iif) = question.iif {
             request.attributes.push(RouteAttribute::Iif(iif.get()));
         }
+        let more = [
+            question.uid.map(RouteAttribute::Uid),
+            question.ip_protocol.map(RouteAttribute::IpProto),
+            question.sport.map(RouteAttribute::Sport),
+            question.dport.map(RouteAttribute::Dport),
+        ];
+        request.attributes.extend(more.into_iter().flatten());
         let answers = match self
             .ask(&what, RouteNetlinkMessage::GetRoute(request), 0)
             .await
@@ -87,6 +81,8 @@ impl Netlink {
                     libc::EHOSTUNREACH,
                     libc::EACCES,
                     libc::EINVAL,
+                    // rp_filter, for what comes in by an interface.
+                    libc::EXDEV,
                 ]
                 .contains(&errno) =>
             {

@@ -25,7 +25,7 @@ use rtnetlink::{
 };
 
 pub use errno::NetlinkError;
-pub use lookup::{Answer, Question};
+pub use lookup::Answer;
 pub use watch::{Event, GROUPS, Notification, Watch};
 
 /// `NLM_F_DUMP_INTR`: the table changed while it was dumped.

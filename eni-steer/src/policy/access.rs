@@ -20,9 +20,9 @@ pub enum Then {
     Eni(Selector),
     /// It is refused: "administratively prohibited" (EACCES).
     Prohibit,
-    /// It is refused: "unreachable" (ENETUNREACH, EHOSTUNREACH).
+    /// It is refused: "unreachable" (ENETUNREACH).
     Unreachable,
-    /// It is dropped silently.
+    /// It is dropped: silently where it is forwarded, with EINVAL where it is made here.
     Blackhole,
 }
 

@@ -11,7 +11,7 @@ use super::table::Table;
 use crate::{
     neighbours::KERNEL,
     symmetry::{AddressVerdict, Sighting, TrafficVerdict, Verdict},
-    verify::{Misrouted, PolicyVerdict},
+    verify::{Misrouted, Overruled, PolicyVerdict, Winner},
 };
 
 /// Both answers.
@@ -29,10 +29,14 @@ pub struct VerifyReport {
 pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     let policy = &report.policy;
     if policy.holds() {
+        let refused = match policy.refused {
+            0 => String::new(),
+            refused => format!(", and refuses {refused} as configured"),
+        };
         writeln!(
             out,
-            "policy: in place; the kernel sends all {} probes out by the owner of their source",
-            policy.probes
+            "policy: in place; the kernel sends {} probes the way they should go{refused}",
+            policy.probes - policy.refused
         )?;
     }
     for line in &policy.drift {
@@ -41,7 +45,10 @@ pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     for line in astray(&policy.misrouted) {
         writeln!(out, "policy: {line}")?;
     }
-    for line in &report.blind {
+    for overruled in &policy.overruled {
+        writeln!(out, "policy: {}", overruled_text(overruled))?;
+    }
+    for line in policy.notes.iter().chain(&report.blind) {
         writeln!(out, "note: {line}")?;
     }
     match &report.traffic {
@@ -170,28 +177,57 @@ fn astray(misrouted: &[Misrouted]) -> Vec<String> {
     lines.into_iter().map(text).collect()
 }
 
-/// Which rule won, whose it is, and what to do.
+/// Which way a packet goes instead, and why.
 fn verdict_of(misrouted: &Misrouted) -> String {
     let Misrouted {
-        owner, by, rule, ..
+        wanted, by, winner, ..
     } = misrouted;
     let way = match by {
-        Some(by) => format!("leaves by {by}, not by {owner}"),
-        None => format!("is refused; it should leave by {owner}"),
+        Some(by) => format!("leaves by {by}, not by {wanted}"),
+        None => format!("is refused; it should leave by {wanted}"),
     };
-    let cause = match rule {
+    format!("{way}: {}", cause(winner))
+}
+
+/// What does not get what it is there for, and why.
+fn overruled_text(overruled: &Overruled) -> String {
+    let Overruled {
+        overruled: rule,
+        packet,
+        by,
+        winner,
+    } = overruled;
+    let way = match by {
+        Some(by) => format!("leaves by {by}"),
+        None => "is refused".to_owned(),
+    };
+    let reached = winner.rule.as_ref() == Some(rule);
+    let cause = match (reached, by) {
+        // The rule decides, and the kernel refuses all the same: what is to be forwarded.
+        (true, None) => "its own table leads nowhere, or forwarding is off".to_owned(),
+        (true, Some(_)) | (false, _) => cause(winner),
+    };
+    format!(
+        "'ip {} rule {rule}' does not get {packet}, which {way}: {cause}",
+        rule.family
+    )
+}
+
+/// Which rule won, whose it is, and what to do.
+fn cause(winner: &Winner) -> String {
+    match &winner.rule {
         None => "no rule leads anywhere".to_owned(),
-        Some(rule) if misrouted.rule_is_ours => {
+        Some(rule) if winner.rule_is_ours => {
             format!("our own rule decides: ip {} rule {rule}", rule.family)
         }
-        Some(rule) if misrouted.rule_owner == Some(KERNEL) => {
+        Some(rule) if winner.rule_owner == Some(KERNEL) => {
             format!(
                 "no rule before the kernel's own decides: ip {} rule {rule}",
                 rule.family
             )
         }
         Some(rule) => {
-            let whose = misrouted
+            let whose = winner
                 .rule_owner
                 .map(|whose| format!(" (most likely of {whose})"))
                 .unwrap_or_default();
@@ -201,6 +237,5 @@ fn verdict_of(misrouted: &Misrouted) -> String {
                 rule.family
             )
         }
-    };
-    format!("{way}: {cause}")
+    }
 }

@@ -209,3 +209,12 @@ fn the_reference_page_says_the_defaults_of_the_code() {
         assert_eq!(written, Some(default.as_str()), "{heading} {key}");
     }
 }
+
+#[test]
+fn the_readme_leads_to_the_reference_page_and_the_example() {
+    let readme = text("README.md");
+    for path in ["docs/configuration.md", "contrib/config.toml"] {
+        assert!(readme.contains(&format!("({path})")), "no link to {path}");
+        assert!(!text(path).is_empty());
+    }
+}
