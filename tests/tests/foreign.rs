@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eni_steer_tests::{
     Counters, Lab, Ping, Shape, Steer, TcxProgram, Way, assert_unchanged, attach_kinds, diff,
-    expect_symmetry, ip, read_sysctl, run_ok, write_sysctl,
+    expect_symmetry, ip, neighbours, read_sysctl, run_ok, write_sysctl,
 };
 
 fn tc(lab: &Lab, words: &str) {
@@ -322,4 +322,27 @@ fn a_group_that_was_chosen_is_used_when_named_and_given_back() {
     expect_symmetry(&lab, 1, address);
     steer.ok(&lab, &["remove"]);
     assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// Gateways are resolved ahead of the first packet; who knows one for good is not overruled.
+#[test]
+fn a_permanent_neighbour_of_the_gateway_stays() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let eni = lab.eni(1);
+    for gateway in [IpAddr::from(eni.gateway_v4), eni.gateway_v6.into()] {
+        ip(
+            &lab.host,
+            &format!(
+                "neigh replace {gateway} lladdr {} dev eth1 nud permanent",
+                eni.gateway_mac
+            ),
+        );
+    }
+    let before = neighbours(&lab.host);
+    assert_eq!(before.len(), 2, "{before:?}");
+    Steer::new().apply(&lab, &[]);
+    let after = neighbours(&lab.host);
+    for entry in &before {
+        assert!(after.contains(entry), "{entry:?} is not in {after:?}");
+    }
 }
