@@ -38,6 +38,7 @@ pub mod render;
 
 pub mod bpf;
 pub mod netlink;
+mod process;
 
 pub mod daemon;
 

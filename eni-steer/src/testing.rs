@@ -19,8 +19,7 @@ use crate::{
     observe::Observed,
 };
 
-/// `RTPROT_KERNEL`, `RTPROT_BOOT`
-const KERNEL: Protocol = Protocol(2);
+/// `RTPROT_BOOT`
 const BOOT: Protocol = Protocol(3);
 const SCOPE_LINK: u8 = 253;
 
@@ -159,7 +158,7 @@ impl Observed {
             scope,
             tos: 0,
             mtu: None,
-            protocol: KERNEL,
+            protocol: Protocol::KERNEL,
             partial: false,
         };
         if net.prefix_len() < net.max_prefix_len() && !self.routes.contains(&connected) {
@@ -180,7 +179,7 @@ impl Observed {
             .any(|a| a.index == index && a.net.trunc() == net.trunc());
         self.routes.retain(|route| {
             still
-                || route.protocol != KERNEL
+                || route.protocol != Protocol::KERNEL
                 || route.hop_by(index).is_none()
                 || route.destination != net.trunc()
         });

@@ -23,16 +23,27 @@ impl Bpffs {
             .prefix("eni-steer-bpffs-")
             .tempdir()
             .expect("a temporary directory");
-        if let Err(e) = mount(
-            Some("bpf"),
-            dir.path(),
-            Some("bpf"),
-            MsFlags::empty(),
-            Some("mode=0700"),
-        ) {
-            panic!("can not mount a bpffs on {}: {e}", dir.path().display());
+        let bpffs = Self { dir };
+        bpffs.mount();
+        bpffs
+    }
+
+    /// Mounts it anew after [`Bpffs::unmount`]; it is empty.
+    #[track_caller]
+    pub fn mount(&self) {
+        let (path, flags) = (self.path(), MsFlags::empty());
+        if let Err(e) = mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700")) {
+            panic!("can not mount a bpffs on {}: {e}", path.display());
         }
-        Self { dir }
+    }
+
+    /// Unmounts it, as an administrator may: what was pinned loses its pins.
+    #[track_caller]
+    pub fn unmount(&self) {
+        // Detached, so that a program which still has a pin open does not hold it.
+        if let Err(e) = umount2(self.path(), MntFlags::MNT_DETACH) {
+            panic!("can not unmount {}: {e}", self.path().display());
+        }
     }
 
     /// Where it is mounted.
@@ -63,7 +74,6 @@ impl Bpffs {
 
 impl Drop for Bpffs {
     fn drop(&mut self) {
-        // Detached, so that a program which still has a pin open does not hold it.
         if let Err(e) = umount2(self.dir.path(), MntFlags::MNT_DETACH) {
             eprintln!("can not unmount {}: {e}", self.dir.path().display());
         }

@@ -1,96 +1,22 @@
 //! `eni-steer run`: what is taken away comes back, and what comes new is taken in.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use eni_steer_tests::{
-    Background, DefaultRoute, Lab, NetNs, Shape, Steer, eventually, ping, run_ok,
+    DefaultRoute, Kept, Lab, SOON, Shape, Steer, all_ours, eventually, ours, ping, run_ok,
 };
 use nix::sys::signal::Signal;
-
-/// Far longer than any repair takes, even on a busy machine: a test fails by not healing.
-const SOON: Duration = Duration::from_secs(15);
-const ENIS: [&str; 4] = ["--eni", "eth0", "--eni", "eth1"];
 
 /// Takes away the rule of eth1's address.
 const SOURCE_RULE: &str = "-4 rule del from 172.16.20.177 lookup 21001";
 
-struct Running {
-    lab: Lab,
-    steer: Steer,
-    daemon: Background,
+fn running(args: &[&str]) -> Kept {
+    Kept::by(&args_of_run(args))
 }
 
-fn running(args: &[&str]) -> Running {
-    let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
-    let steer = Steer::new();
-    let daemon = start(&lab, &steer, args);
-    Running { lab, steer, daemon }
-}
-
-fn start(lab: &Lab, steer: &Steer, args: &[&str]) -> Background {
-    let args: Vec<&str> = ["run"]
-        .into_iter()
-        .chain(ENIS)
-        .chain(args.iter().copied())
-        .collect();
-    let daemon = steer.call(&args).start_in_background(&lab.host);
-    assert!(
-        eventually(SOON, || settled(lab, steer)),
-        "the daemon applies the policy; it says:\n{}",
-        daemon.output()
-    );
-    daemon
-}
-
-/// The plan is empty for the policy in force.
-fn settled(lab: &Lab, steer: &Steer) -> bool {
-    steer.run(lab, &["plan"]).code() == Some(0)
-}
-
-fn ours(ns: &NetNs, what: &[&str]) -> BTreeSet<String> {
-    run_ok(ns, "ip", what)
-        .lines()
-        .filter(|line| line.contains("proto 229"))
-        .map(|line| line.trim().to_owned())
-        .collect()
-}
-
-/// Our rules and routes of both families.
-fn all_ours(ns: &NetNs) -> BTreeSet<String> {
-    let lists: [&[&str]; 4] = [
-        &["-4", "rule"],
-        &["-6", "rule"],
-        &["-4", "route", "show", "table", "all"],
-        &["-6", "route", "show", "table", "all"],
-    ];
-    lists.iter().flat_map(|list| ours(ns, list)).collect()
-}
-
-impl Running {
-    #[track_caller]
-    fn heals(&self, before: &BTreeSet<String>, what: &str) {
-        assert!(
-            eventually(SOON, || all_ours(&self.lab.host) == *before),
-            "{what} comes back; the daemon says:\n{}\nbefore: {before:#?}\nnow: {:#?}",
-            self.daemon.output(),
-            all_ours(&self.lab.host)
-        );
-    }
-
-    fn ip(&self, line: &str) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        run_ok(&self.lab.host, "ip", words);
-    }
-
-    /// Whether it succeeds.
-    fn run_ip(&self, line: &str) -> bool {
-        eni_steer_tests::run(&self.lab.host, "ip", line.split_whitespace()).success()
-    }
-
-    fn report(&self) -> serde_json::Value {
-        self.steer.json(&self.lab, &["status"])["daemon"].clone()
-    }
+/// `run` for the lab's two ENIs.
+fn args_of_run<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "--eni", "eth0", "--eni", "eth1"], more].concat()
 }
 
 #[test]
@@ -272,6 +198,20 @@ fn stopping_leaves_everything_in_force_and_remove_takes_it_away() {
 }
 
 #[test]
+fn beside_a_daemon_nothing_is_done_that_it_would_undo() {
+    let run = running(&[]);
+    let before = run.steer.world(&run.lab);
+    let pid = run.daemon.pid().to_string();
+    for refused in [&["remove"][..], &["apply", "--mode", "steer"]] {
+        let told = run.steer.refuses(&run.lab, refused, 2, &["daemon", &pid]);
+        assert!(told.contains("SIGTERM"), "{told}");
+    }
+    run.steer.ok(&run.lab, &["apply"]);
+    run.steer.ok(&run.lab, &["remove", "--dry-run"]);
+    eni_steer_tests::assert_unchanged(&before, &run.steer.world(&run.lab));
+}
+
+#[test]
 fn a_daemon_killed_at_any_moment_is_replaced_without_a_leftover_and_counters_go_on() {
     let mut run = running(&["--mode", "steer"]);
     let before = all_ours(&run.lab.host);
@@ -300,12 +240,7 @@ fn a_daemon_killed_at_any_moment_is_replaced_without_a_leftover_and_counters_go_
         run.daemon.wait(SOON);
         // Away already, where the last one was killed before it could heal.
         run.run_ip(SOURCE_RULE);
-        let args: Vec<&str> = ["run"]
-            .into_iter()
-            .chain(ENIS)
-            .chain(["--mode", "steer"])
-            .collect();
-        run.daemon = run.steer.call(&args).start_in_background(&run.lab.host);
+        run.daemon = run.start(&args_of_run(&["--mode", "steer"]));
         // Some rounds are killed while they start.
         if round % 2 == 0 {
             std::thread::sleep(Duration::from_millis(13 * round));

@@ -30,6 +30,9 @@ pub enum StepError {
     /// The maps went away between the observation and the step.
     #[error("the maps' pins are gone")]
     NoMaps,
+    /// The pins of another layout are gone for good.
+    #[error("layout {0} is retired and nothing brings it back")]
+    Retired(u32),
     /// The interface is gone.
     #[error("interface {0} is gone")]
     Gone(IfIndex),
@@ -169,6 +172,21 @@ impl Host {
         Ok(())
     }
 
+    /// Takes another layout away. Attaching replaces the filters of clsact, which stand in the
+    /// same place in every layout; where nothing was attached they go as well.
+    async fn retire(&mut self, layout: u32) -> Result<(), StepError> {
+        if bpf::Maps::open(&self.pins)?.is_none() {
+            let ethernet = self.links.values().filter(|link| link.mac.is_some());
+            let ethernet: Vec<IfIndex> = ethernet.map(|link| link.index).collect();
+            for eni in ethernet {
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    self.detach(eni, direction).await?;
+                }
+            }
+        }
+        Ok(self.pins.retire(layout)?)
+    }
+
     fn note_clsact(&self, eni: IfIndex, added: bool) -> Result<(), StateError> {
         State::change(&self.places, |state| {
             if added {
@@ -236,6 +254,11 @@ impl Kernel for Host {
                 self.maps()?.set_next_hop(*eni, *net, change.to)?;
             }
             Step::Exempt { net, exempt } => self.maps()?.set_exempt(*net, *exempt)?,
+            Step::Retire {
+                layout,
+                retired: true,
+            } => self.retire(*layout).await?,
+            Step::Retire { layout, .. } => return Err(StepError::Retired(*layout)),
             Step::Program {
                 eni,
                 direction,

@@ -116,6 +116,11 @@ impl ModelKernel {
                     seen.datapath.exempt.remove(net);
                 }
             }
+            Step::Retire { layout, retired } => {
+                if !retired || !seen.other_layouts.remove(layout) {
+                    return Err(Refused("no such layout"));
+                }
+            }
             Step::Program {
                 eni,
                 direction,

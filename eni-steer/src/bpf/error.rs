@@ -104,6 +104,15 @@ pub enum BpfError {
 }
 
 impl BpfError {
+    /// Whether the interface it is about has gone.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => cause.raw_os_error() == Some(libc::ENODEV),
+            Self::Netlink(error) => error.is_gone(),
+            _ => false,
+        }
+    }
+
     /// Sorts an errno: missing privilege is a kind of its own.
     pub(super) fn io(what: impl Into<String>, cause: io::Error) -> Self {
         let what = what.into();

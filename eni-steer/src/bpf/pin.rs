@@ -10,6 +10,7 @@
 //! a device that is made again under the same name is another device.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::fd::OwnedFd,
     os::unix::fs::DirBuilderExt,
@@ -36,6 +37,7 @@ const DIRECTORY: &str = "eni-steer";
 pub struct PinRoot {
     bpffs: PathBuf,
     namespace: u64,
+    layout: u32,
 }
 
 /// Whether a bpffs is mounted at a path.
@@ -70,6 +72,7 @@ impl PinRoot {
         Ok(Self {
             bpffs: bpffs.to_owned(),
             namespace: status.st_ino,
+            layout: names::LAYOUT,
         })
     }
 
@@ -94,7 +97,7 @@ impl PinRoot {
     }
 
     fn layout_dir(&self) -> PathBuf {
-        self.namespace_dir().join(format!("v{}", names::LAYOUT))
+        self.namespace_dir().join(format!("v{}", self.layout))
     }
 
     fn maps_dir(&self) -> PathBuf {
@@ -152,6 +155,48 @@ impl PinRoot {
             }
         }
         Ok(())
+    }
+
+    /// Layouts of other versions that have pins in this namespace.
+    pub fn other_layouts(&self) -> Result<BTreeSet<u32>, BpfError> {
+        let dir = self.namespace_dir();
+        let what = || format!("list {}", dir.display());
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(cause) => return Err(BpfError::io(what(), cause)),
+        };
+        let mut layouts = BTreeSet::new();
+        for entry in entries {
+            let entry = entry.map_err(|cause| BpfError::io(what(), cause))?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix('v'));
+            layouts.extend(number.and_then(|number| number.parse::<u32>().ok()));
+        }
+        layouts.remove(&self.layout);
+        Ok(layouts)
+    }
+
+    /// Takes away the pins of another layout, and with its links the programs. Filters of
+    /// clsact stand in the same place in every layout: attaching has replaced them.
+    pub fn retire(&self, layout: u32) -> Result<(), BpfError> {
+        let other = Self {
+            layout,
+            ..self.clone()
+        };
+        for dir in [other.links_dir(), other.maps_dir()] {
+            let what = || format!("empty {}", dir.display());
+            let entries = match fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(cause) => return Err(BpfError::io(what(), cause)),
+            };
+            for entry in entries {
+                // The pin is the last thing that holds a link to its hook.
+                unpin(&entry.map_err(|cause| BpfError::io(what(), cause))?.path())?;
+            }
+        }
+        other.remove_dirs()
     }
 
     /// Every pinned TCX link, whatever it is attached to by now.

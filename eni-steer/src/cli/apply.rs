@@ -5,7 +5,7 @@ use std::io::Write;
 use super::{
     args::{ApplyArgs, Global},
     confirm,
-    context::Context,
+    context::{Context, require_no_daemon},
     failure::{Exit, Failure},
     plan::print,
 };
@@ -15,6 +15,7 @@ use crate::{
     desired::Desired,
     observe::State,
     plan::{Plan, line},
+    policy::{Missing, Policy},
 };
 
 pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
@@ -24,6 +25,13 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
     if args.dry_run {
         print(global, &plan, &context.seen)?;
         return Ok(Exit::Fine);
+    }
+    let kept = Policy {
+        missing: Missing::Refuse,
+        ..context.policy.clone()
+    };
+    if context.state.policy.as_ref() != Some(&kept) {
+        require_no_daemon(&context.daemon, "another policy")?;
     }
     // The guard stands before the first change: the session that runs this may be what the
     // change cuts off.
@@ -42,8 +50,7 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
     if let Some(pending) = &mut pending {
         pending.applied()?;
     }
-    let policy = context.policy.clone();
-    State::change(&context.places, |state| state.policy = Some(policy))?;
+    State::change(&context.places, |state| state.policy = Some(kept))?;
     for eni in &desired.enis {
         for gateway in &eni.gateways {
             // Only saves the first packet's wait: a refusal costs nothing but that.

@@ -27,6 +27,7 @@ use crate::{
     observe::{Places, State, replace_file, state_directory},
     plan::Plan,
     policy::Policy,
+    process::start_time,
 };
 
 /// What the guard has to know.
@@ -131,17 +132,6 @@ impl Pending {
     fn is_being_applied(&self) -> bool {
         !self.applied && self.started.is_some() && start_time(self.process) == self.started
     }
-}
-
-/// When a process was started, in clock ticks after boot, unless it is gone or a zombie
-/// (proc_pid_stat(5), fields 3 and 22).
-fn start_time(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, field 2, may hold spaces and brackets.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
 }
 
 impl Unconfirmed {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use crate::{
     bpf,
+    daemon::DaemonReport,
     desired::Desired,
     netlink::Netlink,
     observe::{CONFIG_PATH, Observed, Places, State, observe},
-    policy::Policy,
+    policy::{Missing, Policy},
 };
 
 use super::{
@@ -24,6 +25,8 @@ pub(super) struct Context {
     pub seen: Observed,
     pub policy: Policy,
     pub source: Source,
+    /// The daemon, if one runs.
+    pub daemon: Option<DaemonReport>,
 }
 
 impl Global {
@@ -45,10 +48,15 @@ impl Global {
 }
 
 impl Context {
-    /// Reads the host and the policy in force.
+    /// Reads the host and the policy in force. A daemon waits for an ENI that is not there; a
+    /// command that names none judges as it does.
     pub(super) async fn new(global: &Global, args: &PolicyArgs) -> Result<Self, Failure> {
         require_privilege()?;
-        Self::with(global, policy_in_force(global, args)?).await
+        let mut context = Self::with(global, policy_in_force(global, args)?).await?;
+        if context.daemon.is_some() && !args.names_enis() {
+            context.policy.missing = Missing::Skip;
+        }
+        Ok(context)
     }
 
     /// Reads the host, to undo what was applied.
@@ -63,6 +71,7 @@ impl Context {
         let seen = observe(&netlink, &places).await?;
         Ok(Self {
             netlink,
+            daemon: DaemonReport::read(&places),
             places,
             state: in_force.state,
             seen,
@@ -79,6 +88,18 @@ impl Context {
     /// Observes again.
     pub(super) async fn look_again(&self) -> Result<Observed, Failure> {
         Ok(observe(&self.netlink, &self.places).await?)
+    }
+}
+
+/// Refuses what a daemon that runs would undo at once.
+pub(super) fn require_no_daemon(daemon: &Option<DaemonReport>, what: &str) -> Result<(), Failure> {
+    match daemon {
+        None => Ok(()),
+        Some(daemon) => Err(Failure::usage(
+            format!("the daemon runs (pid {}) and would undo {what}", daemon.pid),
+            "change the configuration and 'systemctl reload eni-steer' (SIGHUP), or stop the \
+             daemon first: 'systemctl disable --now eni-steer' (SIGTERM)",
+        )),
     }
 }
 

@@ -136,6 +136,11 @@ fn program_log_level(verbose: u8, known: u32) -> u32 {
 }
 
 impl PolicyArgs {
+    /// Whether it says which interfaces are ENIs.
+    pub(super) fn names_enis(&self) -> bool {
+        !self.eni.is_empty()
+    }
+
     /// Puts what the flags name over a policy.
     fn put_into(&self, policy: &mut Policy) -> Result<(), Failure> {
         if !self.eni.is_empty() {

@@ -4,14 +4,15 @@ use super::{
     apply::{carry_out, clear_leftovers},
     args::{Global, RemoveArgs},
     confirm,
-    context::{Context, clear_unreadable},
+    context::{Context, clear_unreadable, require_no_daemon},
     failure::{Exit, Failure},
     plan::print,
 };
-use crate::{desired::Desired, plan::Plan};
+use crate::{daemon::DaemonReport, desired::Desired, plan::Plan};
 
 pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     if !args.dry_run {
+        require_no_daemon(&DaemonReport::read(&global.places()), "the removal")?;
         clear_unreadable(global).await?;
     }
     let context = Context::to_undo(global).await?;
@@ -23,6 +24,8 @@ pub(super) async fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Fail
     }
     carry_out(&context, &desired, &plan).await?;
     confirm::forget(&context.places)?;
+    // What a daemon that was killed said of itself.
+    DaemonReport::remove(&context.places)?;
     clear_leftovers(&context)?;
     print(global, &plan, &context.seen)?;
     Ok(Exit::Fine)

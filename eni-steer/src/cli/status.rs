@@ -9,9 +9,8 @@ use super::{
     verify::{blind, counted, owners},
 };
 use crate::{
-    daemon::DaemonReport,
     desired::Desired,
-    model::{Direction, Family, Owner, TableId},
+    model::{Direction, Family, Owner},
     plan::{Plan, line},
     render::{self, EniStatus, StatusReport},
     symmetry::judge,
@@ -29,7 +28,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let report = StatusReport {
         policy: context.source.to_string(),
         applied,
-        daemon: DaemonReport::read(&context.places),
+        daemon: context.daemon.clone(),
         enis: enis(&context, &desired),
         drift: plan
             .steps
@@ -122,13 +121,7 @@ fn notes(context: &Context, desired: &Desired) -> Vec<String> {
     }
     // Without main's own rule a host has no default routing; remove it and nothing works.
     for family in Family::BOTH {
-        let mut rules = seen.rules_of(family);
-        if !rules.any(|rule| {
-            rule.action == crate::model::RuleAction::Table(TableId::MAIN)
-                && rule.suppress_group.is_none()
-                && rule.suppress_prefix_length.is_none()
-                && rule.from.is_none()
-        }) {
+        if !seen.has_main_rule(family) {
             notes.push(format!(
                 "the kernel's own rule is gone: ip {family} rule add pref 32766 lookup main"
             ));

@@ -6,7 +6,7 @@
 //! | rule or route of ours | the same; our own changes are recognised by their port and cost nothing |
 //! | rule of others | the same: it may have come before ours |
 //! | route of others | a pass when it is quiet: main's routes through an ENI are mirrored |
-//! | neighbour lost | gateways are asked for again |
+//! | neighbour lost | a pass when it is quiet |
 //! | qdisc, filter | a pass: clsact may be gone |
 //! | overrun | a pass: anything may have changed |
 //! | timer | a pass: heals what no event told of |
@@ -296,14 +296,15 @@ impl Daemon {
     }
 
     fn failed(&mut self, error: &PassError) {
-        let text = error.to_string();
-        if self.report.error.as_ref() != Some(&text) {
-            tracing::warn!("nothing was changed: {:#}", anyhow::anyhow!("{text}"));
-        }
-        self.report.error = Some(text);
-        let wait = if error.is_race() {
+        let text = pass::chain(error);
+        let wait = if error.is_race() && self.failures == 0 {
+            tracing::debug!("looking again: {text}");
             Duration::ZERO
         } else {
+            if self.report.error.as_ref() != Some(&text) {
+                tracing::warn!("nothing was changed: {text}");
+            }
+            self.report.error = Some(text);
             backoff(self.failures)
         };
         self.triggers.retry_at(Instant::now() + wait);

@@ -11,7 +11,7 @@ use crate::{
     apply::{Host, settle},
     bpf,
     desired::{Desired, Refusal},
-    model::{Family, RuleAction, TableId},
+    model::Family,
     netlink::{Netlink, NetlinkError},
     observe::{ObserveError, Observed, Places, observe},
     plan::{Change, Plan, Step, line},
@@ -148,21 +148,15 @@ pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
 fn warnings(seen: &Observed) -> Vec<String> {
     Family::BOTH
         .into_iter()
-        .filter(|family| {
-            !seen.rules_of(*family).any(|rule| {
-                rule.action == RuleAction::Table(TableId::MAIN)
-                    && rule.from.is_none()
-                    && rule.suppress_group.is_none()
-                    && rule.suppress_prefix_length.is_none()
-            })
-        })
+        .filter(|family| !seen.has_main_rule(*family))
         .map(|family| {
             format!("the kernel's own rule is gone: ip {family} rule add pref 32766 lookup main")
         })
         .collect()
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -174,9 +168,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl PassError {
-    /// Whether the netlink answer says that an interface went away meanwhile: the next pass
+    /// Whether the kernel's answer says that an interface went away meanwhile: the next pass
     /// sees it as it is.
     pub fn is_race(&self) -> bool {
-        matches!(self, Self::Observe(ObserveError::Netlink(error)) if NetlinkError::is_gone(error))
+        match self {
+            Self::Observe(ObserveError::Netlink(error)) => NetlinkError::is_gone(error),
+            Self::Observe(ObserveError::Bpf(error)) | Self::Bpf(error) => error.is_gone(),
+            _ => false,
+        }
     }
 }

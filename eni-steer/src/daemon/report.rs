@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::observe::{Places, StateError, replace_file, state_directory};
+use crate::{
+    observe::{Places, StateError, replace_file, state_directory},
+    process::start_time,
+};
 
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ use crate::observe::{Places, StateError, replace_file, state_directory};
 pub struct DaemonReport {
     /// Process id.
     pub pid: u32,
+    /// When that process was started, in clock ticks after boot: a later one of the same
+    /// number is another.
+    pub process_started: Option<u64>,
     /// Seconds since 1970 when it started.
     pub started: u64,
     /// Passes so far.
@@ -46,6 +52,7 @@ impl DaemonReport {
         let started = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             pid: std::process::id(),
+            process_started: start_time(std::process::id()),
             started: started.map_or(0, |since| since.as_secs()),
             ..Self::default()
         }
@@ -55,10 +62,8 @@ impl DaemonReport {
     pub fn read(places: &Places) -> Option<Self> {
         let path = state_directory(places).ok()?.join(FILE);
         let report: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        let alive = fs::read_to_string(format!("/proc/{}/comm", report.pid));
-        alive
-            .is_ok_and(|name| name.trim() == "eni-steer")
-            .then_some(report)
+        let started = report.process_started;
+        (started.is_some() && start_time(report.pid) == started).then_some(report)
     }
 
     /// Replaces the file.

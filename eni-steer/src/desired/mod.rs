@@ -111,6 +111,7 @@ impl Desired {
             let access = access::rules(seen, policy, &enis)?;
             let added = access.into_iter().chain(spread.rules);
             desired.rules = rules::rules(policy, &enis, &owners, added);
+            desired.rules.extend(rules::of_the_kernel(seen, policy));
             desired.routes = tables
                 .iter()
                 .filter(|(eni, _)| eni.ruled && eni.up)

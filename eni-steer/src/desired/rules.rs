@@ -7,7 +7,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::Eni;
 use crate::{
-    model::{Family, Owner, Rule, RuleAction, TableId, covers},
+    model::{Family, Owner, Priority, Protocol, Rule, RuleAction, TableId, covers},
+    observe::Observed,
     policy::Policy,
 };
 
@@ -45,6 +46,16 @@ pub(super) fn rules(
         }
     }
     rules
+}
+
+/// The kernel's own rules that look main up, where they are gone and the policy wants them
+/// back: as the kernel makes them (`fib_default_rules_init`, `fib6_rules_net_init`), so not
+/// ours, and nothing that `remove` takes away.
+pub(super) fn of_the_kernel(seen: &Observed, policy: &Policy) -> Vec<Rule> {
+    let gone = |family: &Family| policy.restore_default_rules && !seen.has_main_rule(*family);
+    let main = RuleAction::Table(TableId::MAIN);
+    let rule = |family| Rule::new(family, Priority(32766), Protocol::KERNEL, main);
+    Family::BOTH.into_iter().filter(gone).map(rule).collect()
 }
 
 /// Which table each source prefix leads to, so that the longest prefix that holds an address
@@ -117,9 +128,51 @@ pub(crate) fn cover(nets: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        apply::{ModelKernel, apply},
+        desired::Desired,
+        plan::{Plan, line},
+        testing::host,
+    };
+
+    #[test]
+    fn the_kernels_own_rule_comes_back_where_the_policy_wants_it_and_is_never_taken_away() {
+        let mut seen = host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .route("default via 172.16.20.253 dev eth0");
+        seen.rules.retain(|rule| rule.priority != Priority(32766));
+        // One with a condition is not it.
+        let seen = seen.rule("pref 100 fwmark 1 lookup 254");
+        let lines = |policy: &Policy, seen: &Observed| {
+            let desired = Desired::for_host(seen, policy, 1).unwrap_or_else(|e| panic!("{e}"));
+            let plan = Plan::between(&desired, seen);
+            let lines: Vec<_> = plan.steps.iter().map(|step| line(step, seen)).collect();
+            let own = lines.into_iter().filter(|line| line.contains("32766"));
+            (own.collect::<Vec<_>>(), plan)
+        };
+        let mut policy = Policy::default();
+        assert!(lines(&policy, &seen).0.is_empty(), "nobody asked for it");
+        policy.restore_default_rules = true;
+        let (own, plan) = lines(&policy, &seen);
+        assert_eq!(
+            own,
+            [
+                "+ ip -4 rule pref 32766 from all lookup main protocol 2",
+                "+ ip -6 rule pref 32766 from all lookup main protocol 2"
+            ]
+        );
+        let mut model = ModelKernel { seen };
+        let report = apply(&plan, &mut model).now_or_never();
+        assert!(report.is_some_and(|report| report.is_complete()));
+        assert!(lines(&policy, &model.seen).1.is_empty(), "once is enough");
+        let nothing = Plan::between(&Desired::nothing(policy.ownership), &model.seen);
+        let touched = nothing.steps.iter().map(|step| line(step, &model.seen));
+        assert!(touched.into_iter().all(|line| !line.contains("32766")));
+    }
 
     proptest! {
         /// Against brute force in a space of 256 addresses.

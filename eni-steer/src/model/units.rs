@@ -181,6 +181,10 @@ number!(
     /// Who installed a route or rule: `rtm_protocol` or `FRA_PROTOCOL`.
     Protocol(u8)
 );
+impl Protocol {
+    /// `RTPROT_KERNEL`
+    pub const KERNEL: Self = Self(2);
+}
 number!(
     /// Interface group (`IFLA_GROUP`); 0 is the default group every interface starts in.
     Group(u32)

@@ -6,7 +6,10 @@ mod leases;
 mod state;
 mod sysctl;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +17,7 @@ use crate::{
     bpf,
     model::{
         Address, Datapath, Direction, Family, IfIndex, Knob, KnobKind, Link, Memory, Position,
-        Route, Rule,
+        Route, Rule, RuleAction, TableId,
     },
     netlink::{Netlink, NetlinkError},
 };
@@ -68,6 +71,9 @@ pub struct Observed {
     pub memory: BTreeMap<Knob, Memory>,
     /// Our programs and their tables.
     pub datapath: Datapath,
+    /// Layouts of other versions that have pins, and maybe programs, here.
+    #[serde(default)]
+    pub other_layouts: BTreeSet<u32>,
     /// Programs of others on the ENIs' hooks.
     #[serde(with = "crate::model::pairs")]
     pub others: BTreeMap<(IfIndex, Direction), Vec<Position>>,
@@ -153,6 +159,7 @@ pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, Obs
         all,
         memory: state.memory,
         datapath,
+        other_layouts: pins.other_layouts()?,
         others,
     })
 }
@@ -187,6 +194,14 @@ impl Observed {
     /// Rules of a family in the order in which the kernel asks them.
     pub fn rules_of(&self, family: Family) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |rule| rule.family == family)
+    }
+
+    /// Whether a rule without conditions leads to main: without it nothing of the host's
+    /// default routing works.
+    pub fn has_main_rule(&self, family: Family) -> bool {
+        let main = RuleAction::Table(TableId::MAIN);
+        self.rules_of(family)
+            .any(|rule| *rule == Rule::new(family, rule.priority, rule.protocol, main))
     }
 
     /// The value a knob had before us: what was written down, unless somebody else has

@@ -107,6 +107,14 @@ pub enum Step {
         /// The change.
         change: Change<Program>,
     },
+    /// Take away the pins of another version's layout, with its programs and counters, once
+    /// the programs of this one are there. Nothing brings them back: it is the last step.
+    Retire {
+        /// The layout.
+        layout: u32,
+        /// It is taken away; `false`: it would be brought back, which nothing can.
+        retired: bool,
+    },
 }
 
 /// A program in a step: as seen, or as wanted.
@@ -140,6 +148,10 @@ impl Plan {
         routes(desired, seen, &mut steps);
         rules(desired, seen, &mut steps);
         datapath(desired.datapath.as_ref(), seen, &mut steps);
+        steps.extend(seen.other_layouts.iter().map(|layout| Step::Retire {
+            layout: *layout,
+            retired: true,
+        }));
         order::sort(&mut steps);
         Self { steps }
     }
@@ -258,8 +270,10 @@ fn rules(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
             });
         }
     }
+    // What is wanted and not ours, the kernel's own rule, may be there already.
+    let there = |rule: &Rule| !desired.ownership.rule(rule) && seen.rules.contains(rule);
     for rule in &desired.rules {
-        if !met.contains(rule) {
+        if !met.contains(rule) && !there(rule) {
             steps.push(Step::Rule {
                 change: Change::new(None, Some(rule.clone())),
             });

@@ -13,7 +13,7 @@ pub(super) fn sort(steps: &mut [Step]) {
     steps.sort_by_key(|step| (std::cmp::Reverse(phase(step)), within(step)));
 }
 
-/// Additions and changes run from 10 down to 1, then removals from -1 down to -10.
+/// Additions and changes run from 10 down to 1, then removals from -1 down to -11.
 fn phase(step: &Step) -> i32 {
     let (rank, adds) = match step {
         Step::Settings { change } => (10, adds(change)),
@@ -27,6 +27,7 @@ fn phase(step: &Step) -> i32 {
         Step::Knob { put_back, .. } => (3, !put_back),
         Step::Route { change } => (2, adds(change)),
         Step::Rule { change } => (1, adds(change)),
+        Step::Retire { retired, .. } => (11, !retired),
     };
     if adds { rank } else { -rank }
 }

@@ -341,6 +341,7 @@ fn the_generated_hosts_are_served_refused_and_varied() {
                 Step::NextHop { .. } => "next hop",
                 Step::Exempt { .. } => "exempt",
                 Step::Program { .. } => "program",
+                Step::Retire { .. } => "retire",
             })
             .collect();
         for kind in kinds.into_iter().chain(["served"]) {

@@ -54,6 +54,10 @@ impl Step {
                 net,
                 exempt: !exempt,
             },
+            Self::Retire { layout, retired } => Self::Retire {
+                layout,
+                retired: !retired,
+            },
             Self::Program {
                 eni,
                 direction,

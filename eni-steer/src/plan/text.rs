@@ -103,6 +103,9 @@ pub fn line(step: &Step, names: &impl Names) -> String {
             let (eni, net) = (name(*eni), destination_text(*net));
             format!("{} bpf next-hop {net}{hop} dev {eni}", sign(change))
         }
+        Step::Retire { layout, .. } => {
+            format!("- bpf layout {layout} of another version, with its programs and counters")
+        }
         Step::Exempt { net, exempt } => {
             format!(
                 "{} bpf exempt {}",

@@ -12,7 +12,7 @@ use std::{
 use ipnet::IpNet;
 use proptest::{collection::vec, option, prelude::*, sample};
 
-use super::{KERNEL, host, index};
+use super::{host, index};
 use crate::{
     model::{
         AttachKind, Attachment, Direction, EniRow, Family, Group, Hop, IfIndex, Knob, KnobKind,
@@ -324,7 +324,7 @@ fn possible(seen: &Observed, route: &mut Route) -> bool {
     for hop in &mut route.hops {
         hop.onlink = hop.gateway.is_some_and(|gateway| {
             !seen.routes.iter().any(|link| {
-                let connected = link.protocol == KERNEL && link.hop_by(hop.out).is_some();
+                let connected = link.protocol == Protocol::KERNEL && link.hop_by(hop.out).is_some();
                 connected && covers(link.destination, IpNet::from(gateway))
             })
         });

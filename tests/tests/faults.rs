@@ -1,0 +1,258 @@
+//! What a daemon must survive: being killed at any moment, storms of events, and people who
+//! take away what it stands on.
+
+use std::time::Duration;
+
+use eni_steer_tests::{
+    Background, Call, DefaultRoute, Kept, Lab, SOON, Shape, Steer, all_ours, assert_unchanged,
+    attach_kinds, eventually, ping,
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::Signal,
+};
+
+const STEER: [&str; 7] = ["run", "--eni", "eth0", "--eni", "eth1", "--mode", "steer"];
+const SOURCE_RULE: &str = "-4 rule del from 172.16.20.177 lookup 21001";
+
+/// Many lines of `ip`, done by one process.
+#[track_caller]
+fn ip_batch(lab: &Lab, lines: &str) {
+    let batch = Call::new("ip").args(["-force", "-batch", "-"]).stdin(lines);
+    drop(batch.timeout(Duration::from_secs(120)).run(&lab.host));
+}
+
+fn answered(kept: &Kept) -> bool {
+    let to = kept.lab.eni(1).v4().into();
+    ping(&kept.lab.client, None, to, 2, Duration::from_millis(5)).all_answered()
+}
+
+/// Lets it run for so long and kills it, at whatever instruction it is.
+fn kill_after(mut process: Background, time: Duration) {
+    std::thread::sleep(time);
+    process.signal(Signal::SIGKILL);
+    process.wait(SOON);
+}
+
+#[test]
+fn killed_at_200_moments_of_applying_removing_and_healing_it_converges_with_nothing_left() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    let nothing = steer.world(&lab);
+    let apply = ["apply", "--eni", "eth0", "--eni", "eth1", "--mode", "steer"];
+    let time = |args: &[&str]| {
+        let began = std::time::Instant::now();
+        steer.ok(&lab, args);
+        began.elapsed()
+    };
+    // The whole length of each is covered, in steps, whatever the machine's speed is.
+    let whole = [time(&apply), time(&["remove"])];
+    assert_unchanged(&nothing, &steer.world(&lab));
+    steer.ok(&lab, &apply);
+    let rules = all_ours(&lab.host);
+    let pins = steer.bpffs().pins();
+    steer.ok(&lab, &["remove"]);
+    let args: [&[&str]; 3] = [&apply, &["remove"], &STEER];
+    for round in 0..200u32 {
+        let which = round as usize % 3;
+        let length = whole[which % 2];
+        // 7 and 67 have no common divisor: the moments are spread over all rounds.
+        let moment = length * (round * 7 % 67) / 60;
+        let process = steer.call(args[which]).start_in_background(&lab.host);
+        kill_after(process, moment);
+        if round % 20 == 19 {
+            steer.ok(&lab, &apply);
+            steer.exits(&lab, &["plan"], 0);
+            assert_eq!(all_ours(&lab.host), rules, "none missing, none twice");
+            assert_eq!(steer.bpffs().pins(), pins, "none missing, none twice");
+            steer.ok(&lab, &["remove"]);
+            assert_unchanged(&nothing, &steer.world(&lab));
+        }
+    }
+}
+
+#[test]
+fn a_storm_of_routes_that_overruns_the_socket_hides_nothing() {
+    let kept = Kept::by(&STEER);
+    let before = all_ours(&kept.lab.host);
+    // Stopped, so that the socket fills up however fast the daemon reads.
+    kept.daemon.signal(Signal::SIGSTOP);
+    let storm: String = (0..12_000)
+        .map(|n| {
+            let net = format!("100.{}.{}.0/24", 64 + n / 256, n % 256);
+            format!("route add {net} dev lo table 77\nroute del {net} dev lo table 77\n")
+        })
+        .collect();
+    ip_batch(&kept.lab, &storm);
+    // Its event finds no room any more.
+    kept.ip(SOURCE_RULE);
+    kept.daemon.signal(Signal::SIGCONT);
+    kept.heals(&before, "a rule deleted in the storm");
+    let overruns = || kept.report()["overruns"].as_u64().unwrap_or(0);
+    assert!(eventually(SOON, || overruns() >= 1), "{}", kept.report());
+    assert!(answered(&kept));
+}
+
+#[test]
+fn a_bpffs_unmounted_and_mounted_again_gets_programs_and_maps_back() {
+    let kept = Kept::by(&STEER);
+    let (rules, pins) = (all_ours(&kept.lab.host), kept.steer.bpffs().pins());
+    kept.steer.bpffs().unmount();
+    kept.daemon.signal(Signal::SIGHUP);
+    // It may not mount one itself any more, and says so; routing stays as it was.
+    assert!(
+        eventually(SOON, || kept.daemon.output().contains("no bpffs at")),
+        "{}",
+        kept.daemon.output()
+    );
+    assert_eq!(all_ours(&kept.lab.host), rules);
+    kept.steer.bpffs().mount();
+    assert!(
+        eventually(SOON, || kept.steer.bpffs().pins() == pins),
+        "{:?}\n{}",
+        kept.steer.bpffs().pins(),
+        kept.daemon.output()
+    );
+    kept.settles("everything");
+    // The programs are on their hooks: they hold symmetry without the rule.
+    kept.ip("-4 rule add pref 100 lookup main");
+    assert!(answered(&kept));
+}
+
+#[test]
+fn pins_removed_by_hand_come_back_with_the_next_pass() {
+    let kept = Kept::by(&STEER);
+    let pins = kept.steer.bpffs().pins();
+    let under = |part: &str| {
+        let root = kept.steer.bpffs().path();
+        let of_part = pins.iter().filter(move |pin| pin.contains(part));
+        of_part.map(|pin| root.join(pin)).collect::<Vec<_>>()
+    };
+    // Links first, then maps, then all.
+    for part in ["links/", "maps/", "s/"] {
+        let files = under(part);
+        assert!(!files.is_empty(), "no pin has {part} in its path: {pins:?}");
+        for file in files {
+            std::fs::remove_file(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        }
+        kept.daemon.signal(Signal::SIGHUP);
+        assert!(
+            eventually(SOON, || kept.steer.bpffs().pins() == pins),
+            "after {part}: {:?}\n{}",
+            kept.steer.bpffs().pins(),
+            kept.daemon.output()
+        );
+        kept.settles(part);
+        kept.ip("-4 rule add pref 100 lookup main");
+        assert!(answered(&kept), "after {part}");
+        kept.ip("-4 rule del pref 100 lookup main");
+    }
+}
+
+#[test]
+fn a_run_directory_that_cannot_be_written_stops_nothing_that_needs_no_memory() {
+    let kept = Kept::by(&STEER);
+    let before = all_ours(&kept.lab.host);
+    let run = kept.steer.run_dir().to_owned();
+    let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    let none = None::<&str>;
+    mount(Some(&run), &run, none, MsFlags::MS_BIND, none).expect("a bind mount");
+    mount(none, &run, none, read_only, none).expect("a bind mount can be made read-only");
+    let unmount = Unmount(&run);
+    kept.ip(SOURCE_RULE);
+    kept.heals(&before, "a rule");
+    assert!(answered(&kept));
+    // What has to be remembered before it is changed is not changed.
+    let Kept { lab, steer, daemon } = kept;
+    kill_after(daemon, Duration::ZERO);
+    let world = steer.world(&lab);
+    let refused = ["apply", "--group", "4711"];
+    let told = steer.refuses(&lab, &refused, 1, &["remember eth0 group"]);
+    assert!(told.contains("cannot write"), "{told}");
+    assert_unchanged(&world, &steer.world(&lab));
+    drop(unmount);
+    steer.ok(&lab, &refused);
+}
+
+/// Unmounts a directory.
+struct Unmount<'a>(&'a std::path::Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        if let Err(e) = nix::mount::umount2(self.0, nix::mount::MntFlags::MNT_DETACH) {
+            eprintln!("can not unmount {}: {e}", self.0.display());
+        }
+    }
+}
+
+#[test]
+fn a_thousand_hot_plugs_leak_nothing() {
+    let lab = Lab::builder(Shape::DifferentSubnets)
+        .default_route(DefaultRoute::AllWithMetric(200))
+        .build();
+    let mut args = STEER.to_vec();
+    args.extend(["--eni", "eth7"]);
+    let kept = Kept::on(lab, Steer::new(), &args);
+    let plug = "link add eth7 type veth peer name r7\naddr add 172.16.27.10/24 dev eth7\n\
+                link set r7 up\nlink set eth7 up\n\
+                route add default via 172.16.27.253 dev eth7 metric 900\n";
+    let taken_in = || {
+        let ours = all_ours(&kept.lab.host);
+        ours.iter().any(|line| line.contains("172.16.27.10"))
+    };
+    let (rules, pins) = (all_ours(&kept.lab.host), kept.steer.bpffs().pins());
+    let plug_and_wait = || {
+        ip_batch(&kept.lab, plug);
+        assert!(eventually(SOON, taken_in), "{}", kept.daemon.output());
+        ip_batch(&kept.lab, "link del eth7\n");
+        kept.heals(&rules, "what was before");
+        assert!(
+            eventually(SOON, || kept.steer.bpffs().pins() == pins),
+            "{:?}",
+            kept.steer.bpffs().pins()
+        );
+    };
+    // What is allocated once is.
+    plug_and_wait();
+    let process = format!("/proc/{}", kept.daemon.pid());
+    let descriptors = || std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count);
+    // Without the pages of the binary itself, which come as they are used.
+    let resident = || {
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.and_then(|kilobytes| kilobytes.parse::<u64>().ok())
+    };
+    let (fds, memory) = (descriptors(), resident().expect("it runs"));
+    // Some are gone before they are seen, some are taken in while they go, each fiftieth is
+    // awaited.
+    for _ in 0..20 {
+        ip_batch(&kept.lab, &format!("{plug}link del eth7\n").repeat(49));
+        plug_and_wait();
+    }
+    assert!(
+        eventually(SOON, || descriptors() == fds),
+        "{}",
+        descriptors()
+    );
+    let now = resident().expect("it runs");
+    assert!(now < memory + 4096, "{memory} kB before, {now} kB after");
+    assert!(answered(&kept));
+    kept.settles("the policy");
+}
+
+#[test]
+fn a_clsact_qdisc_deleted_by_hand_comes_back_with_its_filters() {
+    let kinds = attach_kinds();
+    assert!(kinds.contains(&"clsact"), "{kinds:?}");
+    let mut args = STEER.to_vec();
+    args.extend(["--attach", "clsact"]);
+    let kept = Kept::by(&args);
+    kept.ip("-4 rule add pref 100 lookup main");
+    for eni in ["eth0", "eth1"] {
+        let words = ["qdisc", "del", "dev", eni, "clsact"];
+        eni_steer_tests::run_ok(&kept.lab.host, "tc", words);
+    }
+    kept.settles("what was on the qdisc");
+    assert!(eventually(SOON, || answered(&kept)), "it steers again");
+}
