@@ -119,6 +119,11 @@ fn notes(context: &Context, desired: &Desired) -> Vec<String> {
             "{link} has a global address, but no gateway is known: it is no ENI unless it is named (--eni {link} --gateway {link}=ADDRESS)"
         ));
     }
+    for source in &seen.unasked {
+        notes.push(format!(
+            "could not be asked, what it said before is kept: {source}"
+        ));
+    }
     // Without main's own rule a host has no default routing; remove it and nothing works.
     for family in Family::BOTH {
         if !seen.has_main_rule(family) {

@@ -146,12 +146,15 @@ pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
 
 /// Without main's own rule nothing of the host's default routing works.
 fn warnings(seen: &Observed) -> Vec<String> {
+    let unasked = seen.unasked.iter();
+    let unasked = unasked.map(|source| format!("could not be asked: {source}"));
     Family::BOTH
         .into_iter()
         .filter(|family| !seen.has_main_rule(*family))
         .map(|family| {
             format!("the kernel's own rule is gone: ip {family} rule add pref 32766 lookup main")
         })
+        .chain(unasked)
         .collect()
 }
 

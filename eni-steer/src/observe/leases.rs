@@ -1,10 +1,11 @@
 //! Gateways that DHCP clients have written down: systemd-networkd, NetworkManager,
 //! dhclient. Read only, and only believed for an interface that is there.
 
-use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
+use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use super::Answer;
 use crate::model::{Address, IfIndex, Link};
 
 /// A gateway from a lease.
@@ -20,48 +21,54 @@ pub struct Lease {
 
 /// Reads what there is, and believes a lease whose address the interface has: the files know
 /// interfaces by number or name only, and those may have been another interface's once, or
-/// in another network namespace. A file that can not be read or understood says nothing: a
-/// lease is one hint among several, and its absence is reported where a gateway is missed.
+/// in another network namespace. A file that can not be understood says nothing: a lease is
+/// one hint among several, and its absence is reported where a gateway is missed.
 pub(super) fn read(
     root: &Path,
     links: &BTreeMap<IfIndex, Link>,
     addresses: &[Address],
-) -> Vec<Lease> {
-    let mut leases = Vec::new();
+) -> (Vec<Lease>, Vec<String>) {
+    let (mut leases, mut unasked) = (Vec::new(), Vec::new());
     for link in links.values().filter(|link| link.mac.is_some()) {
         let index = link.index;
-        let mut believe = |written: Option<Written>, file: String| {
-            let has = |wanted: IpAddr| {
-                let mut own = addresses.iter().filter(|address| address.index == index);
-                own.any(|address| address.ip() == wanted)
-            };
-            leases.extend(
-                written
-                    .filter(|written| has(written.address))
-                    .map(|written| Lease {
-                        index,
-                        gateway: written.gateway,
-                        file,
-                    }),
-            );
-        };
-        let file = format!("run/systemd/netif/leases/{index}");
-        if let Ok(text) = fs::read_to_string(root.join(&file)) {
-            believe(networkd(&text), file);
-        }
+        let networkd_file = format!("run/systemd/netif/leases/{index}");
         let mut files = vec![
             format!("var/lib/dhcp/dhclient.{}.leases", link.name),
             format!("var/lib/dhclient/dhclient--{}.lease", link.name),
             "var/lib/dhcp/dhclient.leases".to_owned(),
         ];
         files.extend(network_manager(root, &link.name));
-        for file in files {
-            if let Ok(text) = fs::read_to_string(root.join(&file)) {
-                believe(dhclient(&text, &link.name), file);
+        let written = std::iter::once((networkd_file.clone(), ask(root, &networkd_file, networkd)))
+            .chain(files.into_iter().map(|file| {
+                let answer = ask(root, &file, |text| dhclient(text, &link.name));
+                (file, answer)
+            }));
+        for (file, answer) in written {
+            let has = |wanted: IpAddr| {
+                let mut own = addresses.iter().filter(|address| address.index == index);
+                own.any(|address| address.ip() == wanted)
+            };
+            match answer {
+                Answer::Here(written) if has(written.address) => leases.push(Lease {
+                    index,
+                    gateway: written.gateway,
+                    file,
+                }),
+                Answer::Here(_) | Answer::Nothing => {}
+                Answer::Unasked(why) => unasked.push(why),
             }
         }
     }
-    leases
+    unasked.dedup();
+    (leases, unasked)
+}
+
+fn ask(root: &Path, file: &str, read: impl Fn(&str) -> Option<Written>) -> Answer<Written> {
+    match fs::read_to_string(root.join(file)) {
+        Ok(text) => read(&text).map_or(Answer::Nothing, Answer::Here),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Answer::Nothing,
+        Err(error) => Answer::Unasked(format!("/{file}: {error}")),
+    }
 }
 
 /// What a lease says.
@@ -162,7 +169,7 @@ lease {
     }
 
     #[test]
-    fn a_lease_of_an_address_the_interface_does_not_have_is_not_believed() {
+    fn a_lease_of_an_address_the_interface_does_not_have_is_not_believed_and_one_unread_is_told() {
         let seen = host().eni(2, "eth0", &["172.16.20.176/24"]);
         let root = tempfile::tempdir().expect("a directory");
         let file = root.path().join("run/systemd/netif/leases/2");
@@ -170,8 +177,19 @@ lease {
         for (address, believed) in [("172.16.20.176", 1), ("10.0.0.9", 0)] {
             let text = format!("ADDRESS={address}\nROUTER=172.16.20.253\n");
             std::fs::write(&file, text).expect("it can be written");
-            let leases = read(root.path(), &seen.links, &seen.addresses);
+            let (leases, unasked) = read(root.path(), &seen.links, &seen.addresses);
             assert_eq!(leases.len(), believed, "{address}");
+            assert!(unasked.is_empty(), "{unasked:?}");
         }
+        // A directory is no file: what cannot be asked is not what says nothing.
+        std::fs::remove_file(&file).expect("it is there");
+        std::fs::create_dir(&file).expect("it can be made");
+        let (leases, unasked) = read(root.path(), &seen.links, &seen.addresses);
+        assert!(leases.is_empty());
+        assert_eq!(unasked.len(), 1, "{unasked:?}");
+        assert!(
+            unasked[0].starts_with("/run/systemd/netif/leases/2: "),
+            "{unasked:?}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Reads the host: links, addresses, routes, rules, sysctls, programs, and what was
 //! written down about earlier changes. Whole, or an error; nothing is changed.
 
+mod answer;
 mod configuration;
 mod leases;
 mod state;
@@ -22,6 +23,7 @@ use crate::{
     netlink::{Netlink, NetlinkError},
 };
 
+pub use answer::Answer;
 pub use configuration::{CONFIG_PATH, UnreadableConfig, read_configuration};
 pub use leases::Lease;
 pub use state::{State, StateError};
@@ -79,6 +81,10 @@ pub struct Observed {
     pub others: BTreeMap<(IfIndex, Direction), Vec<Position>>,
     /// Gateways that DHCP clients have written down.
     pub leases: Vec<Lease>,
+    /// Sources that could not be asked, and why. A gateway they may have named stays as an
+    /// earlier apply has written it down.
+    #[serde(default)]
+    pub unasked: Vec<String>,
 }
 
 /// Why the host could not be read.
@@ -149,8 +155,10 @@ pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, Obs
         .filter(|link| link.mac.is_some() && !link.loopback);
     let ethernet = ethernet.map(|link| link.index).collect();
     let others = bpf::others(&pins, netlink, &ethernet).await?;
+    let (leases, unasked) = leases::read(&places.root, &links, &addresses);
     Ok(Observed {
-        leases: leases::read(&places.root, &links, &addresses),
+        leases,
+        unasked,
         links,
         addresses,
         routes,
