@@ -59,8 +59,13 @@ fn lints() -> [Command; 4] {
     // without std can not unwind; told to clippy alone, it makes no second
     // build of what the others have checked already.
     let mut ebpf = run::cargo();
-    ebpf.args(["clippy", "--package", "eni-steer-ebpf"])
-        .args(["--", "-C", "panic=abort", "-D", "warnings"]);
+    ebpf.args(["clippy", "--package", "eni-steer-ebpf"]).args([
+        "--",
+        "-C",
+        "panic=abort",
+        "-D",
+        "warnings",
+    ]);
 
     let mut documentation = run::cargo();
     documentation.arg("doc").args(HOST_PACKAGES);

@@ -4,7 +4,7 @@ use super::{Apt, State, Step, Way};
 use crate::run;
 
 /// A program, and the package that has it in Debian (most others agree).
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("bridge", "iproute2"),
@@ -16,6 +16,7 @@ const TOOLS: [(&str, &str); 11] = [
     ("conntrack", "conntrack"),
     ("bpftool", "bpftool"),
     ("ethtool", "ethtool"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// What fetches a kernel and boots it.
