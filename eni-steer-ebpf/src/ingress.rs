@@ -29,7 +29,7 @@ pub fn ingress(ctx: &TcContext) {
         Frame::Malformed(class) => return counters::total(IN, class, count),
         Frame::Tagged | Frame::Other => return counters::total(IN, Class::Other, count),
     };
-    if let Some((packet, Owner { address, eni, .. })) = stray {
+    if let Some((packet, &Owner { address, eni, .. })) = stray {
         counters::stray(IN, address, Stray::Passed, count, now);
         if eni != NO_ENI {
             events::send(ctx, &packet, settings, IN, eni, 0, now);
@@ -44,14 +44,15 @@ fn ip<A: Ip>(
     settings: &Settings,
     count: Count,
     now: u64,
-) -> Option<(Packet, Owner)> {
+) -> Option<(Packet, &'static Owner)> {
     counters::total(IN, A::CLASS, count);
+    // References up to the end: of a copy that is not there, compilers read the (unused) fields
+    // from a place on the stack where nothing was written, and the verifier of 5.10 refuses that.
     let owner = match header.destination.owner() {
-        Some(owner) => Some(*owner),
         None if settings.prefixes != 0 => {
-            owners::by_prefix(A::FAMILY, header.destination.address()).copied()
+            owners::by_prefix(A::FAMILY, header.destination.address())
         }
-        None => None,
+        owner => owner,
     };
     let stray = owner.filter(|owner| owner.eni != config::own_slot());
     if let (Some(owner), None) = (owner, stray) {
