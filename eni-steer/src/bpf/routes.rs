@@ -1,6 +1,6 @@
 //! Each ENI's table: the trie, and the short copy that the programs ask first.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
 use eni_steer_common::{NextHop, SHORT, ShortRoute, ShortTable, names};
 use ipnet::IpNet;
@@ -134,7 +134,7 @@ impl Maps {
 fn short(table: &BTreeMap<IpNet, NextHop>) -> Option<ShortTable> {
     let mut routes: Vec<_> = table
         .iter()
-        .filter(|(net, _)| !link_local(net.addr()) && !net.addr().is_multicast())
+        .filter(|(net, _)| !is_whole(net, link_local) && !is_whole(net, |a| a.is_multicast()))
         .collect();
     if routes.len() > SHORT {
         return None;
@@ -151,10 +151,13 @@ fn short(table: &BTreeMap<IpNet, NextHop>) -> Option<ShortTable> {
     Some(short)
 }
 
+/// Whether all addresses of a prefix are of a kind that is one range: then its ends tell.
+fn is_whole(net: &IpNet, kind: impl Fn(IpAddr) -> bool) -> bool {
+    kind(net.network()) && kind(net.broadcast())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     fn table(routes: &[(&str, u32)]) -> BTreeMap<IpNet, NextHop> {
@@ -190,6 +193,15 @@ mod tests {
         let short = short(&table).expect("short enough");
         assert_eq!(mtu(&short, "fd00:20::1"), Some(1));
         assert_eq!(mtu(&short, "fd00:21::1"), None);
+    }
+
+    #[test]
+    fn a_prefix_that_only_begins_with_what_is_never_steered_is_in_the_copy() {
+        let table = table(&[("169.254.0.0/15", 1), ("224.0.0.0/3", 2), ("fe80::/9", 3)]);
+        let short = short(&table).expect("short enough");
+        assert_eq!(mtu(&short, "169.255.0.1"), Some(1));
+        assert_eq!(mtu(&short, "240.0.0.1"), Some(2));
+        assert_eq!(mtu(&short, "fec0::1"), Some(3));
     }
 
     #[test]
