@@ -31,7 +31,8 @@ numbered! {
         Malformed = "malformed",
         /// The source is 0.0.0.0 or ::.
         Unspecified = "unspecified-source",
-        /// Source or destination is link-local (169.254.0.0/16, fe80::/10).
+        /// The source is link-local (169.254.0.0/16, fe80::/10); or it is a mismatch, and the
+        /// destination is.
         LinkLocal = "link-local",
         /// Nobody owns the source: forwarded traffic, or an address not under management.
         NoOwner = "no-owner",

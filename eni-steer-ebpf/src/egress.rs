@@ -86,10 +86,12 @@ fn elsewhere(
     } = *packet;
     let now = clock::now();
     // Sources that have no entry of their own are counted one by one, in or beside the prefix
-    // they lie in.
+    // they lie in. Whatever prefix is around it: an unspecified source is nobody's.
     let listed = owner.is_none();
     let owner = match owner {
-        None if settings.prefixes != 0 => owners::by_prefix(family, source),
+        None if settings.prefixes != 0 && !ip::is_unspecified(source) => {
+            owners::by_prefix(family, source)
+        }
         owner => owner,
     };
     let Some(&Owner { address, eni, .. }) = owner else {

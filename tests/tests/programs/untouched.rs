@@ -88,7 +88,14 @@ fn link_local_sources_are_never_steered_or_dropped_even_if_somebody_owns_them() 
 #[test]
 fn an_unspecified_source_is_nobodys_and_is_never_steered_or_dropped() {
     for mode in [Mode::Steer, Mode::Drop] {
-        let bench = Bench::new(mode);
+        let mut bench = Bench::new(mode);
+        // Whatever prefix is around it.
+        for prefix in ["0.0.0.0/8", "::/3"] {
+            bench
+                .maps
+                .set_owner(net(prefix), Some(Owner::Eni(index(THERE))))
+                .expect("an owner");
+        }
         bench.egress(
             &Packet::udp(ip("0.0.0.0"), ip("255.255.255.255"), 0).to(BROADCAST_MAC),
             NEXT,
