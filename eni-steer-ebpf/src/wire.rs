@@ -76,7 +76,7 @@ fn many(ctx: &TcContext, estimate: u32) -> Count {
         packets: opaque::number(ctx.skb.skb, u64::from(segments)),
         bytes: opaque::number(
             ctx.skb.skb,
-            u64::from(bytes + segments * tag - segments * phantom),
+            u64::from((bytes + segments * tag).saturating_sub(segments * phantom)),
         ),
     }
 }
