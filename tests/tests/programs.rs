@@ -17,6 +17,8 @@ mod hooks;
 mod layers;
 #[path = "programs/malformed.rs"]
 mod malformed;
+#[path = "programs/model/mod.rs"]
+mod model;
 #[path = "programs/pins.rs"]
 mod pins;
 #[path = "programs/prefixes.rs"]

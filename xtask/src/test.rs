@@ -22,6 +22,14 @@ pub struct Args {
     /// In virtual machines, run only these programs of tests: kernels, steering ...
     #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "kernel")]
     test: Vec<String>,
+    /// Packets that the programs and the model of them are compared by; not in virtual machines
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100_000,
+        conflicts_with = "kernel"
+    )]
+    cases: u32,
     /// Run only the tests whose name contains one of these
     filters: Vec<String>,
     /// Arguments for the test programs, as `-- --nocapture`
@@ -79,6 +87,7 @@ fn tests(args: &Args) -> Command {
     let mut tests = run::cargo();
     tests.arg("test").args(HOST_PACKAGES).arg("--no-fail-fast");
     tests.arg("--").args(&args.filters).args(&args.passed_on);
+    tests.env("ENI_STEER_CASES", args.cases.to_string());
     if env::var_os("RUST_TEST_THREADS").is_none() {
         // A lab is a dozen processes that wait for packets; more labs than
         // this at a time make timeouts meet.

@@ -31,6 +31,8 @@ pub const REDIRECT: i32 = 7;
 pub const HERE: u32 = 101;
 /// The other one.
 pub const THERE: u32 = 102;
+/// A third one, where there is one.
+pub const ELSEWHERE: u32 = 103;
 
 /// Addresses of the ENI whose programs run.
 pub const OWN4: &str = "172.16.20.176";
@@ -307,7 +309,7 @@ pub fn pinned_empty_program(path: &Path) -> SchedClassifier {
 }
 
 /// `struct __sk_buff` with only what the kernel lets a test set.
-fn context(metadata: Metadata) -> Vec<u8> {
+pub fn context(metadata: Metadata) -> Vec<u8> {
     // Offsets as in the kernel's header, which never change.
     let mut context = vec![0; 192];
     for (offset, value) in [
@@ -327,11 +329,7 @@ pub fn changes_between(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let mut lines = Vec::new();
     let name = |id: EniId| {
         let eni = now.eni(id).expect("an ENI of the snapshot");
-        match eni.ifindex.map(IfIndex::get) {
-            Some(HERE) => "here".to_owned(),
-            Some(THERE) => "there".to_owned(),
-            other => format!("{other:?}"),
-        }
+        eni_word(eni.ifindex)
     };
     let way = |direction| match direction {
         Direction::Ingress => "in",
@@ -402,7 +400,18 @@ pub fn changes_between(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     lines
 }
 
-fn short(net: IpNet) -> String {
+/// An ENI as lines of changes name it.
+pub fn eni_word(eni: Option<IfIndex>) -> String {
+    match eni.map(IfIndex::get) {
+        Some(HERE) => "here".to_owned(),
+        Some(THERE) => "there".to_owned(),
+        Some(ELSEWHERE) => "elsewhere".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// An address or a prefix as lines of changes name it.
+pub fn short(net: IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() {
         net.addr().to_string()
     } else {

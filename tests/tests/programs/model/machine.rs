@@ -1,0 +1,254 @@
+//! The loaded programs, and their answers held against the model's.
+
+use std::collections::BTreeSet;
+
+use aya::{
+    TestRunOptions,
+    maps::{Map, MapData, PerCpuHashMap, RingBuf},
+    programs::TestRun as _,
+};
+use eni_steer::{
+    bpf::{self, Limits, LoadedProgram, Maps, PinRoot},
+    counters::{EniId, Snapshot},
+    model::{Datapath, Direction, IfIndex},
+};
+use eni_steer_common::{Address, Event, Fate, SourceKey, SourceValue, names};
+use eni_steer_tests::Bpffs;
+use proptest::{prop_assert_eq, test_runner::TestCaseError};
+
+use super::{
+    generate::Scenario,
+    headers::Ip,
+    judge::Judge,
+    ledger::Ledger,
+    probe::{Answer, Probe, Report},
+};
+use crate::bench::*;
+
+/// Programs, maps, and what is in them.
+pub struct Machine {
+    /// How many packets were compared.
+    pub packets: u64,
+    /// How many the kernel did not run a program on: it refuses, in a test, packets that end
+    /// inside their IP header.
+    pub refused: u64,
+    maps: Maps,
+    ingress: LoadedProgram,
+    egress: LoadedProgram,
+    sources: PerCpuHashMap<MapData, SourceKey, SourceValue>,
+    events: RingBuf<MapData>,
+    tables: Datapath,
+    seen: Snapshot,
+    // Last: the pins go when everything else is done with them.
+    _bpffs: Bpffs,
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        let bpffs = Bpffs::mount_private();
+        let root = PinRoot::here(bpffs.path()).expect("a namespace");
+        let limits = Limits {
+            addresses: 256,
+            prefixes: 64,
+            next_hops: 256,
+            exempt: 64,
+            strays: 4096,
+            source_bytes: 1 << 20,
+            event_bytes: 64 << 10,
+        };
+        let mut maps = Maps::create(&root, &limits).expect("maps");
+        let mut tables = Datapath::default();
+        // This ENI is not the first one: its slot is not 0.
+        for (last, eni) in [(3, ELSEWHERE), (1, HERE), (2, THERE)] {
+            let row = row(last, eni_steer::model::Mode::Count);
+            maps.set_eni(index(eni), Some(&row)).expect("an ENI");
+            tables.enis.insert(index(eni), row);
+        }
+        let load = |direction| {
+            bpf::load(&maps, index(HERE), direction, 0).unwrap_or_else(|e| panic!("{e:?}"))
+        };
+        let pinned = |name| MapData::from_pin(root.map(name)).expect("it is pinned");
+        let sources = Map::PerCpuLruHashMap(pinned(names::SOURCES));
+        let events = Map::RingBuf(pinned(names::EVENTS));
+        Self {
+            packets: 0,
+            refused: 0,
+            ingress: load(Direction::Ingress),
+            egress: load(Direction::Egress),
+            sources: sources.try_into().expect("a table of sources"),
+            events: events.try_into().expect("a ring"),
+            tables,
+            seen: maps.read().expect("counters"),
+            maps,
+            _bpffs: bpffs,
+        }
+    }
+
+    /// Runs the programs on each packet, and compares answers, reports and all counters.
+    pub fn try_out(&mut self, scenario: &Scenario) -> Result<(), TestCaseError> {
+        self.tell(&scenario.tables);
+        // Anew each time: counters of addresses that no host has had for long are given away.
+        self.seen = self.maps.read().expect("counters");
+        self.told();
+        let judge = Judge::new(&scenario.tables);
+        let mut ledger = Ledger::default();
+        let (mut answers, mut reports) = (Vec::new(), Vec::new());
+        for probe in &scenario.probes {
+            let Some(answer) = self.run(probe) else {
+                self.refused += 1;
+                continue;
+            };
+            self.packets += 1;
+            let (right, report) = judge.packet(probe, &mut ledger);
+            reports.extend(report);
+            answers.push((answer, right));
+        }
+        let now = self.maps.read().expect("counters");
+        let changed = changes_between(&self.seen, &now);
+        self.seen = now;
+        let told = self.told();
+        self.forget_sources();
+        for (number, (answer, right)) in answers.into_iter().enumerate() {
+            let told = match right {
+                Answer::Next => NEXT,
+                Answer::Drop => SHOT,
+                Answer::Redirect(..) => REDIRECT,
+            };
+            prop_assert_eq!(answer, told, "answer to packet {}: {:?}", number, right);
+        }
+        prop_assert_eq!(changed, ledger.lines(), "counters (left: the programs')");
+        prop_assert_eq!(told, reports, "reports (left: the programs')");
+        Ok(())
+    }
+
+    /// Brings the maps from the tables they hold to other ones.
+    fn tell(&mut self, new: &Datapath) {
+        let (maps, old) = (&mut self.maps, std::mem::take(&mut self.tables));
+        let settings = new.settings.expect("the host has settings");
+        maps.set_settings(&settings).expect("settings");
+        for (eni, row) in &new.enis {
+            maps.set_eni(*eni, Some(row)).expect("an ENI");
+        }
+        for net in keys(&old.owners, &new.owners) {
+            let owner = new.owners.get(&net).copied();
+            if owner != old.owners.get(&net).copied() {
+                maps.set_owner(net, owner).expect("an owner");
+            }
+        }
+        for (eni, net) in keys(&old.next_hops, &new.next_hops) {
+            let hop = new.next_hops.get(&(eni, net)).copied();
+            if hop != old.next_hops.get(&(eni, net)).copied() {
+                maps.set_next_hop(eni, net, hop).expect("a route");
+            }
+        }
+        for net in old.exempt.symmetric_difference(&new.exempt) {
+            let exempt = new.exempt.contains(net);
+            maps.set_exempt(*net, exempt).expect("an exemption");
+        }
+        self.tables = new.clone();
+    }
+
+    /// What TC is told; `None`: the kernel refuses this packet.
+    fn run(&self, probe: &Probe) -> Option<i32> {
+        let program = match probe.direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        let context = context(probe.metadata);
+        let options = TestRunOptions {
+            data_in: Some(&probe.frame),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        };
+        let ran = program
+            .classifier()
+            .expect("it is loaded")
+            .test_run(options);
+        match ran {
+            Ok(result) => Some(result.return_value.cast_signed()),
+            Err(_) if cut_off(&probe.frame) => None,
+            Err(e) => panic!("BPF_PROG_TEST_RUN: {e} with {probe:?}"),
+        }
+    }
+
+    /// What the programs have reported.
+    fn told(&mut self) -> Vec<Report> {
+        let mut told = Vec::new();
+        while let Some(record) = self.events.next() {
+            assert_eq!(record.len(), size_of::<Event>(), "the size of a record");
+            // SAFETY: the length is that of an Event, of which every bit pattern is a valid one
+            // (it is Pod), and the read is an unaligned one.
+            let event: Event = unsafe { std::ptr::read_unaligned(record.as_ptr().cast()) };
+            told.push(self.seen.report(&event));
+        }
+        told
+    }
+
+    /// Empties the table of sources: it is of bounded size, and nothing shall be evicted.
+    fn forget_sources(&mut self) {
+        let keys: Result<Vec<SourceKey>, _> = self.sources.keys().collect();
+        for key in keys.expect("sources") {
+            self.sources.remove(&key).expect("it is there");
+        }
+    }
+}
+
+/// All keys of two maps.
+fn keys<'a, K: Copy + Ord, V>(
+    old: &'a std::collections::BTreeMap<K, V>,
+    new: &'a std::collections::BTreeMap<K, V>,
+) -> BTreeSet<K> {
+    old.keys().chain(new.keys()).copied().collect()
+}
+
+/// Whether a frame ends inside the IP header that its EtherType announces.
+fn cut_off(frame: &[u8]) -> bool {
+    let header = match frame[12..14] {
+        [0x08, 0x00] => 20,
+        [0x86, 0xdd] => 40,
+        _ => 0,
+    };
+    frame.len() < 14 + header
+}
+
+/// An event in the model's words.
+trait Describe {
+    fn report(&self, event: &Event) -> Report;
+}
+
+impl Describe for Snapshot {
+    fn report(&self, event: &Event) -> Report {
+        let v4 = event.family == eni_steer_common::Family::V4 as u8;
+        let address = |address: Address| {
+            let bytes = address.bytes();
+            match v4 {
+                true => [bytes[0], bytes[1], bytes[2], bytes[3]].into(),
+                false => bytes.into(),
+            }
+        };
+        let ifindex = |slot| -> IfIndex {
+            let eni = self.eni(EniId(slot)).expect("a slot that is taken");
+            eni.ifindex.expect("it is there")
+        };
+        assert_eq!(ifindex(event.eni), index(HERE), "{event:?}");
+        assert_eq!(event.zero, [0; 4], "{event:?}");
+        let out = event.direction == Direction::Egress as u8;
+        Report {
+            direction: if out {
+                Direction::Egress
+            } else {
+                Direction::Ingress
+            },
+            owner: ifindex(event.owner),
+            ip: Ip {
+                source: address(event.source),
+                destination: address(event.destination),
+                protocol: event.protocol,
+                ports: (event.source_port, event.destination_port),
+            },
+            mark: event.mark,
+            bytes: event.bytes.into(),
+            fate: out.then(|| Fate::ALL[usize::from(event.fate)].label()),
+        }
+    }
+}

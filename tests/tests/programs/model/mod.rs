@@ -1,0 +1,89 @@
+//! The programs against a model of them: packets and tables by chance, one judge in plain Rust
+//! ([`judge`]), and every answer and every counter compared.
+//!
+//! The model is written from what the design and `eni_steer_common` say is counted where, not
+//! from the programs. `cargo xtask test` runs 100,000 packets, `cargo xtask test --cases N` any
+//! number. A packet on which they differ is made as small as it gets, and kept in
+//! `regressions.txt`, from where it is tried first ever after.
+
+mod generate;
+mod headers;
+mod hosts;
+mod judge;
+mod ledger;
+mod machine;
+mod probe;
+
+use std::env;
+
+use eni_steer::model::Mode;
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+
+use machine::Machine;
+
+/// Packets where nobody says how many: enough to see that nothing is broken outright.
+const FEW: u32 = 3_000;
+/// Says how many (`cargo xtask test --cases`).
+const CASES: &str = "ENI_STEER_CASES";
+
+/// How many packets are wanted.
+fn wanted() -> u32 {
+    match env::var(CASES) {
+        Ok(number) => number
+            .parse()
+            .unwrap_or_else(|e| panic!("{CASES}={number}: {e}")),
+        Err(_) => FEW,
+    }
+}
+
+/// A runner that makes scenarios by chance, and keeps those that fail in a file.
+fn runner(scenarios: u32, regressions: &'static str) -> TestRunner {
+    TestRunner::new(Config {
+        cases: scenarios,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        // A failure is worth some time.
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    })
+}
+
+/// Runs a third of the wanted packets on a host where this ENI has this mode.
+fn the_programs_agree(mode: Mode) {
+    const REGRESSIONS: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/programs/model/regressions.txt"
+    );
+    let machine = std::cell::RefCell::new(Machine::new());
+    let wanted = wanted().div_ceil(3).into();
+    while machine.borrow().packets < wanted {
+        // The regressions are tried again by each run: few runs.
+        let left = wanted - machine.borrow().packets;
+        let scenarios = u32::try_from(left / 24 + 1).unwrap_or(u32::MAX);
+        let ran = runner(scenarios, REGRESSIONS).run(&generate::scenario(mode), |scenario| {
+            machine.borrow_mut().try_out(&scenario)
+        });
+        if let Err(difference) = ran {
+            panic!("{difference}");
+        }
+    }
+    let machine = machine.borrow();
+    println!(
+        "{} packets, {} refused by the kernel",
+        machine.packets, machine.refused
+    );
+}
+
+#[test]
+fn in_count_mode_the_programs_do_what_the_model_says() {
+    the_programs_agree(Mode::Count);
+}
+
+#[test]
+fn in_steer_mode_the_programs_do_what_the_model_says() {
+    the_programs_agree(Mode::Steer);
+}
+
+#[test]
+fn in_drop_mode_the_programs_do_what_the_model_says() {
+    the_programs_agree(Mode::Drop);
+}
