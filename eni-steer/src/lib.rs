@@ -44,5 +44,8 @@ pub mod daemon;
 
 pub mod cli;
 
+#[doc(hidden)]
+pub mod parsers;
+
 #[cfg(test)]
 mod testing;

@@ -28,10 +28,11 @@ const TESTS_NOT_HERE: [(&str, &str); 1] = [(
 )];
 
 /// Programs of tests that do not run in machines; all others do.
-const PROGRAMS_NOT_HERE: [(&str, &str); 4] = [
+const PROGRAMS_NOT_HERE: [(&str, &str); 5] = [
     ("bad_input", "no kernel is asked for anything"),
     ("confirm", "about times, which emulation stretches"),
     ("daemon", "about times, which emulation stretches"),
+    ("parsers", "no kernel is asked for anything"),
     ("rollback", "thousands of applies: hours of emulation"),
 ];
 

@@ -1,7 +1,8 @@
-//! Developer commands: `cargo xtask setup`, `demo`, `test`.
+//! Developer commands: `cargo xtask setup`, `demo`, `test`, `fuzz`, `kernels`.
 
 mod bpf_toolchain;
 mod demo;
+mod fuzz;
 mod kernels;
 mod run;
 mod setup;
@@ -21,6 +22,8 @@ enum Command {
     Demo(demo::Args),
     /// Set up, lint, and run every test
     Test(test::Args),
+    /// Look for bytes that make a parser panic
+    Fuzz(fuzz::Args),
     /// The kernels that `test --kernel` boots
     #[command(subcommand)]
     Kernels(kernels::Command),
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Kernels(command) => kernels::command(&command),
     };
     match result {

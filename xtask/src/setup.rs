@@ -7,6 +7,7 @@
 mod apt;
 mod bpf_core;
 mod bpf_linker;
+mod fuzz;
 mod tools;
 
 use std::process::Command;
@@ -49,6 +50,11 @@ pub fn run() -> Result<()> {
 /// What is needed to boot other kernels, beside that.
 pub fn for_kernels() -> Result<()> {
     see_to(&[tools::KERNELS])
+}
+
+/// What is needed to fuzz, beside that.
+pub fn for_fuzzing() -> Result<()> {
+    see_to(&[fuzz::STEP])
 }
 
 /// The programs that the lab calls.

@@ -136,6 +136,11 @@ fn mismatch(event: &Event) -> Mismatch {
     }
 }
 
+/// A record of the ring buffer as a mismatch, without the interfaces of its ENIs.
+pub(crate) fn read(record: &[u8]) -> Option<Mismatch> {
+    parse(record).map(|event| mismatch(&event))
+}
+
 /// A record of the ring buffer; `None` if it has not the size of one.
 fn parse(record: &[u8]) -> Option<Event> {
     if record.len() != size_of::<Event>() {

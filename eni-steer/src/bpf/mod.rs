@@ -37,6 +37,7 @@ pub use attach::{Attached, attach, detach, sweep};
 pub use clear::clear_unreadable;
 pub use clsact::{FILTER_HANDLE, FILTER_PRIORITY, qdisc as clsact_qdisc};
 pub use error::BpfError;
+pub(crate) use events::read as read_event;
 pub use events::{Events, Mismatch};
 pub use limits::{Limits, MapMemory};
 pub use load::{BUILD, LoadedProgram, load};

@@ -29,7 +29,7 @@ impl Netlink {
     }
 }
 
-fn from_message(message: &AddressMessage) -> Option<Address> {
+pub(super) fn from_message(message: &AddressMessage) -> Option<Address> {
     let header = &message.header;
     let (mut local, mut peer) = (None::<IpAddr>, None::<IpAddr>);
     let mut flags = AddressFlags::from_bits_retain(u32::from(header.flags.bits()));

@@ -36,7 +36,7 @@ impl Netlink {
     }
 }
 
-fn from_message(message: &LinkMessage) -> Option<Link> {
+pub(super) fn from_message(message: &LinkMessage) -> Option<Link> {
     let header = &message.header;
     let loopback = header.flags.contains(LinkFlags::Loopback);
     let mut link = Link {

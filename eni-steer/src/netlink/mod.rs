@@ -6,6 +6,7 @@
 //! `Documentation/userspace-api/netlink/intro.rst` for extended acks and dump consistency.
 
 mod address;
+mod datagram;
 mod errno;
 mod link;
 mod lookup;
@@ -24,6 +25,7 @@ use rtnetlink::{
     sys::AsyncSocket,
 };
 
+pub(crate) use datagram::read as read_datagram;
 pub use errno::NetlinkError;
 pub use lookup::Answer;
 pub use watch::{Event, GROUPS, Notification, Watch};

@@ -117,7 +117,7 @@ impl Watch {
     }
 }
 
-fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
+pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
     let protocol = |protocol: RouteProtocol| Protocol(u8::from(protocol));
     Some(match message {
         RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Event::Link,

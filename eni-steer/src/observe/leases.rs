@@ -92,6 +92,11 @@ fn network_manager(root: &Path, interface: &str) -> Vec<String> {
         .collect()
 }
 
+/// What a file says of an interface, read as either client's; for fuzzing.
+pub(crate) fn read_text(text: &str) -> String {
+    format!("{:?} {:?}", networkd(text), dhclient(text, "eth1"))
+}
+
 /// The address and the first router of systemd-networkd's lease.
 fn networkd(text: &str) -> Option<Written> {
     let first = |key: &str| {

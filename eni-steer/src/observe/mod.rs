@@ -26,6 +26,7 @@ use crate::{
 pub use answer::Answer;
 pub use configuration::{CONFIG_PATH, UnreadableConfig, read_configuration};
 pub use leases::Lease;
+pub(crate) use leases::read_text as read_lease;
 pub use state::{State, StateError};
 pub(crate) use state::{directory as state_directory, replace as replace_file};
 pub(crate) use sysctl::write as write_sysctl;

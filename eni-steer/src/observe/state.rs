@@ -75,10 +75,15 @@ impl State {
             cause,
         };
         match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fail(error.into())),
+            Ok(bytes) => Self::parse(&bytes).map_err(|error| fail(error.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(fail(error)),
         }
+    }
+
+    /// The file's content.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
     }
 
     /// Replaces the file, or removes it when there is nothing to say.

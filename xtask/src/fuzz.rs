@@ -1,0 +1,92 @@
+//! `cargo xtask fuzz`: every parser of what comes from outside, fed by cargo-fuzz.
+
+use std::{env, fs, process::Command};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{run, setup};
+
+/// What `fuzz` takes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which; all unless named (the files of tests/fuzz/fuzz_targets)
+    target: Option<String>,
+    /// How long each of them runs
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u32,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let all = targets()?;
+    let targets = match &args.target {
+        None => all,
+        Some(one) if all.contains(one) => vec![one.clone()],
+        Some(other) => bail!(
+            "there is no fuzz target {other}\nhint: there are {}",
+            all.join(", ")
+        ),
+    };
+    setup::run()?;
+    setup::for_fuzzing()?;
+    for target in &targets {
+        run::succeed(&mut fuzz(target, args.seconds)?)?;
+    }
+    println!(
+        "fuzz: nothing found by {} in {} s each",
+        targets.join(", "),
+        args.seconds
+    );
+    Ok(())
+}
+
+/// The targets by name.
+fn targets() -> Result<Vec<String>> {
+    let directory = run::workspace().join("tests/fuzz/fuzz_targets");
+    let entries = fs::read_dir(&directory)
+        .with_context(|| format!("can not read {}", directory.display()))?;
+    let mut targets = Vec::new();
+    for entry in entries {
+        let file = entry?.path();
+        if let Some(name) = file.file_stem() {
+            targets.push(name.to_string_lossy().into_owned());
+        }
+    }
+    targets.sort();
+    ensure!(!targets.is_empty(), "no targets in {}", directory.display());
+    Ok(targets)
+}
+
+/// Runs one target: over what is committed, and what earlier runs have found interesting, which
+/// stays in `target`. Bytes that make a parser panic are kept beside it.
+fn fuzz(target: &str, seconds: u32) -> Result<Command> {
+    let home = run::target_dir().join("fuzz");
+    let (found, failures) = (home.join("corpus").join(target), home.join("failures"));
+    for directory in [&found, &failures] {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("can not make {}", directory.display()))?;
+    }
+    // rustup's cargo, which knows toolchains; the one that runs us knows only its own.
+    let mut command = Command::new("cargo");
+    command.current_dir(run::workspace());
+    for (name, _) in env::vars_os() {
+        let ours = name.to_string_lossy();
+        if ours == "RUSTUP_TOOLCHAIN" || ours == "RUSTC" || ours.starts_with("CARGO_PKG_") {
+            command.env_remove(&name);
+        }
+    }
+    command.args([
+        "+nightly",
+        "fuzz",
+        "run",
+        "--fuzz-dir",
+        "tests/fuzz",
+        "--target-dir",
+    ]);
+    command.arg(&home).arg(target).arg(&found);
+    command.arg(run::workspace().join("tests/fuzz/corpus").join(target));
+    command.arg("--").arg(format!("-max_total_time={seconds}"));
+    command.arg(format!("-artifact_prefix={}/{target}-", failures.display()));
+    // The list of every new input is of no use to anybody.
+    command.args(["-verbosity=0", "-print_final_stats=1"]);
+    Ok(command)
+}
