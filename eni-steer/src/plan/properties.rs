@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::FutureExt;
+use ipnet::IpNet;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{Plan, Step, line};
@@ -256,7 +257,8 @@ proptest! {
         assert_order(&plan, &seen)?;
     }
 
-    /// The programs and the rules have one idea of who owns a source.
+    /// The programs and the rules have one idea of who owns a source, and of where what is
+    /// owned ends.
     #[test]
     fn the_first_rule_that_matches_a_source_leads_to_its_owner(
         seen in generate::observed(),
@@ -269,7 +271,13 @@ proptest! {
         }
         let mut rules: Vec<&Rule> = desired.rules.iter().filter(|rule| rule.from.is_some()).collect();
         rules.sort_by_key(|rule| rule.priority);
-        for source in datapath.owners.keys().flat_map(|net| [net.network(), net.broadcast()]) {
+        // And its sibling, with which it would be joined if that were owned too.
+        let sibling = |net: &IpNet| {
+            let mut halves = net.supernet()?.subnets(net.prefix_len()).ok()?;
+            halves.find(|half| *half != net.trunc())
+        };
+        let nets = datapath.owners.keys().flat_map(|net| [Some(*net), sibling(net)]);
+        for source in nets.flatten().flat_map(|net| [net.network(), net.broadcast()]) {
             let owner = datapath
                 .owners
                 .iter()
