@@ -26,6 +26,9 @@ pub enum Then {
     Blackhole,
 }
 
+/// Protocols that have ports: TCP, UDP, DCCP, SCTP and UDP-Lite.
+const WITH_PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
 /// One `[[rule]]`. What a field leaves open matches everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessRule {
@@ -83,6 +86,30 @@ impl AccessRule {
                     _ => true,
                 }
         })
+    }
+
+    /// Why it can never match, and what is possible.
+    pub fn contradiction(&self) -> Option<(&'static str, &'static str)> {
+        let has_ports = self.sport.is_some() || self.dport.is_some();
+        let forwarded = self.iif.as_deref().is_some_and(|name| name != "lo");
+        if self.families().next().is_none() {
+            Some((
+                "its parts are of different IP versions",
+                "from, to and proto (icmp, ipv6-icmp) are all of IPv4 or all of IPv6",
+            ))
+        } else if has_ports && self.ip_protocol.is_some_and(|p| !WITH_PORTS.contains(&p)) {
+            Some((
+                "its protocol has no ports",
+                "sport and dport are of tcp, udp or sctp",
+            ))
+        } else if forwarded && self.uids.is_some() {
+            Some((
+                "what comes in by an interface is of no user",
+                "uid speaks of this host's own sockets: leave it out, or iif",
+            ))
+        } else {
+            None
+        }
     }
 
     /// Whether it refuses, rather than choosing a way out.

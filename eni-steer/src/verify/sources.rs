@@ -149,6 +149,8 @@ fn destinations(seen: &Observed, eni: &Eni, family: Family) -> Vec<(Probe, IpAdd
 /// Destinations that main sends by no ENI, and the interface it sends them by.
 fn elsewhere(seen: &Observed, desired: &Desired, family: Family) -> Vec<(IpAddr, IfIndex)> {
     let eni = |index: IfIndex| desired.enis.iter().any(|eni| eni.index == index);
+    // Without a carrier (a bridge with no container) the kernel may pass its routes over.
+    let works = |index: IfIndex| seen.links.get(&index).is_some_and(|link| link.carrier);
     let mut found = Vec::new();
     for route in seen.routes.iter().filter(|route| {
         route.table == TableId::MAIN
@@ -165,6 +167,7 @@ fn elsewhere(seen: &Observed, desired: &Desired, family: Family) -> Vec<(IpAddr,
         let to = to.filter(|to| best(seen, TableId::MAIN, *to) == Some(route));
         if let Some(to) = to
             && !eni(hop.out)
+            && works(hop.out)
         {
             found.push((to, hop.out));
         }

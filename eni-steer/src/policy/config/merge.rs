@@ -406,14 +406,14 @@ impl Over<'_> {
                 "say which: from, to, proto, sport, dport, uid, mark or iif",
             ));
         }
-        if rule.families().next().is_none() {
-            return Err(self.file.mistake(
+        match rule.contradiction() {
+            None => Ok(()),
+            Some((why, hint)) => Err(self.file.mistake(
                 &header,
-                "this [[rule]] matches nothing: its parts are of different IP versions",
-                "from, to and proto (icmp, ipv6-icmp) are all of IPv4 or all of IPv6",
-            ));
+                format!("this [[rule]] matches nothing: {why}"),
+                hint,
+            )),
         }
-        Ok(())
     }
 
     fn balance(&mut self, section: BalanceSection) -> Result<(), ConfigError> {

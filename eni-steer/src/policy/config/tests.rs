@@ -351,6 +351,11 @@ fn a_rule_says_what_it_matches_and_what_happens() {
     refused(mixed, "1:1", "different IP versions");
     let icmp = "[[rule]]\nto = 'fd00::1'\nproto = 'icmp'\naction = 'prohibit'";
     refused(icmp, "1:1", "different IP versions");
+    let ports = "[[rule]]\nproto = 'icmp'\ndport = 8\naction = 'prohibit'";
+    refused(ports, "1:1", "has no ports");
+    let nobody = "[[rule]]\niif = 'docker0'\nuid = 8\naction = 'prohibit'";
+    refused(nobody, "1:1", "of no user");
+    read(&["[[rule]]\niif = 'lo'\nuid = 8\nproto = 132\nsport = 8\naction = 'prohibit'"]);
     refused(
         "[[rule]]\ndport = '80-70'\naction = 'prohibit'",
         "2:9",
