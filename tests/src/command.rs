@@ -15,12 +15,12 @@ use crate::NetNs;
 /// How long a program may take unless the call says otherwise, on a machine of usual speed.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The default timeout, longer where the environment says that the machine is slow: an emulated
-/// processor needs seconds to load a program.
-fn default_timeout() -> Duration {
+/// How many times slower than usual the machine is, by its environment: an emulated processor
+/// needs seconds to load a program.
+pub(crate) fn slowness() -> u32 {
     let slowness = std::env::var("ENI_STEER_TEST_SLOWNESS");
     let slowness = slowness.ok().and_then(|text| text.parse().ok());
-    TIMEOUT * slowness.unwrap_or(1)
+    slowness.unwrap_or(1)
 }
 
 /// How often a program that closed its pipes, or left them to a child of its
@@ -71,7 +71,7 @@ impl Call {
             args: Vec::new(),
             env: Vec::new(),
             stdin: String::new(),
-            timeout: default_timeout(),
+            timeout: TIMEOUT * slowness(),
         }
     }
 

@@ -40,10 +40,7 @@ fn expect_all_symmetric(lab: &Lab) {
 fn expect_reached_by(lab: &Lab, peer: &eni_steer_tests::NetNs) {
     for address in lab.enis().iter().flat_map(|eni| eni.both()) {
         let there = SocketAddr::new(address, 8080);
-        let patience = Duration::from_millis(700);
-        let transfer = TcpTransfer::of(10_000)
-            .timeout(patience)
-            .run(&lab.host, there, peer, there);
+        let transfer = TcpTransfer::of(10_000).run(&lab.host, there, peer, there);
         assert!(transfer.complete, "{address}: {transfer:?}");
     }
 }
@@ -318,6 +315,7 @@ fn a_vrf_and_its_rule_are_not_touched() {
     let mut has_vrf = false;
     let (lab, steer, before) = host(|lab| {
         has_vrf = kernel_has_vrf(lab);
+        eprintln!("this kernel has VRFs: {has_vrf}");
         if has_vrf {
             let tunnel = Tunnel::open(lab, "red0");
             ip(&lab.host, "link set red up");

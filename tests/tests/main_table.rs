@@ -122,12 +122,10 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
     let _report = lab.on_failure_print();
     let tunnel = Tunnel::open(&lab, "wg0");
     let addresses = || [0, 1].into_iter().flat_map(|index| lab.eni(index).both());
-    let reaches = |address: IpAddr| {
+    let reaches = |address: IpAddr, timeout| {
         let there = SocketAddr::new(address, 8080);
-        let short = Duration::from_millis(700);
-        TcpTransfer::of(10_000)
-            .timeout(short)
-            .run(&lab.host, there, &tunnel.peer, there)
+        let transfer = TcpTransfer::of(10_000).timeout(timeout);
+        transfer.run(&lab.host, there, &tunnel.peer, there)
     };
     let steer = Steer::new();
     for primary in ["observe", "full"] {
@@ -137,7 +135,7 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
         ] {
             steer.apply(&lab, &[&["--primary", primary], way].concat());
             for address in addresses() {
-                let transfer = reaches(address);
+                let transfer = reaches(address, SOON);
                 assert!(
                     transfer.complete,
                     "{address}, {primary}, {way:?}: {transfer:?}"
@@ -153,7 +151,7 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
     lab.textbook_cure(1);
     for address in lab.eni(1).both() {
         assert!(
-            !reaches(address).connected,
+            !reaches(address, Duration::from_millis(700)).connected,
             "the textbook's rule lets {address} answer"
         );
     }

@@ -11,9 +11,11 @@ use socket2::{Domain, Socket, Type};
 
 use super::is_timeout;
 use crate::NetNs;
+use crate::command::slowness;
 
-/// How long an answer may take; where none is expected it is all waited for.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long an answer may take on a machine of usual speed; where none comes it is all waited
+/// for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A connected socket that sends a datagram to an echo server, or connects to a listener.
 #[derive(Debug, Clone)]
@@ -103,9 +105,10 @@ impl Attempt {
         if let Some(from) = self.from {
             socket.bind(&from.into())?;
         }
-        socket.set_read_timeout(Some(PATIENCE))?;
+        let patience = PATIENCE * slowness();
+        socket.set_read_timeout(Some(patience))?;
         let heard = if self.kind == Type::STREAM {
-            socket.connect_timeout(&self.to.into(), PATIENCE)
+            socket.connect_timeout(&self.to.into(), patience)
         } else {
             socket.connect(&self.to.into())?;
             socket.send(b"?")?;
