@@ -48,6 +48,9 @@ fn what_somebody_deletes_comes_back() {
             .is_some_and(|objects| objects.len() > 6),
         "{restored}"
     );
+    // A command is gone before it can be named; that somebody was there is known.
+    let who = restored["removed_by"].as_object();
+    assert!(who.is_some_and(|who| !who.is_empty()), "{restored}");
 }
 
 #[test]

@@ -66,3 +66,26 @@ fn the_pure_modules_import_nothing_from_the_edges() {
         }
     }
 }
+
+/// The wall clock can jump. It is shown to people, and nothing is decided by it.
+#[test]
+fn nothing_is_decided_by_a_clock_that_can_jump() {
+    const SHOWN: [&str; 2] = ["daemon/report.rs", "counters/mod.rs"];
+    let mut found = Vec::new();
+    files(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    assert!(found.len() > 100, "{} files", found.len());
+    for file in found
+        .iter()
+        .filter(|file| !file.ends_with("testing/pure.rs"))
+    {
+        let text = fs::read_to_string(file).expect("a source file");
+        let asks = ["SystemTime", "CLOCK_REALTIME"]
+            .iter()
+            .any(|name| text.contains(name));
+        let argued = SHOWN.iter().any(|shown| file.ends_with(shown));
+        assert!(!asks || argued, "{}", file.display());
+    }
+}
