@@ -14,10 +14,13 @@ use crate::NetNs;
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_LINK_CREATE: libc::c_int = 28;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 
@@ -48,50 +51,16 @@ impl TcxProgram {
         ])
     }
 
-    /// `instructions`: struct bpf_insn each, its opcode in the lowest byte.
     #[track_caller]
     fn load(instructions: &[u64]) -> Self {
-        #[repr(C)]
-        #[derive(Default)]
-        struct Load {
-            prog_type: u32,
-            insn_cnt: u32,
-            insns: u64,
-            license: u64,
-            log_level: u32,
-            log_size: u32,
-            log_buf: u64,
-            kern_version: u32,
-            prog_flags: u32,
-            prog_name: [u8; 16],
-        }
-        let license = c"GPL";
-        let load = Load {
-            prog_type: BPF_PROG_TYPE_SCHED_CLS,
-            insn_cnt: u32::try_from(instructions.len()).expect("a short program"),
-            insns: instructions.as_ptr() as u64,
-            license: license.as_ptr() as u64,
-            prog_name: *b"someone_elses\0\0\0",
-            ..Load::default()
-        };
-        Self(bpf(BPF_PROG_LOAD, &load).unwrap_or_else(|e| panic!("a program does not load: {e}")))
+        Self(load(BPF_PROG_TYPE_SCHED_CLS, instructions))
     }
 
     /// Onto a hook of a device; off again when the link is closed.
     #[track_caller]
     pub fn attach(&self, ns: &NetNs, device: &str, ingress: bool) -> OwnedFd {
-        #[repr(C)]
-        #[derive(Default)]
-        struct Create {
-            prog_fd: u32,
-            target_ifindex: u32,
-            attach_type: u32,
-            flags: u32,
-            relative: u64,
-            expected_revision: u64,
-        }
         let attached = ns.run(|| {
-            let create = Create {
+            let create = LinkCreate {
                 prog_fd: fd(&self.0),
                 target_ifindex: if_nametoindex(device)?,
                 attach_type: if ingress {
@@ -99,12 +68,129 @@ impl TcxProgram {
                 } else {
                     BPF_TCX_EGRESS
                 },
-                ..Create::default()
+                ..LinkCreate::default()
             };
             bpf(BPF_LINK_CREATE, &create)
         });
         attached.unwrap_or_else(|e| panic!("TCX on {device} of {}: {e}", ns.name()))
     }
+}
+
+/// What BPF_LINK_CREATE reads.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: u64,
+    expected_revision: u64,
+}
+
+/// `instructions`: struct bpf_insn each, its opcode in the lowest byte.
+#[track_caller]
+fn load(kind: u32, instructions: &[u64]) -> OwnedFd {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Load {
+        prog_type: u32,
+        insn_cnt: u32,
+        insns: u64,
+        license: u64,
+        log_level: u32,
+        log_size: u32,
+        log_buf: u64,
+        kern_version: u32,
+        prog_flags: u32,
+        prog_name: [u8; 16],
+    }
+    let license = c"GPL";
+    let load = Load {
+        prog_type: kind,
+        insn_cnt: u32::try_from(instructions.len()).expect("a short program"),
+        insns: instructions.as_ptr() as u64,
+        license: license.as_ptr() as u64,
+        prog_name: *b"someone_elses\0\0\0",
+        ..Load::default()
+    };
+    bpf(BPF_PROG_LOAD, &load).unwrap_or_else(|e| panic!("a program does not load: {e}"))
+}
+
+/// A program for XDP.
+#[track_caller]
+pub(crate) fn load_xdp(instructions: &[u64]) -> OwnedFd {
+    load(BPF_PROG_TYPE_XDP, instructions)
+}
+
+/// Attaches a program for XDP to a device of the calling thread's namespace, in the driver; off
+/// again when the link is closed.
+#[track_caller]
+pub(crate) fn attach_xdp(program: &OwnedFd, ifindex: u32) -> OwnedFd {
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+    let create = LinkCreate {
+        prog_fd: fd(program),
+        target_ifindex: ifindex,
+        attach_type: BPF_XDP,
+        flags: XDP_FLAGS_DRV_MODE,
+        ..LinkCreate::default()
+    };
+    bpf(BPF_LINK_CREATE, &create).unwrap_or_else(|e| panic!("XDP on device {ifindex}: {e}"))
+}
+
+/// What BPF_PROG_TEST_RUN reads; it writes `retval` and `duration`.
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    _pad: u32,
+}
+
+/// Runs a program for XDP on copies of a frame, and lets a device of the calling thread's
+/// namespace receive those that it passes; nanoseconds of each.
+#[track_caller]
+pub(crate) fn run_live(program: &OwnedFd, ifindex: u32, frame: &[u8], count: u32) -> u32 {
+    const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
+    let length = u32::try_from(frame.len()).expect("a short frame");
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
+    let context = [0, length, 0, ifindex, 0, 0];
+    let mut run = TestRun {
+        prog_fd: fd(program),
+        data_size_in: length,
+        data_in: frame.as_ptr() as u64,
+        repeat: count,
+        ctx_size_in: size_of_val(&context) as u32,
+        ctx_in: context.as_ptr() as u64,
+        flags: BPF_F_TEST_XDP_LIVE_FRAMES,
+        ..TestRun::default()
+    };
+    // SAFETY: `run` is a prefix of bpf_attr of the size passed, writable, and what it points to
+    // outlives the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut run,
+            size_of::<TestRun>(),
+        )
+    };
+    let error = io::Error::last_os_error();
+    assert!(answer == 0, "live frames on device {ifindex}: {error}");
+    run.duration
 }
 
 /// Pins an array of one entry, which is no map of anybody.

@@ -3,8 +3,6 @@
 
 #[path = "programs/bench.rs"]
 mod bench;
-#[path = "programs/costs.rs"]
-mod costs;
 #[path = "programs/decisions.rs"]
 mod decisions;
 #[path = "programs/extensions.rs"]

@@ -1,5 +1,6 @@
-//! Developer commands: `cargo xtask setup`, `demo`, `test`, `fuzz`, `kernels`.
+//! Developer commands: `cargo xtask setup`, `demo`, `test`, `bench`, `fuzz`, `kernels`.
 
+mod bench;
 mod bpf_toolchain;
 mod demo;
 mod fuzz;
@@ -22,6 +23,8 @@ enum Command {
     Demo(demo::Args),
     /// Set up, lint, and run every test
     Test(test::Args),
+    /// Set up, build, and measure what eni-steer costs
+    Bench(bench::Args),
     /// Look for bytes that make a parser panic
     Fuzz(fuzz::Args),
     /// The kernels that `test --kernel` boots
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Kernels(command) => kernels::command(&command),
     };

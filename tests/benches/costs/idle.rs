@@ -1,0 +1,87 @@
+//! The daemon when nothing happens: how often it wakes up, and what memory it holds.
+
+use std::fs;
+use std::time::Duration;
+
+use eni_steer_tests::packets::Packet;
+use eni_steer_tests::{Kept, Lab, LiveFrames, ip, neighbours};
+
+use crate::Benchmark;
+use crate::report::Finding;
+
+pub const BENCHMARK: Benchmark = Benchmark {
+    name: "idle",
+    about: "the daemon with 65,536 sources counted and nothing to do",
+    measure,
+};
+
+/// Shorter than the daemon's timer (60 s): what wakes it up meanwhile is something else.
+const WINDOW: Duration = Duration::from_secs(30);
+/// Random sources of 2^16; so many packets leave out one in a million.
+const BITS: u32 = 16;
+const PACKETS: u32 = 1_000_000;
+
+fn measure() -> Vec<Finding> {
+    let kept = Kept::by(&["run", "--eni", "eth0", "--eni", "eth1"]);
+    let eni = kept.lab.eni(0);
+    let packet = Packet::udp([192, 0, 2, 10].into(), eni.v4().into(), 22).to(eni.mac.0);
+    // A device that is given an XDP program tells so: before anything is measured.
+    LiveFrames::new(&kept.lab.host, &eni.name, &packet.bytes(), BITS).receive(PACKETS);
+    let counters = kept.steer.json(&kept.lab, &["counters", "--all"]);
+    let sources = counters["sources"].as_array().map_or(0, Vec::len);
+    hold_neighbours(&kept.lab);
+    std::thread::sleep(Duration::from_secs(5));
+    let before = wake_ups(kept.daemon.pid());
+    std::thread::sleep(WINDOW);
+    let woken = wake_ups(kept.daemon.pid()) - before;
+    let memory = |field| status(kept.daemon.pid(), field) as f64 / 1024.0;
+    vec![
+        Finding::new("sources counted", sources as f64, "").at_least(65_000.0),
+        Finding::new("wake-ups in 30 s, without the timer's", woken as f64, "").at_most(0.0),
+        Finding::new("resident memory", memory("VmRSS:"), "MiB").at_most(16.0),
+        Finding::new(
+            "  of which its own, not of files",
+            memory("RssAnon:"),
+            "MiB",
+        ),
+        Finding::new("at most since it was started", memory("VmHWM:"), "MiB"),
+    ]
+}
+
+/// What ages is an event, and no idleness: who the host knows, it knows for good.
+fn hold_neighbours(lab: &Lab) {
+    for entry in neighbours(&lab.host) {
+        let Some(lladdr) = entry.lladdr else { continue };
+        let (address, device) = (entry.address, entry.device);
+        ip(
+            &lab.host,
+            &format!("neigh replace {address} lladdr {lladdr} dev {device} nud permanent"),
+        );
+    }
+}
+
+/// How often its threads gave up a CPU because they had nothing to do.
+fn wake_ups(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    threads
+        .map(|thread| {
+            let status = thread.expect("it runs").path().join("status");
+            field(
+                &fs::read_to_string(status).expect("it runs"),
+                "voluntary_ctxt_switches:",
+            )
+        })
+        .sum()
+}
+
+fn status(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    field(&status, name)
+}
+
+/// The number behind a name, as proc(5) writes it.
+fn field(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no {name} in {status}"))
+}

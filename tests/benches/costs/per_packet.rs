@@ -1,0 +1,97 @@
+//! What the programs add to a packet, by BPF_PROG_TEST_RUN, without what a program costs that
+//! does nothing.
+
+use aya::TestRunOptions;
+use aya::programs::{SchedClassifier, TestRun};
+use eni_steer::model::{Direction, Mode};
+use eni_steer_tests::Bpffs;
+use eni_steer_tests::packets::Packet;
+
+use crate::Benchmark;
+use crate::programs::{Bench, FAR4, FAR6, OWN4, OWN6, THEIRS4, THEIRS6, ip, pinned_empty_program};
+use crate::report::Finding;
+use crate::samples::interleaved;
+
+pub const BENCHMARK: Benchmark = Benchmark {
+    name: "per-packet",
+    about: "what the programs add to a packet of 64 bytes (BPF_PROG_TEST_RUN, without an empty \
+            program)",
+    measure,
+};
+
+/// Runs of one measurement, and measurements of each case.
+const REPEAT: u32 = 100_000;
+const ROUNDS: usize = 40;
+
+/// Nanoseconds that an IPv4 packet may cost; an IPv6 one may cost this many times its own.
+const HOME: f64 = 45.0;
+const INGRESS: f64 = 90.0;
+const STEERED: f64 = 120.0;
+const IPV6: f64 = 1.3;
+
+struct Case<'a> {
+    program: &'a SchedClassifier,
+    packet: Vec<u8>,
+}
+
+fn measure() -> Vec<Finding> {
+    let bench = Bench::new(Mode::Steer);
+    let bpffs = Bpffs::mount_private();
+    let empty = pinned_empty_program(&bpffs.path().join("empty"));
+    let program = |direction| bench.program(direction).classifier().expect("it is loaded");
+    let (inward, out) = (program(Direction::Ingress), program(Direction::Egress));
+    // 64 bytes with the Ethernet header.
+    let udp = |from: &str, to: &str| {
+        let headers = if from.contains(':') { 62 } else { 42 };
+        Packet::udp(ip(from), ip(to), 64 - headers).bytes()
+    };
+    let case = |program, from, to| Case {
+        program,
+        packet: udp(from, to),
+    };
+    let mut cases = [
+        case(&empty, OWN4, FAR4),
+        case(out, OWN4, FAR4),
+        case(out, OWN6, FAR6),
+        case(inward, FAR4, OWN4),
+        case(inward, FAR6, OWN6),
+        case(out, THEIRS4, FAR4),
+        case(out, THEIRS6, FAR6),
+        case(out, FAR4, OWN4),
+    ];
+    let costs: Vec<f64> = interleaved(ROUNDS, &mut cases, run)
+        .iter()
+        .map(|samples| samples.median())
+        .collect();
+    let added = |n: usize| costs[n] - costs[0];
+    let ns = |what: &str, n: usize| Finding::new(what, added(n), "ns");
+    let v6 = |what: &str, n: usize| Finding::new(what, added(n + 1) / added(n), "x").at_most(IPV6);
+    vec![
+        Finding::new(
+            "an empty program, which is not counted below",
+            costs[0],
+            "ns",
+        ),
+        ns("egress that belongs here, IPv4", 1).at_most(HOME),
+        ns("egress that belongs here, IPv6", 2),
+        v6("  of IPv4", 1),
+        ns("ingress, one source, IPv4", 3).at_most(INGRESS),
+        ns("ingress, one source, IPv6", 4),
+        v6("  of IPv4", 3),
+        ns("egress that is steered, IPv4", 5).at_most(STEERED),
+        ns("egress that is steered, IPv6", 6),
+        v6("  of IPv4", 5),
+        ns("egress of a source that nobody owns, IPv4", 7),
+    ]
+}
+
+/// Nanoseconds of a run.
+fn run(case: &mut Case<'_>) -> f64 {
+    let options = TestRunOptions {
+        data_in: Some(&case.packet),
+        repeat: REPEAT,
+        ..TestRunOptions::default()
+    };
+    let result = case.program.test_run(options).expect("BPF_PROG_TEST_RUN");
+    result.duration.as_nanos() as f64
+}
