@@ -90,8 +90,7 @@ fn leads(
         };
         let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) =
             cover(sources()).into_iter().partition(|net| {
-                !tables
-                    .iter()
+                !within(&tables, *net)
                     .any(|(o, table)| table.as_ref() != Some(wanted) && covers(*net, *o))
             });
         leads.extend(whole.into_iter().map(|net| (net, *wanted)));
@@ -110,6 +109,12 @@ fn leads(
         }
     }
     leads
+}
+
+/// Those that can lie in a prefix: they are ordered by address, then by length.
+fn within<T>(nets: &BTreeMap<IpNet, T>, outer: IpNet) -> impl Iterator<Item = (&IpNet, &T)> {
+    let last = IpNet::from(outer.broadcast());
+    nets.range(outer.trunc()..=last)
 }
 
 /// The fewest prefixes that hold exactly these addresses: never one more.
