@@ -23,6 +23,9 @@ pub struct Args {
     /// Write what was measured into this document, and its curves beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// Write what has a bound into this file, between <!-- bench --> and <!-- /bench -->
+    #[arg(long, value_name = "FILE")]
+    readme: Option<PathBuf>,
     /// Fail if a bound is not met
     #[arg(long)]
     check: bool,
@@ -47,6 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         ("--json", &args.json),
         ("--chart", &args.chart),
         ("--document", &args.document),
+        ("--readme", &args.readme),
     ] {
         if let Some(path) = path {
             bench.arg(flag).arg(absolute(path)?);

@@ -70,7 +70,7 @@ fn measure() -> Vec<Finding> {
             findings.push(Finding::new(what, value, "/s").at(name, f64::from(*number)));
         }
         let last = ratio(&of_way[NUMBERS.len() - 1], &of_way[0]);
-        let finding = Finding::new("  N = 4000, of N = 1", last, "x");
+        let finding = Finding::new(format!("  {name}, N = 4000 of N = 1"), last, "x");
         findings.push(match *name == WAYS[3].1 {
             true => finding.at_least(0.95),
             false => finding,

@@ -1,31 +1,43 @@
-//! What was measured, as Markdown. Pure.
+//! What was measured, as Markdown: all of it in a document, and what has a bound in the README.
+//! Pure.
 
 use std::fmt::Write as _;
 
 use crate::report::{Run, Section};
 
-const BEGIN: &str = "<!-- measured -->";
-const END: &str = "<!-- /measured -->";
-
 /// The document with what was measured in the place of what stood there; a new one if there is
 /// none. `chart` names a picture to be shown.
 pub fn document(before: Option<&str>, run: &Run, chart: Option<&str>, command: &str) -> String {
+    let marks = ["<!-- measured -->", "<!-- /measured -->"];
     let measured = measured(run, chart, command);
-    let around = before.and_then(|text| {
-        let (head, rest) = text.split_once(BEGIN)?;
-        let (_, tail) = rest.split_once(END)?;
-        Some((head, tail))
-    });
-    let (head, tail) = around.unwrap_or(("# Benchmarks\n\n", "\n"));
-    format!("{head}{BEGIN}\n{measured}{END}{tail}")
+    before
+        .and_then(|text| between(text, marks, &measured))
+        .unwrap_or_else(|| format!("# Benchmarks\n\n{}\n{measured}{}\n", marks[0], marks[1]))
+}
+
+/// The README with what has a bound in its place; `None` if it has no such place.
+pub fn readme(before: &str, run: &Run) -> Option<String> {
+    let mut text = format!("{}\n\n", run.machine);
+    text.push_str("| benchmark | what | value | bound | |\n|---|---|---:|---|---|\n");
+    for section in &run.sections {
+        let bounded = section.findings.iter().filter(|one| one.is_bounded());
+        for finding in bounded {
+            row(&mut text, [section.name.to_owned()], finding.cells());
+        }
+    }
+    between(before, ["<!-- bench -->", "<!-- /bench -->"], &text)
+}
+
+/// The text with what stands between two marks replaced.
+fn between(text: &str, [begin, end]: [&str; 2], new: &str) -> Option<String> {
+    let (head, rest) = text.split_once(begin)?;
+    let (_, tail) = rest.split_once(end)?;
+    Some(format!("{head}{begin}\n{new}{end}{tail}"))
 }
 
 fn measured(run: &Run, chart: Option<&str>, command: &str) -> String {
     let machine = &run.machine;
-    let mut text = String::new();
-    let mut line = |line: String| writeln!(text, "{line}").expect("a string");
-    line(format!("Measured by `{command}`:\n"));
-    line("| | |\n|---|---|".to_owned());
+    let mut text = format!("Measured by `{command}`:\n\n| | |\n|---|---|\n");
     for (what, value) in [
         ("date", machine.date.clone()),
         ("kernel", format!("Linux {}", machine.kernel)),
@@ -33,23 +45,25 @@ fn measured(run: &Run, chart: Option<&str>, command: &str) -> String {
         ("memory", format!("{} MiB", machine.memory)),
         ("load average before", machine.load.clone()),
     ] {
-        line(format!("| {what} | {value} |"));
+        row(&mut text, [], [what.to_owned(), value]);
     }
     for section in &run.sections {
-        line(format!(
-            "\n## {}\n\n{}.\n",
+        let about = capital(section.about);
+        write!(
+            text,
+            "\n## {}\n\n{about}.\n\n{}",
             section.name,
-            capital(section.about)
-        ));
-        line(table(section));
+            table(section)
+        )
+        .expect("a string");
         if section.findings.iter().any(|one| one.point().is_some())
             && let Some(chart) = chart
         {
-            line(format!("![{}]({chart})", section.about));
+            write!(text, "\n![{}]({chart})\n", section.about).expect("a string");
         }
     }
     for name in &run.failed {
-        line(format!("\n## {name}\n\nCould not be measured."));
+        write!(text, "\n## {name}\n\nCould not be measured.\n").expect("a string");
     }
     text
 }
@@ -57,15 +71,14 @@ fn measured(run: &Run, chart: Option<&str>, command: &str) -> String {
 fn table(section: &Section) -> String {
     let mut text = String::from("| what | value | bound | |\n|---|---:|---|---|\n");
     for finding in &section.findings {
-        let cells = finding.cells();
-        writeln!(
-            text,
-            "| {} |",
-            cells.map(|cell| cell.trim().to_owned()).join(" | ")
-        )
-        .expect("a string");
+        row(&mut text, [], finding.cells());
     }
     text
+}
+
+fn row<const M: usize, const N: usize>(text: &mut String, first: [String; M], rest: [String; N]) {
+    let cells: Vec<_> = first.iter().chain(&rest).map(|cell| cell.trim()).collect();
+    writeln!(text, "| {} |", cells.join(" | ")).expect("a string");
 }
 
 fn capital(text: &str) -> String {

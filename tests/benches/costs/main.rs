@@ -68,6 +68,9 @@ struct Args {
     /// Write what was measured into this document, and its curves beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// Write what has a bound into this file, between <!-- bench --> and <!-- /bench -->
+    #[arg(long, value_name = "FILE")]
+    readme: Option<PathBuf>,
     /// Fail if a bound is not met
     #[arg(long)]
     check: bool,
@@ -150,6 +153,13 @@ fn files(args: &Args, run: &Run) -> Vec<(PathBuf, String)> {
         let text = document::document(before.as_deref(), run, name.as_deref(), &command);
         files.push((path.clone(), text));
         files.extend(svg.map(|svg| (picture, svg)));
+    }
+    if let Some(path) = &args.readme {
+        let before = std::fs::read_to_string(path).unwrap_or_default();
+        match document::readme(&before, run) {
+            Some(text) => files.push((path.clone(), text)),
+            None => eprintln!("error: {} has no <!-- bench -->", path.display()),
+        }
     }
     files
 }

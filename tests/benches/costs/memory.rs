@@ -25,7 +25,8 @@ fn measure() -> Vec<Finding> {
         change(&mut limits);
         limits
     };
-    let mut findings = vec![Finding::new("at defaults", total(&default), "MiB").at_most(64.0)];
+    let mut findings =
+        vec![Finding::new("all maps at defaults", total(&default), "MiB").at_most(64.0)];
     for (name, mib) in maps(&default) {
         if mib >= 0.1 {
             findings.push(Finding::new(format!("  of which {name}"), mib, "MiB"));

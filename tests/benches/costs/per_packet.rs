@@ -74,13 +74,13 @@ fn measure() -> Vec<Finding> {
         ),
         ns("egress that belongs here, IPv4", 1).at_most(HOME),
         ns("egress that belongs here, IPv6", 2),
-        v6("  of IPv4", 1),
+        v6("  IPv6 of IPv4, belongs here", 1),
         ns("ingress, one source, IPv4", 3).at_most(INGRESS),
         ns("ingress, one source, IPv6", 4),
-        v6("  of IPv4", 3),
+        v6("  IPv6 of IPv4, ingress", 3),
         ns("egress that is steered, IPv4", 5).at_most(STEERED),
         ns("egress that is steered, IPv6", 6),
-        v6("  of IPv4", 5),
+        v6("  IPv6 of IPv4, steered", 5),
         ns("egress of a source that nobody owns, IPv4", 7),
     ]
 }

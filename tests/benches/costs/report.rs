@@ -64,6 +64,11 @@ impl Finding {
         self
     }
 
+    /// Whether it has a bound.
+    pub fn is_bounded(&self) -> bool {
+        self.bound.is_some()
+    }
+
     /// Whether it is within its bound, if it has one.
     fn met(&self) -> Option<bool> {
         Some(match self.bound? {
