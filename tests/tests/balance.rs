@@ -207,7 +207,7 @@ fn what_main_sends_elsewhere_or_to_a_neighbour_is_not_spread() {
 }
 
 #[test]
-fn an_eni_that_is_down_gets_no_share_and_balance_goes_without_a_trace() {
+fn an_eni_that_is_down_gets_no_share_until_it_is_up_and_balance_goes_without_a_trace() {
     let (lab, steer) = balanced(Shape::SameSubnet, "{ eth0 = 1, eth1 = 1 }");
     let _report = lab.on_failure_print();
     let daemon = steer.call(&["run"]).start_in_background(&lab.host);
@@ -220,8 +220,17 @@ fn an_eni_that_is_down_gets_no_share_and_balance_goes_without_a_trace() {
     );
     let to: Vec<_> = (1..=200).map(|n| destination(true, n, 9000)).collect();
     assert_eq!(spread(&lab, &to), [200, 0]);
-    drop(daemon);
     ip(&lab.host, "link set eth1 up");
+    assert!(
+        eni_steer_tests::eventually(std::time::Duration::from_secs(15), multipath),
+        "{}",
+        daemon.output()
+    );
+    // Its gateway's hardware address is known again before anything is counted.
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+    let left = spread(&lab, &to);
+    assert!(!left.contains(&0), "it has its share again: {left:?}");
+    drop(daemon);
     steer.ok(&lab, &["remove"]);
     let plain = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
     let rules = |lab: &Lab| ip(&lab.host, "-4 rule list") + &ip(&lab.host, "-6 rule list");

@@ -52,9 +52,9 @@ fn expect_in_place(steer: &Steer, lab: &Lab) {
     steer.exits(lab, &["plan"], 0);
 }
 
-/// `verify` finds addresses of eth1 going astray, by a rule of this tool, and says which.
+/// `verify` finds addresses going astray, by a rule of this tool, and says which.
 #[track_caller]
-fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) {
+fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) -> String {
     let verify = steer.run(lab, &["verify"]).expect_code(3);
     assert!(verify.stdout.contains(tool), "{tool}: {verify}");
     let report = steer.json(lab, &["verify"]);
@@ -67,6 +67,7 @@ fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) {
     assert!(misrouted.iter().any(of_theirs), "{report:#}");
     // It is none of ours to change.
     steer.exits(lab, &["plan"], 0);
+    verify.stdout
 }
 
 /// A host where something is set up before, and comes to no harm by apply, use and remove.
@@ -125,6 +126,16 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     for address in lab.eni(1).both() {
         expect_symmetry(&lab, 1, address);
     }
+    let text = expect_named(&steer, &lab, "wg-quick", 32765);
+    let told = text
+        .lines()
+        .filter(|line| line.contains("leaves by wg0, not by eth0"));
+    assert!(told.count() > 0, "{text}");
+    assert!(
+        text.contains("primary = \"full\" gives it rules of its own"),
+        "{text}"
+    );
+    assert!(!text.contains("move it behind ours"), "{text}");
     steer.configure("conf.d/primary.toml", "[policy]\nprimary = 'full'");
     steer.ok(&lab, &["apply"]);
     expect_all_symmetric(&lab);

@@ -113,6 +113,30 @@ fn shown(report: &Value, table: &str, number: u64, key: &str) -> (Value, Value) 
 }
 
 #[test]
+fn without_a_file_everything_is_as_by_default() {
+    let lab = lab();
+    let steer = Steer::new();
+    assert!(
+        steer
+            .ok(&lab, &["config", "check"])
+            .starts_with("ok: there is no ")
+    );
+    let report = steer.json(&lab, &["config", "show"]);
+    assert_eq!(report["source"], "automatic (nothing is applied)");
+    let values = report["values"].as_array().expect("a list");
+    assert!(values.len() > 15 && values.iter().all(|one| one["from"] == "default"));
+    // One that is named must be there.
+    let missing = steer.config();
+    let missing = missing.to_str().expect("a path of text");
+    steer.refuses(
+        &lab,
+        &["--config", missing, "config", "check"],
+        2,
+        &[missing],
+    );
+}
+
+#[test]
 fn the_last_file_that_says_it_counts_and_show_says_which() {
     let lab = lab();
     let steer = Steer::configured(&format!(

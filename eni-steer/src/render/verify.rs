@@ -180,14 +180,27 @@ fn astray(misrouted: &[Misrouted]) -> Vec<String> {
 /// Which way a packet goes instead, and why.
 fn verdict_of(misrouted: &Misrouted) -> String {
     let Misrouted {
-        wanted, by, winner, ..
+        owner,
+        wanted,
+        by,
+        winner,
+        served_by_main,
+        ..
     } = misrouted;
     let way = match by {
         Some(by) => format!("leaves by {by}, not by {wanted}"),
         None => format!("is refused; it should leave by {wanted}"),
     };
-    format!("{way}: {}", cause(winner))
+    let advice = if *served_by_main {
+        format!("main serves {owner}; primary = \"full\" gives it rules of its own")
+    } else {
+        BEHIND_OURS.to_owned()
+    };
+    format!("{way}: {}", cause(winner, &advice))
 }
+
+/// What is to be done where a rule of somebody else stands before ours.
+const BEHIND_OURS: &str = "its owner has to move it behind ours";
 
 /// What does not get what it is there for, and why.
 fn overruled_text(overruled: &Overruled) -> String {
@@ -205,7 +218,7 @@ fn overruled_text(overruled: &Overruled) -> String {
     let cause = match (reached, by) {
         // The rule decides, and the kernel refuses all the same: what is to be forwarded.
         (true, None) => "its own table leads nowhere, or forwarding is off".to_owned(),
-        (true, Some(_)) | (false, _) => cause(winner),
+        (true, Some(_)) | (false, _) => cause(winner, BEHIND_OURS),
     };
     format!(
         "'ip {} rule {rule}' does not get {packet}, which {way}: {cause}",
@@ -214,7 +227,7 @@ fn overruled_text(overruled: &Overruled) -> String {
 }
 
 /// Which rule won, whose it is, and what to do.
-fn cause(winner: &Winner) -> String {
+fn cause(winner: &Winner, advice: &str) -> String {
     match &winner.rule {
         None => "no rule leads anywhere".to_owned(),
         Some(rule) if winner.rule_is_ours => {
@@ -232,8 +245,7 @@ fn cause(winner: &Winner) -> String {
                 .map(|whose| format!(" (most likely of {whose})"))
                 .unwrap_or_default();
             format!(
-                "the rule that wins is 'ip {} rule {rule}'{whose}; its owner has to move it \
-                 behind ours",
+                "the rule that wins is 'ip {} rule {rule}'{whose}; {advice}",
                 rule.family
             )
         }

@@ -55,6 +55,8 @@ pub struct Misrouted {
     pub wanted: String,
     /// Where the packet would leave; `None`: refused.
     pub by: Option<String>,
+    /// Main alone serves the owner, a primary that is only observed: it has no rules of ours.
+    pub served_by_main: bool,
     /// Why.
     #[serde(flatten)]
     pub winner: Winner,

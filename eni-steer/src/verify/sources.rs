@@ -39,6 +39,7 @@ pub(super) struct Question {
     owner: String,
     probe: Probe,
     wanted: IfIndex,
+    served_by_main: bool,
 }
 
 /// All questions. What main sends elsewhere is asked for the first address of each ENI only:
@@ -52,6 +53,7 @@ pub(super) fn questions(seen: &Observed, desired: &Desired) -> Vec<Question> {
             owner: eni.name.clone(),
             probe,
             wanted,
+            served_by_main: !eni.ruled && !desired.rules.is_empty(),
         };
         for family in Family::BOTH {
             let elsewhere = elsewhere(seen, desired, family);
@@ -109,6 +111,7 @@ impl Question {
             to: self.flow.to,
             wanted: seen.name(self.wanted),
             by: by.map(|index| seen.name(index)),
+            served_by_main: self.served_by_main,
             winner: decision.winner,
         });
     }
