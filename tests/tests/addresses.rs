@@ -21,11 +21,6 @@ fn address(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// What a table's rules and routes are, by `ip`'s own words.
-fn listed(lab: &Lab, words: &str) -> String {
-    ip(&lab.host, words)
-}
-
 #[test]
 fn a_secondary_address_leaves_by_its_eni() {
     let lab = Lab::builder(Shape::DifferentSubnets)
@@ -148,7 +143,7 @@ fn sources_that_fill_a_prefix_are_one_rule_and_the_neighbour_is_not_in_it() {
     }
     let steer = Steer::new();
     steer.apply(&lab, &["--programs", "off"]);
-    let rules = listed(&lab, "-4 rule list");
+    let rules = ip(&lab.host, "-4 rule list");
     let sources: Vec<&str> = rules
         .lines()
         .filter(|line| line.contains("lookup 21001"))
@@ -182,10 +177,10 @@ fn fifteen_enis_with_fifty_addresses_each_are_served() {
     let steer = Steer::new();
     steer.apply(&lab, &["--mode", "steer"]);
     steer.exits(&lab, &["plan"], 0);
-    let owned = listed(&lab, "-4 rule list").matches("lookup 210").count();
+    let owned = ip(&lab.host, "-4 rule list").matches("lookup 210").count();
     assert!(owned < 14 * 50, "covered, not one by one: {owned} rules");
     for eni in [0, 1, 7, 14].map(|index| lab.eni(index)) {
-        for host in [0, 1, 25, 49] {
+        for host in [0, 49] {
             expect_symmetry(&lab, eni.index, eni.v4s[host].into());
             expect_symmetry(&lab, eni.index, eni.v6s[host].into());
         }
@@ -199,7 +194,7 @@ fn fifteen_enis_with_fifty_addresses_each_are_served() {
 
 /// The default route by which an ENI's table leads out, by `ip`'s own words.
 fn default6(lab: &Lab, table: u32) -> String {
-    listed(lab, &format!("-6 route list table {table} default"))
+    ip(&lab.host, &format!("-6 route list table {table} default"))
 }
 
 fn link_local(lab: &Lab, eni: &Eni) -> IpAddr {
