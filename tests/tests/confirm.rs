@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use eni_steer_tests::{Lab, Shape, Steer, assert_unchanged, eventually, expect_symmetry};
+use eni_steer_tests::{
+    Background, Lab, Shape, Steer, assert_unchanged, eventually, expect_symmetry,
+};
 use nix::sys::signal::Signal;
 
 const APPLY: [&str; 8] = [
@@ -76,10 +78,7 @@ fn what_nobody_confirms_is_undone_when_the_session_is_gone() {
         "{}",
         apply.output()
     );
-    apply.signal(Signal::SIGKILL);
-    apply.wait(LONG);
-    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
-    assert!(eventually(LONG, || left().is_empty()), "{}", left());
+    killed_it_is_undone(&mut apply, &before, &steer, &lab);
 }
 
 /// Killed in the middle of its work, it leaves a half that the guard takes away.
@@ -96,9 +95,15 @@ fn an_apply_that_was_cut_off_is_undone_too() {
         "{}",
         apply.output()
     );
+    killed_it_is_undone(&mut apply, &before, &steer, &lab);
+}
+
+/// Kills the apply, and waits until the host is as it was.
+#[track_caller]
+fn killed_it_is_undone(apply: &mut Background, before: &str, steer: &Steer, lab: &Lab) {
     apply.signal(Signal::SIGKILL);
     apply.wait(LONG);
-    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    let left = || eni_steer_tests::diff(&without_note(before), &without_note(&steer.world(lab)));
     assert!(eventually(LONG, || left().is_empty()), "{}", left());
 }
 

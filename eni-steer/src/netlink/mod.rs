@@ -80,7 +80,8 @@ impl Netlink {
         request: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
         for attempt in 0..DUMP_TRIES {
-            if let Some(messages) = self.dump_once(what, request.clone()).await? {
+            let (messages, whole) = self.converse(what, request.clone(), NLM_F_DUMP).await?;
+            if whole {
                 return Ok(messages);
             }
             tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
@@ -88,14 +89,37 @@ impl Netlink {
         Err(NetlinkError::Restless { what })
     }
 
-    /// `None`: interrupted by a change.
-    async fn dump_once(
+    /// Sends a request that changes something and waits for the kernel's ack.
+    pub(crate) async fn change(
         &self,
-        what: &'static str,
+        what: &str,
         request: RouteNetlinkMessage,
-    ) -> Result<Option<Vec<RouteNetlinkMessage>>, NetlinkError> {
+        flags: u16,
+    ) -> Result<(), NetlinkError> {
+        self.ask(what, request, flags | NLM_F_ACK).await.map(drop)
+    }
+
+    /// Sends a request and returns what the kernel answers before its ack.
+    async fn ask(
+        &self,
+        what: &str,
+        request: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        let (answers, _whole) = self.converse(what, request, flags).await?;
+        Ok(answers)
+    }
+
+    /// Sends a request and returns the answers up to its end, and whether no change has
+    /// interrupted them.
+    async fn converse(
+        &self,
+        what: &str,
+        request: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(Vec<RouteNetlinkMessage>, bool), NetlinkError> {
         let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        message.header.flags = NLM_F_REQUEST | flags;
         let mut stream = self
             .handle
             .clone()
@@ -116,56 +140,9 @@ impl Netlink {
                 NetlinkPayload::Error(error) if error.code.is_some() => {
                     return Err(NetlinkError::refused(what, &error));
                 }
-                NetlinkPayload::Error(_)
-                | NetlinkPayload::Done(_)
-                | NetlinkPayload::Noop
-                | NetlinkPayload::Overrun(_) => {}
                 _ => {}
             }
         }
-        Ok(whole.then_some(answers))
-    }
-
-    /// Sends a request that changes something and waits for the kernel's ack.
-    pub(crate) async fn change(
-        &self,
-        what: &str,
-        request: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<(), NetlinkError> {
-        self.ask(what, request, flags | NLM_F_ACK).await.map(drop)
-    }
-
-    /// Sends a request and returns what the kernel answers before its ack.
-    async fn ask(
-        &self,
-        what: &str,
-        request: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | flags;
-        let mut stream = self
-            .handle
-            .clone()
-            .request(message)
-            .map_err(|cause| NetlinkError::protocol(what, &cause))?;
-        let mut answers = Vec::new();
-        while let Some(answer) =
-            tokio::time::timeout(TIMEOUT, stream.next())
-                .await
-                .map_err(|_elapsed| NetlinkError::Silent {
-                    what: what.to_owned(),
-                })?
-        {
-            match answer.payload {
-                NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(NetlinkError::refused(what, &error));
-                }
-                _ => {}
-            }
-        }
-        Ok(answers)
+        Ok((answers, whole))
     }
 }
