@@ -1,7 +1,5 @@
 //! The loaded programs, and their answers held against the model's.
 
-use std::collections::BTreeSet;
-
 use aya::{
     TestRunOptions,
     maps::{Map, MapData, PerCpuHashMap, RingBuf},
@@ -22,6 +20,7 @@ use super::{
     judge::Judge,
     ledger::Ledger,
     probe::{Answer, Probe, Report},
+    tell::tell,
 };
 use crate::bench::*;
 
@@ -30,7 +29,7 @@ pub struct Machine {
     /// How many packets were compared.
     pub packets: u64,
     /// How many the kernel did not run a program on: it refuses, in a test, packets that end
-    /// inside their IP header.
+    /// inside their IP header. The tests of `hooks` send such.
     pub refused: u64,
     maps: Maps,
     ingress: LoadedProgram,
@@ -86,7 +85,8 @@ impl Machine {
 
     /// Runs the programs on each packet, and compares answers, reports and all counters.
     pub fn try_out(&mut self, scenario: &Scenario) -> Result<(), TestCaseError> {
-        self.tell(&scenario.tables);
+        tell(&mut self.maps, &self.tables, &scenario.tables);
+        self.tables.clone_from(&scenario.tables);
         // Anew each time: counters of addresses that no host has had for long are given away.
         self.seen = self.maps.read().expect("counters");
         self.told();
@@ -119,33 +119,6 @@ impl Machine {
         prop_assert_eq!(changed, ledger.lines(), "counters (left: the programs')");
         prop_assert_eq!(told, reports, "reports (left: the programs')");
         Ok(())
-    }
-
-    /// Brings the maps from the tables they hold to other ones.
-    fn tell(&mut self, new: &Datapath) {
-        let (maps, old) = (&mut self.maps, std::mem::take(&mut self.tables));
-        let settings = new.settings.expect("the host has settings");
-        maps.set_settings(&settings).expect("settings");
-        for (eni, row) in &new.enis {
-            maps.set_eni(*eni, Some(row)).expect("an ENI");
-        }
-        for net in keys(&old.owners, &new.owners) {
-            let owner = new.owners.get(&net).copied();
-            if owner != old.owners.get(&net).copied() {
-                maps.set_owner(net, owner).expect("an owner");
-            }
-        }
-        for (eni, net) in keys(&old.next_hops, &new.next_hops) {
-            let hop = new.next_hops.get(&(eni, net)).copied();
-            if hop != old.next_hops.get(&(eni, net)).copied() {
-                maps.set_next_hop(eni, net, hop).expect("a route");
-            }
-        }
-        for net in old.exempt.symmetric_difference(&new.exempt) {
-            let exempt = new.exempt.contains(net);
-            maps.set_exempt(*net, exempt).expect("an exemption");
-        }
-        self.tables = new.clone();
     }
 
     /// What TC is told; `None`: the kernel refuses this packet.
@@ -191,14 +164,6 @@ impl Machine {
             self.sources.remove(&key).expect("it is there");
         }
     }
-}
-
-/// All keys of two maps.
-fn keys<'a, K: Copy + Ord, V>(
-    old: &'a std::collections::BTreeMap<K, V>,
-    new: &'a std::collections::BTreeMap<K, V>,
-) -> BTreeSet<K> {
-    old.keys().chain(new.keys()).copied().collect()
 }
 
 /// Whether a frame ends inside the IP header that its EtherType announces.

@@ -13,6 +13,8 @@ mod judge;
 mod ledger;
 mod machine;
 mod probe;
+mod tell;
+mod wire;
 
 use std::env;
 
@@ -37,10 +39,11 @@ fn wanted() -> u32 {
 }
 
 /// A runner that makes scenarios by chance, and keeps those that fail in a file.
-fn runner(scenarios: u32, regressions: &'static str) -> TestRunner {
+fn runner(scenarios: u32, regressions: Option<&'static str>) -> TestRunner {
+    let file = |path| Box::new(FileFailurePersistence::Direct(path)) as Box<_>;
     TestRunner::new(Config {
         cases: scenarios,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        failure_persistence: regressions.map(file),
         // A failure is worth some time.
         max_shrink_iters: 20_000,
         ..Config::default()
@@ -59,7 +62,7 @@ fn the_programs_agree(mode: Mode) {
         // The regressions are tried again by each run: few runs.
         let left = wanted - machine.borrow().packets;
         let scenarios = u32::try_from(left / 24 + 1).unwrap_or(u32::MAX);
-        let ran = runner(scenarios, REGRESSIONS).run(&generate::scenario(mode), |scenario| {
+        let ran = runner(scenarios, Some(REGRESSIONS)).run(&generate::scenario(mode), |scenario| {
             machine.borrow_mut().try_out(&scenario)
         });
         if let Err(difference) = ran {
