@@ -222,7 +222,9 @@ fn an_eni_that_is_down_gets_no_share_until_it_is_up_and_balance_goes_without_a_t
     assert_eq!(spread(&lab, &to), [200, 0]);
     ip(&lab.host, "link set eth1 up");
     assert!(
-        eni_steer_tests::eventually(std::time::Duration::from_secs(15), multipath),
+        eni_steer_tests::eventually(std::time::Duration::from_secs(15), || {
+            multipath() && steer.run(&lab, &["plan"]).code() == Some(0)
+        }),
         "{}",
         daemon.output()
     );
