@@ -181,7 +181,8 @@ fn found<'a>(seen: &'a Observed, policy: &Policy, spoken_of: &BTreeSet<IfIndex>)
 /// Interfaces that look like ENIs, whether or not a gateway is known. A daemon keeps one that
 /// went down: its counters go on, and it comes back.
 fn candidates<'a>(seen: &'a Observed, policy: &Policy) -> impl Iterator<Item = &'a Link> {
-    let kept = policy.missing == Missing::Skip;
+    // Without programs, what they were told is about to go, and says nothing next time.
+    let kept = policy.missing == Missing::Skip && policy.programs;
     seen.links.values().filter(move |link| {
         (link.up || kept && gateway::same_as_told(seen, link.index))
             && !link.loopback

@@ -12,13 +12,13 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Eni, enis::on_link};
+use super::{Eni, enis::on_link, routes};
 use crate::{
     model::{
         Family, IfIndex, Link, NextHop, Protocol, RouteKind, TableId, any, covers, host, link_local,
     },
     observe::Observed,
-    policy::{EniPolicy, GatewayChoice, Policy},
+    policy::{EniPolicy, GatewayChoice, Policy, PrimaryPolicy},
 };
 
 /// A gateway and how it is known.
@@ -60,10 +60,19 @@ impl Eni {
 /// Whether the gateway of some address of an interface is known with nobody naming it.
 pub(super) fn known_without_policy(seen: &Observed, policy: &Policy, index: IfIndex) -> bool {
     let ours = policy.ownership.protocol;
+    // A primary that is only observed has no table: a default of ours in one is a leftover.
+    let best_of_main = |family| {
+        let defaults = routes::defaults_of_main(seen, policy, family);
+        let best = defaults.min_by_key(|route| route.metric);
+        best.is_some_and(|route| route.hops.first().is_some_and(|hop| hop.out == index))
+    };
+    let observed = policy.primary == PrimaryPolicy::Observe;
+    let main_serves = observed && Family::BOTH.into_iter().any(best_of_main);
+    let has_table = policy.rules && !main_serves;
     seen.usable_addresses(index).any(|address| {
         let family = address.family();
         written_down(seen, ours, index, family)
-            .or_else(|| earlier_answer(seen, policy, index, family, policy.rules))
+            .or_else(|| earlier_answer(seen, policy, index, family, has_table))
             .is_some()
     })
 }
@@ -136,7 +145,11 @@ pub(super) fn find_all(
                     address: *address,
                     source: GatewaySource::SameSubnet(name.clone()),
                 })
-                .or_else(|| earlier_answer(seen, policy, eni.index, family, has_table));
+                .or_else(|| {
+                    // Of a family it has no address of, nothing is kept.
+                    earlier_answer(seen, policy, eni.index, family, has_table)
+                        .filter(|_| eni.has(family))
+                });
             eni.gateways.extend(gateway);
         }
     }
