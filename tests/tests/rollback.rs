@@ -160,16 +160,23 @@ fn everything(attach: AttachKind, mode: Mode) -> Policy {
 }
 
 /// A host where somebody else is, too.
-fn shared_host() -> (Lab, Steer) {
+fn shared_host(attach: AttachKind) -> (Lab, Steer) {
+    // Where eth0 alone is managed, main's default has to leave by it.
+    let default_route = match attach {
+        AttachKind::Tcx => DefaultRoute::AllWithMetric(200),
+        AttachKind::Clsact => DefaultRoute::Eth0,
+    };
     let lab = Lab::builder(Shape::SameSubnet)
         .rp_filter(1)
-        .default_route(DefaultRoute::AllWithMetric(200))
+        .default_route(default_route)
         .build();
     for rule in ["5210 fwmark 0x80000/0xff0000 lookup main", "5270 lookup 52"] {
         let words = format!("rule add pref {rule}");
         run_ok(&lab.host, "ip", words.split(' '));
     }
-    run_ok(&lab.host, "tc", ["qdisc", "add", "dev", "eth0", "clsact"]);
+    for eni in ["eth0", "eth1"] {
+        run_ok(&lab.host, "tc", ["qdisc", "add", "dev", eni, "clsact"]);
+    }
     (lab, Steer::new())
 }
 
@@ -180,7 +187,7 @@ fn settle(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
 }
 
 fn a_failed_first_apply_leaves_the_host_as_it_was(attach: AttachKind) {
-    let (lab, steer) = shared_host();
+    let (lab, steer) = shared_host(attach);
     let _report = lab.on_failure_print();
     let nothing = steer.world(&lab);
     refuse_each(&lab, &steer, Some(&everything(attach, Mode::Count)));
@@ -189,7 +196,7 @@ fn a_failed_first_apply_leaves_the_host_as_it_was(attach: AttachKind) {
 }
 
 fn a_failed_change_leaves_the_host_as_it_was(attach: AttachKind) {
-    let (lab, steer) = shared_host();
+    let (lab, steer) = shared_host(attach);
     let _report = lab.on_failure_print();
     settle(&lab, &steer, Some(&everything(attach, Mode::Count)));
     let mut other = everything(attach, Mode::Steer);
@@ -201,7 +208,7 @@ fn a_failed_change_leaves_the_host_as_it_was(attach: AttachKind) {
 }
 
 fn a_failed_remove_leaves_the_host_as_it_was(attach: AttachKind) {
-    let (lab, steer) = shared_host();
+    let (lab, steer) = shared_host(attach);
     let _report = lab.on_failure_print();
     let nothing = steer.world(&lab);
     settle(&lab, &steer, Some(&everything(attach, Mode::Steer)));
@@ -242,7 +249,7 @@ fn a_failed_remove_leaves_the_host_as_it_was_with_clsact() {
 /// Not injected: a filter of somebody else stands where ours of the last hook must be.
 #[test]
 fn what_was_done_before_a_real_failure_is_undone() {
-    let (lab, steer) = shared_host();
+    let (lab, steer) = shared_host(AttachKind::Tcx);
     let _report = lab.on_failure_print();
     let add = ["filter", "add", "dev", "eth1", "egress", "prio", "229"];
     let filter = ["handle", "0x229", "bpf", "bytecode", "1,6 0 0 0"];
