@@ -34,14 +34,18 @@ pub struct Args {
     list: bool,
 }
 
+const PACKAGES: [&str; 4] = ["--package", "eni-steer", "--package", "eni-steer-tests"];
+
 pub fn run(args: &Args) -> Result<()> {
     run::require_root("the lab", "bench")?;
     setup::run()?;
     // The command as it is shipped. Cargo does not build one package's binary for another's
-    // benchmarks.
-    run::succeed(run::cargo().args(["build", "--release", "--package", "eni-steer", "--bins"]))?;
+    // benchmarks; asked for together, they share what they depend on.
+    let mut build = run::cargo();
+    build.args(["build", "--release"]).args(PACKAGES);
+    run::succeed(build.args(["--bins", "--bench", "costs"]))?;
     let mut bench = run::cargo();
-    bench.args(["bench", "--package", "eni-steer-tests", "--bench", "costs"]);
+    bench.arg("bench").args(PACKAGES).args(["--bench", "costs"]);
     bench.arg("--").args(&args.filters);
     for (flag, wanted) in [("--check", args.check), ("--list", args.list)] {
         bench.args(wanted.then_some(flag));
