@@ -36,6 +36,8 @@ pub struct Args {
 
 const PACKAGES: [&str; 4] = ["--package", "eni-steer", "--package", "eni-steer-tests"];
 
+const MEMORY: &str = "/dev/shm";
+
 pub fn run(args: &Args) -> Result<()> {
     run::require_root("the lab", "bench")?;
     setup::run()?;
@@ -46,6 +48,11 @@ pub fn run(args: &Args) -> Result<()> {
     run::succeed(build.args(["--bins", "--bench", "costs"]))?;
     let mut bench = run::cargo();
     bench.arg("bench").args(PACKAGES).args(["--bench", "costs"]);
+    // What eni-steer remembers is in /run, which is memory; on a disk it would be the disk that is
+    // measured.
+    if Path::new(MEMORY).is_dir() {
+        bench.env("TMPDIR", MEMORY);
+    }
     bench.arg("--").args(&args.filters);
     for (flag, wanted) in [("--check", args.check), ("--list", args.list)] {
         bench.args(wanted.then_some(flag));

@@ -10,7 +10,7 @@ use eni_steer_tests::packets::Packet;
 use crate::Benchmark;
 use crate::programs::{Bench, FAR4, FAR6, OWN4, OWN6, THEIRS4, THEIRS6, ip, pinned_empty_program};
 use crate::report::Finding;
-use crate::samples::interleaved;
+use crate::samples::{added, interleaved};
 
 pub const BENCHMARK: Benchmark = Benchmark {
     name: "per-packet",
@@ -59,17 +59,14 @@ fn measure() -> Vec<Finding> {
         case(out, THEIRS6, FAR6),
         case(out, FAR4, OWN4),
     ];
-    let costs: Vec<f64> = interleaved(ROUNDS, &mut cases, run)
-        .iter()
-        .map(|samples| samples.median())
-        .collect();
-    let added = |n: usize| costs[n] - costs[0];
+    let samples = interleaved(ROUNDS, &mut cases, run);
+    let added = |n: usize| added(&samples, n, 0);
     let ns = |what: &str, n: usize| Finding::new(what, added(n), "ns");
     let v6 = |what: &str, n: usize| Finding::new(what, added(n + 1) / added(n), "x").at_most(IPV6);
     vec![
         Finding::new(
             "an empty program, which is not counted below",
-            costs[0],
+            samples[0].median(),
             "ns",
         ),
         ns("egress that belongs here, IPv4", 1).at_most(HOME),
