@@ -28,12 +28,15 @@ const TESTS_NOT_HERE: [(&str, &str); 1] = [(
 )];
 
 /// Programs of tests that do not run in machines; all others do.
-const PROGRAMS_NOT_HERE: [(&str, &str); 5] = [
+const PROGRAMS_NOT_HERE: [(&str, &str); 8] = [
     ("bad_input", "no kernel is asked for anything"),
     ("confirm", "about times, which emulation stretches"),
     ("daemon", "about times, which emulation stretches"),
+    ("faults", "hundreds of kills: hours of emulation"),
     ("parsers", "no kernel is asked for anything"),
     ("rollback", "thousands of applies: hours of emulation"),
+    ("service", "systemd is not there"),
+    ("upgrade", "about times, which emulation stretches"),
 ];
 
 /// `cargo xtask kernels`.
