@@ -59,18 +59,29 @@ pub fn kernel_has_tcx() -> bool {
         attach_type: BPF_TCX_INGRESS,
         ..Query::default()
     };
-    // SAFETY: `attr` is a bpf_attr prefix of the size passed and outlives the call; without
-    // `prog_ids` only the number of programs is asked for.
+    // Without `prog_ids` only the number of programs is asked for.
+    let answer = ask(&mut attr);
+    // Before 6.6 there is no such attach type: EINVAL.
+    !matches!(answer, Err(error) if error.raw_os_error() == Some(libc::EINVAL))
+}
+
+/// `prog_ids` is null, or points at `prog_cnt` writable u32.
+fn ask(attr: &mut Query) -> io::Result<()> {
+    // SAFETY: `attr` is a bpf_attr prefix of the size passed and outlives the call, and so does
+    // what `prog_ids` points at.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             BPF_PROG_QUERY,
-            &raw mut attr,
+            std::ptr::from_mut(attr),
             size_of::<Query>(),
         )
     };
-    // Before 6.6 there is no such attach type: EINVAL.
-    answer == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn query(ifindex: u32, hook: u32) -> Vec<u32> {
@@ -82,20 +93,9 @@ fn query(ifindex: u32, hook: u32) -> Vec<u32> {
         prog_cnt: MOST as u32,
         ..Query::default()
     };
-    // SAFETY: `attr` is a bpf_attr prefix of the size passed, and `prog_ids`
-    // points at `prog_cnt` writable u32; both outlive the call.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_QUERY,
-            &raw mut attr,
-            size_of::<Query>(),
-        )
-    };
-    if answer == 0 {
+    let Err(error) = ask(&mut attr) else {
         return ids[..attr.prog_cnt as usize].to_vec();
-    }
-    let error = io::Error::last_os_error();
+    };
     match error.raw_os_error() {
         // Before 6.6 there is no such attach type; ENOENT: nothing was ever attached.
         Some(libc::EINVAL | libc::ENOENT) => Vec::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Kernel;
 use crate::{
     bpf,
+    desired::Desired,
     model::{AttachKind, Direction, Group, IfIndex, KnobKind, Link, Route, Rule},
     netlink::{Netlink, NetlinkError},
     observe::{Observed, Places, State, StateError, write_sysctl},
@@ -195,6 +196,18 @@ impl Host {
                 state.clsact.remove(&eni);
             }
         })
+    }
+}
+
+/// Asks for the gateways' MAC addresses. It only saves the first packet's wait: a refusal costs
+/// nothing but that.
+pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
+    for eni in &desired.enis {
+        for gateway in &eni.gateways {
+            if let Err(error) = netlink.warm_neighbour(eni.index, gateway.address).await {
+                tracing::info!("cannot warm the neighbour {}: {error}", gateway.address);
+            }
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::Future;
 
 use crate::plan::{Plan, Step};
 
-pub use host::{Host, StepError};
+pub use host::{Host, StepError, warm_gateways};
 pub use model::ModelKernel;
 
 /// Something that can do a step: the host, a model of it, or a wrapper that fails.

@@ -10,7 +10,7 @@ use super::{
     plan::print,
 };
 use crate::{
-    apply::{Host, apply},
+    apply::{Host, apply, warm_gateways},
     bpf::PinRoot,
     desired::Desired,
     observe::State,
@@ -51,18 +51,7 @@ pub(super) async fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failu
         pending.applied()?;
     }
     State::change(&context.places, |state| state.policy = Some(kept))?;
-    for eni in &desired.enis {
-        for gateway in &eni.gateways {
-            // Only saves the first packet's wait: a refusal costs nothing but that.
-            if let Err(error) = context
-                .netlink
-                .warm_neighbour(eni.index, gateway.address)
-                .await
-            {
-                tracing::info!("cannot warm the neighbour {}: {error}", gateway.address);
-            }
-        }
-    }
+    warm_gateways(&context.netlink, &desired).await;
     print(global, &plan, &context.seen)?;
     match pending {
         Some(pending) => pending.wait(),

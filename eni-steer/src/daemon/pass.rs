@@ -8,7 +8,7 @@ use std::{
 
 use super::fight::{Decision, Fights};
 use crate::{
-    apply::{Host, settle},
+    apply::{Host, settle, warm_gateways},
     bpf,
     desired::{Desired, Refusal},
     model::Family,
@@ -130,17 +130,6 @@ fn wanted(
             false
         }
         Decision::Wait => false,
-    }
-}
-
-/// Only saves the first packet's wait: a refusal costs nothing but that.
-pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
-    for eni in &desired.enis {
-        for gateway in &eni.gateways {
-            if let Err(error) = netlink.warm_neighbour(eni.index, gateway.address).await {
-                tracing::debug!("cannot warm the neighbour {}: {error}", gateway.address);
-            }
-        }
     }
 }
 
