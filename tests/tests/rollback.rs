@@ -6,7 +6,8 @@ use common::{Inside, inside, policy};
 use eni_steer::{
     apply::{Host, Kernel, Report, StepError, apply},
     desired::Desired,
-    model::{AttachKind, Mode},
+    model::{AttachKind, Family, Hop, Mode, PortRange},
+    observe::observe_changes,
     plan::{Plan, Step, line},
     policy::{Policy, PrimaryPolicy, Sizes},
 };
@@ -269,4 +270,139 @@ fn what_was_done_before_a_real_failure_is_undone() {
     let del = ["filter", "del", "dev", "eth1", "egress", "prio", "229"];
     run_ok(&lab.host, "tc", del);
     steer.ok(&lab, &clsact);
+}
+
+/// Not injected: of many routes, or rules, that the kernel is asked for at once it refuses one.
+#[test]
+fn what_was_done_beside_a_refused_request_is_undone() {
+    let (lab, steer) = shared_host(AttachKind::Tcx);
+    let _report = lab.on_failure_print();
+    let rules_only = Policy {
+        programs: false,
+        ..policy(&["eth0", "eth1"])
+    };
+    let before = comparable(&steer.world(&lab));
+    for (kind, sentence) in [
+        ("route", "Nexthop has invalid gateway"),
+        ("rule", "Invalid sport range"),
+    ] {
+        let (report, bad) = inside(&lab, || async {
+            let inside = Inside::look(&steer).await;
+            let mut plan = Plan::between(&inside.desired(&rules_only), &inside.seen);
+            let at = plan.steps.iter().rposition(|step| match step {
+                Step::Route { .. } => kind == "route",
+                Step::Rule { change } => {
+                    kind == "rule" && change.to.as_ref().is_some_and(|rule| rule.from.is_some())
+                }
+                _ => false,
+            });
+            let at = at.expect("there is such a step");
+            let many = (0..200).map(|number| one_of_many(&plan.steps[at], number, number == 120));
+            let many: Vec<Step> = many.collect();
+            let bad = many[120].clone();
+            plan.steps.splice(at..at, many);
+            let host = Host::new(
+                inside.netlink,
+                inside.places,
+                &inside.seen,
+                &rules_only.sizes,
+            );
+            let mut host = host.expect("a host");
+            (apply(&plan, &mut host).await, bad)
+        });
+        let (failed, error) = report.failed.expect("the kernel refuses one");
+        assert_eq!(failed, bad);
+        let error = error.to_string();
+        assert!(error.contains(sentence), "{error}");
+        assert!(error.contains("198.18.120."), "{error}");
+        assert!(report.done.is_empty(), "{:?}", report.done);
+        assert!(report.left.is_empty(), "{:?}", report.left);
+        assert!(report.undone.len() > 120, "{}", report.undone.len());
+        assert_unchanged(&before, &comparable(&steer.world(&lab)));
+    }
+}
+
+/// A route or rule like this one but for its prefix; or one that the kernel refuses.
+fn one_of_many(step: &Step, number: u8, bad: bool) -> Step {
+    let net = |length| {
+        format!("198.18.{number}.0/{length}")
+            .parse()
+            .expect("a prefix")
+    };
+    let mut step = step.clone();
+    match &mut step {
+        Step::Route { change } => {
+            let route = change.to.as_mut().expect("it adds");
+            route.destination = net(24);
+            // One that is on no link.
+            let gateway = bad.then(|| "203.0.113.1".parse().expect("an address"));
+            let eni = route.hops[0].out;
+            route.hops = vec![Hop::new(eni, gateway)];
+            route.scope = if bad { 0 } else { 253 };
+            (route.metric, route.source) = (0, None);
+        }
+        Step::Rule { change } => {
+            let rule = change.to.as_mut().expect("it adds");
+            rule.family = Family::V4;
+            rule.from = Some(net(32));
+            rule.sport = bad.then_some(PortRange { start: 9, end: 3 });
+        }
+        other => panic!("{other:?}"),
+    }
+    step
+}
+
+/// After apply the host is looked at again: whatever was not done is seen.
+#[test]
+fn a_step_that_was_not_done_is_seen_when_apply_looks_again() {
+    let (lab, steer) = shared_host(AttachKind::Tcx);
+    let _report = lab.on_failure_print();
+    let rules_only = Policy {
+        programs: false,
+        ..policy(&["eth0", "eth1"])
+    };
+    // The others need what comes before them.
+    let stands_alone = |step: &Step| match step {
+        Step::Knob { .. } | Step::Rule { .. } => true,
+        Step::Route { change } => {
+            let route = change.to.as_ref().expect("it adds");
+            route.is_default()
+        }
+        _ => false,
+    };
+    let steps = inside(&lab, || async {
+        let inside = Inside::look(&steer).await;
+        let desired = inside.desired(&rules_only);
+        let plan = Plan::between(&desired, &inside.seen);
+        let alone: Vec<Step> = plan
+            .steps
+            .iter()
+            .filter(|s| stands_alone(s))
+            .cloned()
+            .collect();
+        for left_out in &alone {
+            let mut rest = plan.clone();
+            rest.steps.retain(|step| step != left_out);
+            let Inside {
+                netlink, places, ..
+            } = Inside::look(&steer).await;
+            let host = Host::new(
+                netlink.clone(),
+                places.clone(),
+                &inside.seen,
+                &rules_only.sizes,
+            );
+            let mut host = host.expect("a host");
+            let report = apply(&rest, &mut host).await;
+            assert!(report.is_complete(), "{:?}", report.failed);
+            let ours = desired.ownership.protocol;
+            let now = observe_changes(&netlink, &places, ours).await;
+            let left = Plan::between(&desired, &now.expect("the host can be read"));
+            assert_eq!(left.steps, std::slice::from_ref(left_out));
+            let undo = apply(&rest.revert(), &mut host).await;
+            assert!(undo.is_complete(), "{:?}", undo.failed);
+        }
+        alone.len()
+    });
+    assert!(steps > 8, "{steps}");
 }

@@ -1,13 +1,13 @@
 //! The host: where a step meets netlink, bpf, sysctls and the state file.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem::discriminant};
 
 use super::Kernel;
 use crate::{
     bpf,
     desired::Desired,
-    model::{AttachKind, Direction, Group, IfIndex, KnobKind, Link, Route, Rule},
-    netlink::{Netlink, NetlinkError},
+    model::{AttachKind, Direction, Group, IfIndex, Knob, KnobKind, Link, Memory, Rule},
+    netlink::{self, Netlink, NetlinkError, Request},
     observe::{Observed, Places, State, StateError, write_sysctl},
     plan::{Change, Program, Step},
     policy::Sizes,
@@ -86,49 +86,53 @@ impl Host {
         self.maps.as_mut().ok_or(StepError::NoMaps)
     }
 
-    async fn route(&self, change: &Change<Route>) -> Result<(), StepError> {
-        match change {
-            Change {
-                from: None,
-                to: Some(route),
-            } => Ok(self.netlink.add_route(route).await?),
-            Change {
-                from: Some(_),
-                to: Some(route),
-            } => Ok(self.netlink.replace_route(route).await?),
-            Change {
-                from: Some(route),
-                to: None,
-            } => {
-                match self.netlink.delete_route(route).await {
-                    // It went by itself, with its interface or its link: it is gone.
-                    Err(error) if error.is_gone() => Ok(()),
-                    other => Ok(other?),
+    /// Asks routing for steps, all at once.
+    async fn routing(&self, steps: Vec<(&Step, Request)>) -> Vec<Result<(), StepError>> {
+        let (steps, requests): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+        let what = |at: usize| words(steps[at]);
+        let answers = self.netlink.change_all(requests, what).await;
+        let answers = steps
+            .iter()
+            .zip(answers)
+            .map(|(step, answer)| match answer {
+                // The same rule is there, made since the plan was: that is what was wanted.
+                Err(error) if matches!(step, Step::Rule { .. }) && adds(step) && error.exists() => {
+                    Ok(())
                 }
-            }
-            Change {
-                from: None,
-                to: None,
-            } => Ok(()),
-        }
+                // It went by itself, with its interface or its link, or somebody flushed it.
+                Err(error) if !adds(step) && error.is_gone() => Ok(()),
+                other => Ok(other?),
+            });
+        answers.collect()
+    }
+
+    async fn routing_step(&self, step: &Step) -> Result<(), StepError> {
+        let asked = request(step).map(|request| (step, request));
+        let answers = self.routing(asked.into_iter().collect()).await;
+        answers.into_iter().collect()
     }
 
     async fn rule(&self, change: &Change<Rule>) -> Result<(), StepError> {
-        if let Some(rule) = &change.to {
-            match self.netlink.add_rule(rule).await {
-                // The same rule is there, made since the plan was: that is what was wanted.
-                Err(error) if error.exists() => {}
-                other => other?,
-            }
-        }
-        if let Some(rule) = &change.from {
-            match self.netlink.delete_rule(rule).await {
-                // Somebody flushed it: it is gone.
-                Err(error) if error.is_gone() => {}
-                other => other?,
-            }
+        // Of a replacement, first the new one comes, then the old one goes.
+        let Change { from, to } = change.clone();
+        for change in [Change { from: None, to }, Change { from, to: None }] {
+            self.routing_step(&Step::Rule { change }).await?;
         }
         Ok(())
+    }
+
+    fn remember<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a Knob, &'a Change<Memory>)>,
+    ) -> Result<(), StateError> {
+        State::change(&self.places, |state| {
+            for (knob, change) in changes {
+                match change.to {
+                    Some(memory) => state.memory.insert(*knob, memory),
+                    None => state.memory.remove(knob),
+                };
+            }
+        })
     }
 
     async fn program(
@@ -202,43 +206,121 @@ impl Host {
 /// Asks for the gateways' MAC addresses. It only saves the first packet's wait: a refusal costs
 /// nothing but that.
 pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
-    for eni in &desired.enis {
-        for gateway in &eni.gateways {
-            if let Err(error) = netlink.warm_neighbour(eni.index, gateway.address).await {
-                tracing::info!("cannot warm the neighbour {}: {error}", gateway.address);
-            }
+    let gateways = desired.enis.iter().flat_map(|eni| {
+        let gateways = eni.gateways.iter();
+        gateways.map(|gateway| (eni.index, gateway.address))
+    });
+    for refused in netlink.warm_neighbours(&gateways.collect::<Vec<_>>()).await {
+        tracing::info!("cannot warm a neighbour: {refused}");
+    }
+}
+
+/// Whether something is there after the step that was not there before.
+fn adds(step: &Step) -> bool {
+    match step {
+        Step::Route { change } => change.to.is_some(),
+        Step::Rule { change } => change.to.is_some(),
+        _ => false,
+    }
+}
+
+/// What to ask the kernel for, where a step is one request to routing.
+fn request(step: &Step) -> Option<Request> {
+    match step {
+        Step::Knob { knob, change, .. } if knob.kind == KnobKind::Group => {
+            let group = Group(change.to.unwrap_or_default());
+            Some(netlink::link::set_group(knob.index, group))
         }
+        Step::Route { change } => match (&change.from, &change.to) {
+            (None, Some(route)) => Some(netlink::route::add(route)),
+            (Some(_), Some(route)) => Some(netlink::route::replace(route)),
+            (Some(route), None) => Some(netlink::route::delete(route)),
+            (None, None) => None,
+        },
+        Step::Rule { change } => match (&change.from, &change.to) {
+            (None, Some(rule)) => Some(netlink::rule::add(rule)),
+            (Some(rule), None) => Some(netlink::rule::delete(rule)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The same in the words of ip(8), for what was refused.
+fn words(step: &Step) -> String {
+    match step {
+        Step::Knob { knob, change, .. } => {
+            let group = change.to.unwrap_or_default();
+            format!("ip link set dev #{} group {group}", knob.index)
+        }
+        Step::Route { change } => {
+            let (verb, route) = match (&change.from, &change.to) {
+                (None, Some(route)) => ("add", route),
+                (Some(_), Some(route)) => ("replace", route),
+                (Some(route), None) => ("del", route),
+                (None, None) => return String::new(),
+            };
+            let family = route.family();
+            format!("ip {family} route {verb} {}", netlink::route::Line(route))
+        }
+        Step::Rule { change } => match (&change.from, &change.to) {
+            (_, Some(rule)) => format!("ip {} rule add {rule}", rule.family),
+            (Some(rule), None) => format!("ip {} rule del {rule}", rule.family),
+            (None, None) => String::new(),
+        },
+        _ => String::new(),
     }
 }
 
 impl Kernel for Host {
     type Error = StepError;
 
+    async fn steps(&mut self, steps: &[Step]) -> Vec<Result<(), StepError>> {
+        let Some(step) = steps.first() else {
+            return Vec::new();
+        };
+        // Of one kind, and no removal behind an addition: what has to come before the others
+        // is known to be there when they are asked for.
+        let alike = steps.iter().take_while(|other| {
+            discriminant(*other) == discriminant(step) && adds(other) == adds(step)
+        });
+        if let Step::Memory { .. } = step {
+            let changes: Vec<_> = alike
+                .filter_map(|step| match step {
+                    Step::Memory { knob, change } => Some((knob, change)),
+                    _ => None,
+                })
+                .collect();
+            let count = changes.len();
+            return match self.remember(changes) {
+                Ok(()) => (0..count).map(|_| Ok(())).collect(),
+                // The file is replaced as a whole, or not at all.
+                Err(error) => vec![Err(error.into())],
+            };
+        }
+        let asked: Vec<_> = alike
+            .map_while(|step| Some((step, request(step)?)))
+            .collect();
+        if asked.is_empty() {
+            vec![self.step(step).await]
+        } else {
+            self.routing(asked).await
+        }
+    }
+
     async fn step(&mut self, step: &Step) -> Result<(), StepError> {
         tracing::debug!(?step);
         match step {
-            Step::Memory { knob, change } => {
-                State::change(&self.places, |state| {
-                    match change.to {
-                        Some(memory) => state.memory.insert(*knob, memory),
-                        None => state.memory.remove(knob),
-                    };
-                })?;
+            Step::Memory { knob, change } => self.remember([(knob, change)])?,
+            Step::Knob { knob, .. } if knob.kind == KnobKind::Group => {
+                self.routing_step(step).await?;
             }
             Step::Knob { knob, change, .. } => {
-                let value = change.to.unwrap_or_default();
-                match knob.kind {
-                    KnobKind::Group => {
-                        let group = Group(value);
-                        self.netlink.set_group(knob.index, group).await?;
-                    }
-                    kind => {
-                        let name = self.name(knob.index)?;
-                        write_sysctl(name, kind, value).map_err(StepError::Sysctl)?;
-                    }
-                }
+                let name = self.name(knob.index)?;
+                write_sysctl(name, knob.kind, change.to.unwrap_or_default())
+                    .map_err(StepError::Sysctl)?;
             }
-            Step::Route { change } => self.route(change).await?,
+            Step::Route { .. } => self.routing_step(step).await?,
             Step::Rule { change } => self.rule(change).await?,
             Step::Settings { change } => match (&change.from, &change.to) {
                 (None, Some(settings)) => {

@@ -17,6 +17,36 @@ pub trait Kernel {
     type Error;
     /// Does one step, or nothing.
     fn step(&mut self, step: &Step) -> impl Future<Output = Result<(), Self::Error>>;
+
+    /// Does the first of these steps, or as many as it can do at once, in their order: each as a
+    /// whole or not at all, and those behind one that fails as well. One answer for each that was
+    /// tried.
+    fn steps(&mut self, steps: &[Step]) -> impl Future<Output = Vec<Result<(), Self::Error>>> {
+        async {
+            match steps.first() {
+                Some(step) => vec![self.step(step).await],
+                None => Vec::new(),
+            }
+        }
+    }
+}
+
+/// Does steps until all are done or one has failed, or, `regardless`, all of them. Each with its
+/// answer.
+async fn walk<'a, K: Kernel>(
+    kernel: &mut K,
+    steps: &'a [Step],
+    regardless: bool,
+) -> Vec<(&'a Step, Result<(), K::Error>)> {
+    let mut walked = Vec::with_capacity(steps.len());
+    let mut going_on = true;
+    while going_on && walked.len() < steps.len() {
+        let left = &steps[walked.len()..];
+        let answers = kernel.steps(left).await;
+        going_on = !answers.is_empty() && (regardless || answers.iter().all(Result::is_ok));
+        walked.extend(left.iter().zip(answers));
+    }
+    walked
 }
 
 /// What became of a plan.
@@ -48,20 +78,22 @@ pub async fn apply<K: Kernel>(plan: &Plan, kernel: &mut K) -> Report<K::Error> {
         undone: Vec::new(),
         left: Vec::new(),
     };
-    for step in &plan.steps {
-        match kernel.step(step).await {
+    for (step, answer) in walk(kernel, &plan.steps, false).await {
+        match answer {
             Ok(()) => report.done.push(step.clone()),
-            Err(error) => {
-                report.failed = Some((step.clone(), error));
-                break;
-            }
+            // The first one is why; those that were on their way with it may only follow from it.
+            Err(error) if report.failed.is_none() => report.failed = Some((step.clone(), error)),
+            Err(_) => {}
         }
     }
     if report.failed.is_some() {
-        while let Some(step) = report.done.pop() {
-            match kernel.step(&step.clone().inverse()).await {
+        let done = std::mem::take(&mut report.done).into_iter().rev();
+        let inverse: Vec<Step> = done.clone().map(Step::inverse).collect();
+        // The others are undone although one is not: less is left behind.
+        let answers = walk(kernel, &inverse, true).await;
+        for (step, (_, answer)) in done.zip(answers) {
+            match answer {
                 Ok(()) => report.undone.push(step),
-                // The others are undone all the same: less is left behind.
                 Err(error) => report.left.push((step, error)),
             }
         }
@@ -86,8 +118,8 @@ pub async fn settle<K: Kernel>(plan: &Plan, kernel: &mut K) -> Settled<K::Error>
         done: Vec::new(),
         failed: Vec::new(),
     };
-    for step in &plan.steps {
-        match kernel.step(step).await {
+    for (step, answer) in walk(kernel, &plan.steps, true).await {
+        match answer {
             Ok(()) => settled.done.push(step.clone()),
             Err(error) => settled.failed.push((step.clone(), error)),
         }

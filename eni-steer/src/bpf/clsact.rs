@@ -16,12 +16,15 @@ use rtnetlink::{
     },
 };
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsRawFd, BorrowedFd},
+};
 
 use super::{error::BpfError, load};
 use crate::{
     model::{Direction, IfIndex},
-    netlink::Netlink,
+    netlink::{Netlink, Request},
 };
 
 /// Priority of our filter: the number by which our routes and rules are known as well.
@@ -72,26 +75,30 @@ fn header(ifindex: IfIndex) -> TcHeader {
     }
 }
 
-/// The qdisc that stands where clsact would: `clsact`, `ingress`, or none.
-pub async fn qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<Option<String>, BpfError> {
-    let request =
-        RouteNetlinkMessage::GetQueueDiscipline(TcMessage::from_parts(header(ifindex), Vec::new()));
-    let answers = netlink.dump("list qdiscs", request).await?;
-    Ok(answers.into_iter().find_map(|answer| match answer {
+/// The qdiscs that stand where clsact would, `clsact` or `ingress`, of all interfaces that have
+/// one.
+pub(super) async fn qdiscs(netlink: &Netlink) -> Result<BTreeMap<IfIndex, String>, BpfError> {
+    let request = TcMessage::from_parts(TcHeader::default(), Vec::new());
+    let request = RouteNetlinkMessage::GetQueueDiscipline(request);
+    let qdiscs = netlink.dump("list qdiscs", request, |message| match message.parse()? {
         RouteNetlinkMessage::NewQueueDiscipline(message)
-            if message.header.index == ifindex.get().cast_signed()
-                && message.header.parent == TcHandle::CLSACT =>
+            if message.header.parent == TcHandle::CLSACT =>
         {
-            message
-                .attributes
-                .into_iter()
-                .find_map(|attribute| match attribute {
-                    TcAttribute::Kind(kind) => Some(kind),
-                    _ => None,
-                })
+            let index = IfIndex::new(message.header.index.cast_unsigned())?;
+            let mut attributes = message.attributes.into_iter();
+            attributes.find_map(|attribute| match attribute {
+                TcAttribute::Kind(kind) => Some((index, kind)),
+                _ => None,
+            })
         }
         _ => None,
-    }))
+    });
+    Ok(qdiscs.await?.into_iter().collect())
+}
+
+/// The one of an interface.
+pub async fn qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<Option<String>, BpfError> {
+    Ok(qdiscs(netlink).await?.remove(&ifindex))
 }
 
 /// The filters of a hook, in the order in which they run. Without a qdisc there are none.
@@ -103,10 +110,8 @@ pub(super) async fn filters(
     let mut header = header(ifindex);
     header.parent = parent(direction);
     let request = RouteNetlinkMessage::GetTrafficFilter(TcMessage::from_parts(header, Vec::new()));
-    let answers = netlink.dump("list filters", request).await?;
-    let mut filters: Vec<Filter> = answers
-        .into_iter()
-        .filter_map(|answer| match answer {
+    let filters = netlink.dump("list filters", request, |message| {
+        match message.parse()? {
             // A header without a handle announces a priority, not a filter.
             RouteNetlinkMessage::NewTrafficFilter(message)
                 if u32::from(message.header.handle) != 0 =>
@@ -114,8 +119,9 @@ pub(super) async fn filters(
                 Some(filter(message))
             }
             _ => None,
-        })
-        .collect();
+        }
+    });
+    let mut filters = filters.await?;
     filters.sort_by_key(|filter| filter.priority);
     Ok(filters)
 }
@@ -188,12 +194,9 @@ pub(super) async fn put(
         ],
     );
     let what = format!("attach {} to interface {ifindex}", load::name(direction));
+    let message = RouteNetlinkMessage::NewTrafficFilter(message);
     netlink
-        .change(
-            &what,
-            RouteNetlinkMessage::NewTrafficFilter(message),
-            NLM_F_CREATE,
-        )
+        .change(&what, Request::new(message, NLM_F_CREATE))
         .await?;
     Ok(added)
 }
@@ -214,7 +217,7 @@ pub(super) async fn remove(
     );
     let what = format!("detach {} from interface {ifindex}", load::name(direction));
     let request = RouteNetlinkMessage::DelTrafficFilter(message);
-    match netlink.change(&what, request, 0).await {
+    match netlink.change(&what, Request::new(request, 0)).await {
         Err(error) if error.is_gone() => Ok(()),
         other => Ok(other?),
     }
@@ -235,7 +238,7 @@ pub(super) async fn remove_empty_qdisc(
     }
     let request = RouteNetlinkMessage::DelQueueDiscipline(qdisc_message(ifindex));
     let what = format!("remove the clsact qdisc of interface {ifindex}");
-    match netlink.change(&what, request, 0).await {
+    match netlink.change(&what, Request::new(request, 0)).await {
         Err(error) if error.is_gone() => Ok(()),
         other => Ok(other?),
     }
@@ -256,10 +259,8 @@ async fn ensure_qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<bool, BpfEr
     }
     let request = RouteNetlinkMessage::NewQueueDiscipline(qdisc_message(ifindex));
     let what = format!("add a clsact qdisc to interface {ifindex}");
-    match netlink
-        .change(&what, request, NLM_F_CREATE | NLM_F_EXCL)
-        .await
-    {
+    let request = Request::new(request, NLM_F_CREATE | NLM_F_EXCL);
+    match netlink.change(&what, request).await {
         Ok(()) => Ok(true),
         // Somebody was faster: it is theirs.
         Err(error) if error.exists() => Ok(false),

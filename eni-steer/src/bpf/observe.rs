@@ -49,6 +49,7 @@ pub async fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapat
         ..Datapath::default()
     };
     let links = root.links()?;
+    let qdiscs = clsact::qdiscs(netlink).await?;
     for (slot, row) in maps.eni_rows()? {
         let Some(ifindex) = homes.get(&slot).copied() else {
             continue;
@@ -63,7 +64,8 @@ pub async fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapat
         for direction in DIRECTIONS {
             let kind = if links.iter().any(|link| link.is_on(ifindex, direction)) {
                 AttachKind::Tcx
-            } else if filtered(netlink, ifindex, direction).await? {
+            } else if qdiscs.contains_key(&ifindex) && filtered(netlink, ifindex, direction).await?
+            {
                 AttachKind::Clsact
             } else {
                 continue;
@@ -119,9 +121,6 @@ async fn filtered(
     ifindex: IfIndex,
     direction: Direction,
 ) -> Result<bool, BpfError> {
-    if clsact::qdisc(netlink, ifindex).await?.is_none() {
-        return Ok(false);
-    }
     let filters = clsact::filters(netlink, ifindex, direction).await?;
     Ok(filters.iter().any(|filter| filter.is_ours(direction)))
 }
@@ -135,9 +134,9 @@ pub async fn others(
     interfaces: &BTreeSet<IfIndex>,
 ) -> Result<Others, BpfError> {
     let links = root.links()?;
+    let qdiscs = clsact::qdiscs(netlink).await?;
     let mut others = Others::new();
     for ifindex in interfaces.iter().copied() {
-        let qdisc = clsact::qdisc(netlink, ifindex).await?;
         for direction in DIRECTIONS {
             let mut positions = Vec::new();
             // TCX programs run before the filters of clsact.
@@ -161,7 +160,7 @@ pub async fn others(
                     before_ours,
                 });
             }
-            let filters = match qdisc {
+            let filters = match qdiscs.get(&ifindex) {
                 Some(_) => clsact::filters(netlink, ifindex, direction).await?,
                 None => Vec::new(),
             };

@@ -97,10 +97,11 @@ pub(super) async fn carry_out(
         let undone = report.undone.len();
         let text = line(&step, seen);
         return Err(Failure::from(error).context(format!(
-            "step failed: {text}; the {undone} steps before it are undone"
+            "step failed: {text}; the {undone} steps that were done are undone"
         )));
     }
-    let left = Plan::between(desired, &context.look_again().await?);
+    let now = context.look_again(desired.ownership.protocol).await?;
+    let left = Plan::between(desired, &now);
     match left.steps.first() {
         None => Ok(()),
         Some(step) => Err(Failure::new(

@@ -6,8 +6,9 @@ use crate::{
     bpf,
     daemon::DaemonReport,
     desired::Desired,
+    model::Protocol,
     netlink::Netlink,
-    observe::{CONFIG_PATH, Observed, Places, State, observe},
+    observe::{CONFIG_PATH, Observed, Places, State, observe, observe_changes},
     policy::{Missing, Policy},
 };
 
@@ -85,9 +86,9 @@ impl Context {
         Ok(Desired::for_host(&self.seen, &self.policy, bpf::BUILD)?)
     }
 
-    /// Observes again.
-    pub(super) async fn look_again(&self) -> Result<Observed, Failure> {
-        Ok(observe(&self.netlink, &self.places).await?)
+    /// Observes again what a plan has changed, and of the routes those that carry `ours`.
+    pub(super) async fn look_again(&self, ours: Protocol) -> Result<Observed, Failure> {
+        Ok(observe_changes(&self.netlink, &self.places, ours).await?)
     }
 }
 
@@ -111,8 +112,9 @@ pub(super) async fn clear_unreadable(global: &Global) -> Result<(), Failure> {
     let netlink = Netlink::open()?;
     let pins = bpf::PinRoot::here(&places.bpffs)?;
     let qdiscs = State::read(&places)?.clsact;
-    let links = netlink.links().await?;
-    let ethernet = links.iter().filter(|link| link.mac.is_some());
+    let interfaces = netlink.interfaces().await?;
+    let links = interfaces.iter().map(|(link, _)| link);
+    let ethernet = links.filter(|link| link.mac.is_some());
     let ethernet = ethernet.map(|link| link.index).collect();
     if bpf::clear_unreadable(&pins, &netlink, &ethernet, &qdiscs).await? {
         tracing::warn!("maps that could not be read are removed, with their counters");

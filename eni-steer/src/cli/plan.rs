@@ -22,7 +22,8 @@ pub(super) async fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Failur
 
 /// Prints a plan, as lines or as JSON.
 pub(super) fn print(global: &Global, plan: &Plan, seen: &Observed) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    // A long plan in few writes: stdout alone would make one of each line.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if global.json {
         render::json(&render::PlanReport::new(plan, seen), &mut out)?;
     } else {

@@ -314,15 +314,10 @@ fn trailing_number(name: &str) -> Option<u32> {
 
 /// Whether two ENIs share an on-link prefix.
 pub(super) fn share_subnet(enis: &[Eni]) -> bool {
-    enis.iter().enumerate().any(|(i, one)| {
-        enis[i + 1..].iter().any(|other| {
-            one.on_link(Family::V4).iter().any(|a| {
-                other
-                    .on_link(Family::V4)
-                    .iter()
-                    .any(|b| covers(*a, *b) || covers(*b, *a))
-            })
-        })
+    let nets: Vec<BTreeSet<IpNet>> = enis.iter().map(|eni| eni.on_link(Family::V4)).collect();
+    nets.iter().enumerate().any(|(i, one)| {
+        let mut others = nets[i + 1..].iter().flatten();
+        others.any(|b| one.iter().any(|a| covers(*a, *b) || covers(*b, *a)))
     })
 }
 

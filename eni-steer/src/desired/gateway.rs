@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{Eni, enis::on_link, routes};
 use crate::{
     model::{
-        Family, IfIndex, Link, NextHop, Protocol, RouteKind, TableId, any, covers, host, link_local,
+        Family, IfIndex, Link, NextHop, Protocol, Route, RouteKind, TableId, any, covers, host,
+        link_local,
     },
     observe::Observed,
     policy::{EniPolicy, GatewayChoice, Policy, PrimaryPolicy},
@@ -69,12 +70,19 @@ pub(super) fn known_without_policy(seen: &Observed, policy: &Policy, index: IfIn
     let observed = policy.primary == PrimaryPolicy::Observe;
     let main_serves = observed && Family::BOTH.into_iter().any(best_of_main);
     let has_table = policy.rules && !main_serves;
-    seen.usable_addresses(index).any(|address| {
-        let family = address.family();
-        written_down(seen, ours, index, family)
-            .or_else(|| earlier_answer(seen, policy, index, family, has_table))
+    let defaults = default_routes(seen);
+    let known = |family| {
+        written_down(seen, &defaults, ours, index, family)
+            .or_else(|| earlier_answer(seen, &defaults, policy, index, family, has_table))
             .is_some()
-    })
+    };
+    let has = |family| {
+        let mut addresses = seen.usable_addresses(index);
+        addresses.any(|address| address.family() == family)
+    };
+    Family::BOTH
+        .into_iter()
+        .any(|family| has(family) && known(family))
 }
 
 /// The on-link prefixes of an interface that its gateway serves: another ENI on one of them
@@ -86,10 +94,11 @@ pub(super) fn served(
     wanted: &EniPolicy,
 ) -> Vec<IpNet> {
     let ours = policy.ownership.protocol;
+    let defaults = default_routes(seen);
     let of_family = |family| {
         let on_link = on_link(seen.usable_addresses(index), family);
         let gateway = from_policy(&on_link, wanted, family)
-            .or_else(|| written_down(seen, ours, index, family));
+            .or_else(|| written_down(seen, &defaults, ours, index, family));
         let reached = move |net: &IpNet| {
             gateway
                 .as_ref()
@@ -114,10 +123,11 @@ pub(super) fn find_all(
     enis: &mut [Eni],
 ) {
     let ours = policy.ownership.protocol;
+    let defaults = default_routes(seen);
     for (eni, (_, wanted)) in enis.iter_mut().zip(chosen) {
         for family in Family::BOTH {
             let gateway = from_policy(&eni.on_link(family), wanted, family)
-                .or_else(|| written_down(seen, ours, eni.index, family));
+                .or_else(|| written_down(seen, &defaults, ours, eni.index, family));
             eni.gateways.extend(gateway);
         }
     }
@@ -147,7 +157,7 @@ pub(super) fn find_all(
                 })
                 .or_else(|| {
                     // Of a family it has no address of, nothing is kept.
-                    earlier_answer(seen, policy, eni.index, family, has_table)
+                    earlier_answer(seen, &defaults, policy, eni.index, family, has_table)
                         .filter(|_| eni.has(family))
                 });
             eni.gateways.extend(gateway);
@@ -178,11 +188,12 @@ fn from_policy(on_link: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) ->
 /// From a default route that is not ours, or from a lease.
 fn written_down(
     seen: &Observed,
+    defaults: &[&Route],
     ours: Protocol,
     index: IfIndex,
     family: Family,
 ) -> Option<Gateway> {
-    default_route(seen, index, family, |protocol| protocol != ours).or_else(|| {
+    default_route(defaults, index, family, |protocol| protocol != ours).or_else(|| {
         let lease = seen
             .leases
             .iter()
@@ -201,13 +212,14 @@ fn written_down(
 /// delete is no answer.
 fn earlier_answer(
     seen: &Observed,
+    defaults: &[&Route],
     policy: &Policy,
     index: IfIndex,
     family: Family,
     has_table: bool,
 ) -> Option<Gateway> {
     let ours = policy.ownership.protocol;
-    let route = default_route(seen, index, family, |protocol| protocol == ours);
+    let route = default_route(defaults, index, family, |protocol| protocol == ours);
     route
         .filter(|_| has_table)
         .map(|gateway| Gateway {
@@ -239,20 +251,24 @@ pub(super) fn same_as_told(seen: &Observed, index: IfIndex) -> bool {
     mac.is_some() && mac == told
 }
 
+/// The default routes of all tables: among thousands of routes they are few.
+fn default_routes(seen: &Observed) -> Vec<&Route> {
+    let routes = seen.routes.iter();
+    routes
+        .filter(|route| route.is_default() && route.kind == RouteKind::Unicast)
+        .collect()
+}
+
 fn default_route(
-    seen: &Observed,
+    defaults: &[&Route],
     index: IfIndex,
     family: Family,
     made_by: impl Fn(Protocol) -> bool,
 ) -> Option<Gateway> {
-    seen.routes
+    defaults
         .iter()
-        .filter(|route| {
-            route.is_default()
-                && route.family() == family
-                && route.kind == RouteKind::Unicast
-                && made_by(route.protocol)
-        })
+        .copied()
+        .filter(|route| route.family() == family && made_by(route.protocol))
         .filter_map(|route| Some((route, route.hop_by(index)?.gateway?)))
         .filter(|(_, gateway)| Family::of(*gateway) == family)
         .min_by_key(|(route, _)| (route.table != TableId::MAIN, route.metric))

@@ -80,23 +80,24 @@ fn leads(
         .iter()
         .map(|(net, owner)| (*net, table(*net, *owner)))
         .collect();
+    let mut sources: BTreeMap<TableId, Vec<IpNet>> = BTreeMap::new();
+    for (net, table) in &tables {
+        if let Some(table) = table {
+            sources.entry(*table).or_default().push(*net);
+        }
+    }
     let mut leads = BTreeMap::new();
-    for wanted in tables.values().flatten().collect::<BTreeSet<_>>() {
-        let sources = || {
-            let lead = tables
-                .iter()
-                .filter(|(_, table)| table.as_ref() == Some(wanted));
-            lead.map(|(net, _)| *net)
-        };
+    for (wanted, sources) in sources {
         let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) =
-            cover(sources()).into_iter().partition(|net| {
-                !within(&tables, *net)
-                    .any(|(o, table)| table.as_ref() != Some(wanted) && covers(*net, *o))
+            cover(sources.iter().copied()).into_iter().partition(|net| {
+                !within(&tables, *net).any(|(o, table)| *table != Some(wanted) && covers(*net, *o))
             });
-        leads.extend(whole.into_iter().map(|net| (net, *wanted)));
+        leads.extend(whole.into_iter().map(|net| (net, wanted)));
         // Where somebody else owns a part, nothing is joined: lengths tell who owns what.
-        let apart = sources().filter(|net| mixed.iter().any(|outer| covers(*outer, *net)));
-        leads.extend(apart.map(|net| (net, *wanted)));
+        let apart = sources
+            .into_iter()
+            .filter(|net| mixed.iter().any(|outer| covers(*outer, *net)));
+        leads.extend(apart.map(|net| (net, wanted)));
     }
     // What main serves, inside a prefix that leads elsewhere.
     for net in tables

@@ -5,27 +5,27 @@ use rtnetlink::{
     packet_route::RouteNetlinkMessage,
 };
 
-use super::{NetlinkError, address, link, route, rule, watch};
+use super::{ERROR, Message, address, errno::Refusal, link, route, rule, watch};
 
-/// What the message in a datagram says, in our words; `None`: it is no message.
+/// What the messages in a datagram say, in our words; `None`: the first is no message.
 pub(crate) fn read(bytes: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    for message in Message::all(bytes) {
+        let kind = message.kind;
+        text += &match kind {
+            ERROR => format!("{:?}", Refusal::of(&message)),
+            libc::RTM_NEWLINK => format!("{:?}", link::from_message(&message)),
+            libc::RTM_NEWADDR => format!("{:?}", address::from_message(&message)),
+            libc::RTM_NEWROUTE => format!("{:?}", route::from_message(&message)),
+            _ => String::new(),
+        };
+    }
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).ok()?;
-    Some(match message.payload {
-        NetlinkPayload::InnerMessage(inner) => {
-            let object = match &inner {
-                RouteNetlinkMessage::NewLink(link) => format!("{:?}", link::from_message(link)),
-                RouteNetlinkMessage::NewAddress(address) => {
-                    format!("{:?}", address::from_message(address))
-                }
-                RouteNetlinkMessage::NewRoute(route) => {
-                    format!("{:?}", route::from_message(route))
-                }
-                RouteNetlinkMessage::NewRule(rule) => format!("{:?}", rule::from_message(rule)),
-                _ => String::new(),
-            };
-            format!("{:?} {object}", watch::classify(&inner))
+    if let NetlinkPayload::InnerMessage(inner) = &message.payload {
+        text += &format!("{:?}", watch::classify(inner));
+        if let RouteNetlinkMessage::NewRule(rule) = inner {
+            text += &format!("{:?}", rule::from_message(rule));
         }
-        NetlinkPayload::Error(error) => NetlinkError::refused("read", &error).to_string(),
-        _ => String::new(),
-    })
+    }
+    Some(text)
 }

@@ -1,6 +1,6 @@
 //! What the kernel refuses, in its own words, and questions about the errno by name.
 
-use rtnetlink::packet_core::ErrorMessage;
+use super::wire::{Attributes, Message, text};
 
 /// `NLMSGERR_ATTR_MSG`: the text of an extended ack.
 const ATTR_MESSAGE: u16 = 1;
@@ -27,14 +27,6 @@ pub enum NetlinkError {
         #[source]
         cause: std::io::Error,
     },
-    /// The connection's own task failed.
-    #[error("{what}: {cause}")]
-    Protocol {
-        /// What was asked.
-        what: String,
-        /// The protocol layer's words.
-        cause: String,
-    },
     /// No answer in time.
     #[error("{what}: the kernel did not answer within 10 s")]
     Silent {
@@ -60,21 +52,6 @@ impl NetlinkError {
         Self::Io {
             what: what.to_owned(),
             cause,
-        }
-    }
-
-    pub(super) fn protocol(what: &str, cause: &impl ToString) -> Self {
-        Self::Protocol {
-            what: what.to_owned(),
-            cause: cause.to_string(),
-        }
-    }
-
-    pub(super) fn refused(what: &str, error: &ErrorMessage) -> Self {
-        Self::Refused {
-            what: what.to_owned(),
-            errno: error.code.map_or(0, |code| -code.get()),
-            message: extended_ack(error.header.as_ref()),
         }
     }
 
@@ -122,47 +99,77 @@ fn said(message: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
-/// The kernel's sentence in an extended ack.
-///
-/// With `NETLINK_CAP_ACK` the error carries the header of the request (16 bytes) and then
-/// attributes; attribute 1 is the text, NUL-terminated.
-fn extended_ack(header: &[u8]) -> Option<String> {
-    let mut rest = header.get(16..)?;
-    while rest.len() >= 4 {
-        let length = usize::from(u16::from_ne_bytes([rest[0], rest[1]]));
-        let kind = u16::from_ne_bytes([rest[2], rest[3]]) & 0x3fff;
-        if length < 4 || length > rest.len() {
+/// What the kernel says where it does not do what it was asked for.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// Positive errno.
+    errno: i32,
+    /// Text of the extended ack.
+    message: Option<String>,
+}
+
+impl Refusal {
+    /// What a message that ends an answer says, if it is no success: an errno that is negative;
+    /// behind it, in an error, the request's header (`NETLINK_CAP_ACK`); then attributes.
+    pub fn of(message: &Message<'_>) -> Option<Self> {
+        let (code, rest) = message.payload.split_first_chunk()?;
+        let code = i32::from_ne_bytes(*code);
+        if code >= 0 {
             return None;
         }
-        if kind == ATTR_MESSAGE {
-            let text = &rest[4..length];
-            let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-            return Some(String::from_utf8_lossy(text).into_owned());
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
+        let header = if message.kind == super::ERROR { 16 } else { 0 };
+        Some(Self {
+            errno: code.saturating_neg(),
+            message: rest.get(header..).and_then(extended_ack),
+        })
     }
-    None
+
+    /// The error of a request.
+    pub fn of_request(self, what: String) -> NetlinkError {
+        NetlinkError::Refused {
+            what,
+            errno: self.errno,
+            message: self.message,
+        }
+    }
+}
+
+/// The kernel's sentence among the attributes of an extended ack.
+fn extended_ack(attributes: &[u8]) -> Option<String> {
+    Attributes(attributes)
+        .find(|(kind, _)| *kind == ATTR_MESSAGE)
+        .map(|(_, value)| text(value))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// An error with these attributes.
+    fn answer(attributes: &[u8]) -> Option<String> {
+        let payload = [&(-22i32).to_ne_bytes(), [0; 16].as_slice(), attributes].concat();
+        let message = Message {
+            kind: super::super::ERROR,
+            flags: 0,
+            sequence: 0,
+            payload: &payload,
+        };
+        Refusal::of(&message)?.message
+    }
+
     #[test]
     fn the_kernels_sentence_is_found_behind_other_attributes() {
-        let mut ack = vec![0; 16];
-        ack.extend([8, 0, 2, 0, 1, 2, 3, 4]);
+        let mut ack = vec![8, 0, 2, 0, 1, 2, 3, 4];
         ack.extend([24, 0, 1, 0]);
         ack.extend(b"Invalid sport range\0");
-        assert_eq!(extended_ack(&ack).as_deref(), Some("Invalid sport range"));
+        assert_eq!(answer(&ack).as_deref(), Some("Invalid sport range"));
     }
 
     #[test]
     fn a_cut_off_ack_is_no_sentence_and_no_panic() {
-        let mut ack = vec![0; 16];
-        ack.extend([24, 0, 1, 0, b'x']);
+        let ack = [24, 0, 1, 0, b'x'];
         for length in 0..=ack.len() {
-            assert_eq!(extended_ack(&ack[..length]), None);
+            assert_eq!(answer(&ack[..length]), None);
         }
     }
 }

@@ -2,84 +2,110 @@
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Prop},
+    link::{LinkAttribute, LinkExtentMask, LinkMessage},
 };
 
-use super::{Netlink, NetlinkError};
-use crate::model::{Group, IfIndex, Link, Mac};
+use super::{
+    Message, Netlink, NetlinkError, Request,
+    wire::{Attributes, text, u32_at},
+};
+use crate::model::{Group, IfIndex, KnobKind, Link, Mac};
+
+/// `IFLA_INET_CONF`: all of `net.ipv4.conf.<interface>`, in the order of linux/ip.h.
+const INET_CONF: u16 = 1;
+
+/// An interface, and those of its sysctls that are knobs; an interface without IPv4 has none.
+pub(crate) type Interface = (Link, Vec<(KnobKind, u32)>);
 
 impl Netlink {
     /// All interfaces, by index.
-    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
-        let mut links: Vec<Link> = self
-            .dump("list the interfaces", request)
-            .await?
-            .iter()
-            .filter_map(|answer| match answer {
-                RouteNetlinkMessage::NewLink(message) => from_message(message),
-                _ => None,
-            })
-            .collect();
-        links.sort_by_key(|link| link.index);
-        Ok(links)
-    }
-
-    /// Puts an interface into a group.
-    pub async fn set_group(&self, index: IfIndex, group: Group) -> Result<(), NetlinkError> {
-        let mut message = LinkMessage::default();
-        message.header.index = index.get();
-        message.attributes.push(LinkAttribute::Group(group.0));
-        let what = format!("ip link set dev #{index} group {group}");
-        self.change(&what, RouteNetlinkMessage::SetLink(message), 0)
-            .await
+    pub(crate) async fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
+        let mut request = LinkMessage::default();
+        // Gathering statistics takes longer than all the rest of an interface.
+        let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        request.attributes.push(mask);
+        let request = RouteNetlinkMessage::GetLink(request);
+        let mut interfaces = self
+            .dump("list the interfaces", request, from_message)
+            .await?;
+        interfaces.sort_by_key(|(link, _)| link.index);
+        Ok(interfaces)
     }
 }
 
-pub(super) fn from_message(message: &LinkMessage) -> Option<Link> {
-    let header = &message.header;
-    let loopback = header.flags.contains(LinkFlags::Loopback);
+/// Puts an interface into a group.
+pub(crate) fn set_group(index: IfIndex, group: Group) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index.get();
+    message.attributes.push(LinkAttribute::Group(group.0));
+    Request::new(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
+    if message.kind != libc::RTM_NEWLINK {
+        return None;
+    }
+    let (header, attributes) = message.split::<16>()?;
+    let layer = super::wire::u16_at(header, 2)?;
+    let flags = u32_at(header, 8)?;
+    let is = |flag: libc::c_int| flags & flag.cast_unsigned() != 0;
     let mut link = Link {
-        index: IfIndex::new(header.index)?,
+        index: IfIndex::new(u32_at(header, 4)?)?,
         name: String::new(),
         altnames: Vec::new(),
         mac: None,
         kind: None,
-        up: header.flags.contains(LinkFlags::Up),
-        carrier: header.flags.contains(LinkFlags::LowerUp),
-        loopback,
+        up: is(libc::IFF_UP),
+        carrier: is(libc::IFF_LOWER_UP),
+        loopback: is(libc::IFF_LOOPBACK),
         mtu: 0,
         group: Group(0),
         master: None,
     };
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::PropList(properties) => {
-                link.altnames
-                    .extend(properties.iter().filter_map(|property| match property {
-                        Prop::AltIfName(name) => Some(name.clone()),
-                        _ => None,
-                    }));
+    let mut knobs = Vec::new();
+    for (kind, value) in attributes {
+        match kind {
+            libc::IFLA_IFNAME => link.name = text(value),
+            libc::IFLA_PROP_LIST => {
+                let names = of_kind(value, libc::IFLA_ALT_IFNAME);
+                link.altnames.extend(names.map(text));
             }
-            LinkAttribute::Address(bytes) if header.link_layer_type == LinkLayerType::Ether => {
-                link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            libc::IFLA_ADDRESS if layer == libc::ARPHRD_ETHER => {
+                link.mac = <[u8; 6]>::try_from(value).ok().map(Mac);
             }
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Group(group) => link.group = Group(*group),
-            LinkAttribute::Controller(index) => link.master = IfIndex::new(*index),
-            LinkAttribute::LinkInfo(infos) => {
-                link.kind = infos.iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind_text(kind)),
-                    _ => None,
-                });
+            libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            libc::IFLA_GROUP => link.group = Group(u32_at(value, 0)?),
+            libc::IFLA_MASTER => link.master = IfIndex::new(u32_at(value, 0)?),
+            libc::IFLA_LINKINFO => {
+                link.kind = of_kind(value, libc::IFLA_INFO_KIND).next().map(text);
+            }
+            libc::IFLA_AF_SPEC => {
+                let inet = of_kind(value, libc::AF_INET as u16);
+                let conf = inet.flat_map(|inet| of_kind(inet, INET_CONF));
+                knobs.extend(conf.flat_map(sysctls));
             }
             _ => {}
         }
     }
-    Some(link)
+    Some((link, knobs))
 }
 
-fn kind_text(kind: &InfoKind) -> String {
-    kind.to_string()
+/// The values of a kind among nested attributes.
+fn of_kind(nested: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
+    Attributes(nested)
+        .filter(move |(this, _)| *this == kind)
+        .map(|(_, value)| value)
+}
+
+fn sysctls(conf: &[u8]) -> impl Iterator<Item = (KnobKind, u32)> {
+    KnobKind::SYSCTLS.into_iter().filter_map(|kind| {
+        // IPV4_DEVCONF_* of linux/ip.h, which begins with 1.
+        let at = match kind {
+            KnobKind::Group => return None,
+            KnobKind::RpFilter => 8,
+            KnobKind::ArpAnnounce => 18,
+            KnobKind::ArpIgnore => 19,
+        };
+        Some((kind, u32_at(conf, (at - 1) * 4)?))
+    })
 }

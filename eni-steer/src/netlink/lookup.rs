@@ -8,8 +8,8 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Netlink, NetlinkError,
-    route::from_message,
+    Netlink, NetlinkError, Request,
+    route::from_answer,
     wire::{address_to_wire, family_to_wire},
 };
 use crate::model::{Family, Flow, IfIndex, RouteKind, TableId};
@@ -70,10 +70,11 @@ impl Netlink {
             question.dport.map(RouteAttribute::Dport),
         ];
         request.attributes.extend(more.into_iter().flatten());
-        let answers = match self
-            .ask(&what, RouteNetlinkMessage::GetRoute(request), 0)
-            .await
-        {
+        let request = Request::new(RouteNetlinkMessage::GetRoute(request), 0);
+        let mut answers = self
+            .ask_all(vec![request], |_| what.clone(), from_answer)
+            .await;
+        let answers = match answers.swap_remove(0) {
             Ok(answers) => answers,
             Err(NetlinkError::Refused { errno, .. })
                 if [
@@ -90,15 +91,7 @@ impl Netlink {
             }
             Err(error) => return Err(error),
         };
-        for answer in answers {
-            let RouteNetlinkMessage::NewRoute(mut message) = answer else {
-                continue;
-            };
-            // The answer is a cached copy by nature; from_message would skip it.
-            message.header.flags.remove(RouteFlags::Cloned);
-            let Some(route) = from_message(&message) else {
-                continue;
-            };
+        for route in answers {
             if route.kind.refuses() {
                 let errno = match route.kind {
                     RouteKind::Prohibit => libc::EACCES,

@@ -8,64 +8,73 @@
 mod address;
 mod datagram;
 mod errno;
-mod link;
+pub(crate) mod link;
 mod lookup;
 mod neighbour;
-mod route;
-mod rule;
+pub(crate) mod route;
+pub(crate) mod rule;
+mod socket;
 mod watch;
 mod wire;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
 use rtnetlink::{
-    packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
+    packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST},
     packet_route::RouteNetlinkMessage,
-    sys::AsyncSocket,
 };
+use tokio::sync::Mutex;
+
+use self::{errno::Refusal, socket::Socket};
 
 pub(crate) use datagram::read as read_datagram;
 pub use errno::NetlinkError;
 pub use lookup::Answer;
 pub use watch::{Event, GROUPS, Notification, Watch};
+pub(crate) use wire::Message;
 
 /// `NLM_F_DUMP_INTR`: the table changed while it was dumped.
 const DUMP_INTERRUPTED: u16 = 0x10;
 /// How often an interrupted dump is tried again.
 const DUMP_TRIES: u32 = 8;
-/// How long the kernel may take for one request; a lost ack must not hang us.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Receive buffer: large enough for a full dump while we are not scheduled.
-const RECEIVE_BUFFER: u32 = 4 << 20;
+/// How many requests go to the kernel in one datagram: its answers fit the smallest receive
+/// buffer that a system gives us, even if it refuses them all.
+const AT_ONCE: usize = 64;
+
+/// The kinds of messages that end an answer (netlink(7)).
+const ERROR: u16 = libc::NLMSG_ERROR as u16;
+const DONE: u16 = libc::NLMSG_DONE as u16;
 
 /// A connection to the kernel's routing of the network namespace the thread that opened it
 /// was in; it stays there wherever its user goes.
 #[derive(Clone)]
 pub struct Netlink {
-    handle: rtnetlink::Handle,
+    socket: Arc<Mutex<Socket>>,
     port: u32,
 }
 
+/// A request for a change or an answer.
+pub(crate) struct Request {
+    message: RouteNetlinkMessage,
+    flags: u16,
+}
+
+impl Request {
+    /// A message with flags of its own.
+    pub fn new(message: RouteNetlinkMessage, flags: u16) -> Self {
+        Self { message, flags }
+    }
+}
+
 impl Netlink {
-    /// Opens the socket. Needs a tokio runtime with I/O enabled: one task reads the socket.
+    /// Opens the socket. Needs a tokio runtime with I/O enabled.
     pub fn open() -> Result<Self, NetlinkError> {
-        let opened = || -> std::io::Result<_> {
-            let (mut connection, handle, messages) = rtnetlink::new_connection_with_strict_check()?;
-            let socket = connection.socket_mut().socket_mut();
-            // The port is asked for now, so that notifications of our own changes can be told.
-            let port = socket.bind_auto()?.port_number();
-            socket.set_ext_ack(true)?;
-            socket.set_cap_ack(true)?;
-            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
-            Ok((connection, handle, messages, port))
-        };
-        let (connection, handle, messages, port) =
-            opened().map_err(|cause| NetlinkError::io("open a rtnetlink socket", cause))?;
-        tokio::spawn(connection);
-        // Nothing is subscribed to on this socket: unsolicited messages do not exist.
-        drop(messages);
-        Ok(Self { handle, port })
+        let (socket, port) =
+            Socket::open().map_err(|cause| NetlinkError::io("open a rtnetlink socket", cause))?;
+        Ok(Self {
+            socket: Arc::new(Mutex::new(socket)),
+            port,
+        })
     }
 
     /// The port notifications of this connection's own changes carry.
@@ -73,16 +82,44 @@ impl Netlink {
         self.port
     }
 
-    /// Asks for a whole table and returns its messages, or an error: never a part.
-    pub(crate) async fn dump(
+    /// Asks for a whole table and returns what `read` makes of its messages, or an error: never
+    /// a part.
+    pub(crate) async fn dump<T>(
         &self,
         what: &'static str,
         request: RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let mut socket = self.socket.lock().await;
         for attempt in 0..DUMP_TRIES {
-            let (messages, whole) = self.converse(what, request.clone(), NLM_F_DUMP).await?;
+            let number = socket.number();
+            let mut datagram = Vec::new();
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            wire::append(&mut datagram, request.clone(), flags, number);
+            let mut found = Vec::new();
+            let mut whole = true;
+            let mut refused = None;
+            let heard = socket.converse(&datagram, |message| {
+                if message.sequence != number {
+                    return false; // of a conversation that was broken off
+                }
+                whole &= message.flags & DUMP_INTERRUPTED == 0;
+                let last = matches!(message.kind, DONE | ERROR);
+                if last {
+                    refused = Refusal::of(message);
+                } else {
+                    found.extend(read(message));
+                }
+                last
+            });
+            heard
+                .await
+                .map_err(|broken| broken.of_request(what.to_owned()))?;
+            if let Some(refused) = refused {
+                return Err(refused.of_request(what.to_owned()));
+            }
             if whole {
-                return Ok(messages);
+                return Ok(found);
             }
             tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
         }
@@ -90,59 +127,85 @@ impl Netlink {
     }
 
     /// Sends a request that changes something and waits for the kernel's ack.
-    pub(crate) async fn change(
-        &self,
-        what: &str,
-        request: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<(), NetlinkError> {
-        self.ask(what, request, flags | NLM_F_ACK).await.map(drop)
+    pub(crate) async fn change(&self, what: &str, request: Request) -> Result<(), NetlinkError> {
+        let answers = self.change_all(vec![request], |_| what.to_owned()).await;
+        answers.into_iter().collect()
     }
 
-    /// Sends a request and returns what the kernel answers before its ack.
-    async fn ask(
+    /// Sends requests that change something, many at once, and waits for what the kernel says to
+    /// each. It takes them in their order, and goes on behind one that it refuses. `what`: the
+    /// words in which a refusal speaks of a request.
+    pub(crate) async fn change_all(
         &self,
-        what: &str,
-        request: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
-        let (answers, _whole) = self.converse(what, request, flags).await?;
-        Ok(answers)
+        requests: Vec<Request>,
+        what: impl Fn(usize) -> String,
+    ) -> Vec<Result<(), NetlinkError>> {
+        let answers = self.ask_all(requests, what, |_| None::<()>).await;
+        answers.into_iter().map(|answer| answer.map(drop)).collect()
     }
 
-    /// Sends a request and returns the answers up to its end, and whether no change has
-    /// interrupted them.
-    async fn converse(
+    /// Sends requests, many at once, and returns what `read` makes of the kernel's answers to
+    /// each.
+    async fn ask_all<T>(
         &self,
-        what: &str,
-        request: RouteNetlinkMessage,
-        flags: u16,
-    ) -> Result<(Vec<RouteNetlinkMessage>, bool), NetlinkError> {
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | flags;
-        let mut stream = self
-            .handle
-            .clone()
-            .request(message)
-            .map_err(|cause| NetlinkError::protocol(what, &cause))?;
-        let mut answers = Vec::new();
-        let mut whole = true;
-        while let Some(answer) =
-            tokio::time::timeout(TIMEOUT, stream.next())
-                .await
-                .map_err(|_elapsed| NetlinkError::Silent {
-                    what: what.to_owned(),
-                })?
-        {
-            whole &= answer.header.flags & DUMP_INTERRUPTED == 0;
-            match answer.payload {
-                NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-                NetlinkPayload::Error(error) if error.code.is_some() => {
-                    return Err(NetlinkError::refused(what, &error));
-                }
-                _ => {}
-            }
+        requests: Vec<Request>,
+        what: impl Fn(usize) -> String,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Vec<Result<Vec<T>, NetlinkError>> {
+        let mut socket = self.socket.lock().await;
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut left = requests.into_iter().peekable();
+        while left.peek().is_some() {
+            let some: Vec<Request> = left.by_ref().take(AT_ONCE).collect();
+            let before = answers.len();
+            answers.extend(ask_some(&mut socket, some, |at| what(before + at), &read).await);
         }
-        Ok((answers, whole))
+        answers
     }
+}
+
+/// The same of what goes in one datagram. Only the last request asks for an ack; what is refused
+/// is told all the same.
+async fn ask_some<T>(
+    socket: &mut Socket,
+    requests: Vec<Request>,
+    what: impl Fn(usize) -> String,
+    read: impl Fn(&Message<'_>) -> Option<T>,
+) -> Vec<Result<Vec<T>, NetlinkError>> {
+    let count = requests.len();
+    let mut datagram = Vec::new();
+    let mut numbers = Vec::new();
+    for (at, request) in requests.into_iter().enumerate() {
+        let number = socket.number();
+        let ack = if at + 1 == count { NLM_F_ACK } else { 0 };
+        let flags = NLM_F_REQUEST | request.flags | ack;
+        wire::append(&mut datagram, request.message, flags, number);
+        numbers.push(number);
+    }
+    let mut answers: Vec<Result<Vec<T>, _>> = numbers.iter().map(|_| Ok(Vec::new())).collect();
+    let heard = socket.converse(&datagram, |message| {
+        let number = numbers
+            .iter()
+            .position(|number| *number == message.sequence);
+        let Some(at) = number else {
+            return false; // of a conversation that was broken off
+        };
+        if message.kind != ERROR {
+            if let Ok(found) = &mut answers[at] {
+                found.extend(read(message));
+            }
+            return false;
+        }
+        if let Some(refusal) = Refusal::of(message) {
+            answers[at] = Err(refusal.of_request(what(at)));
+        }
+        at + 1 == count
+    });
+    if let Err(broken) = heard.await {
+        // What became of them is not known: none counts as done.
+        return (0..count)
+            .map(|at| Err(broken.of_request(what(at))))
+            .collect();
+    }
+    answers
 }

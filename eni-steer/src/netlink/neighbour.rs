@@ -10,47 +10,59 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{Netlink, NetlinkError, wire::family_to_wire};
+use super::{Message, Netlink, NetlinkError, Request, wire::family_to_wire};
 use crate::model::{Family, IfIndex};
 
 impl Netlink {
-    /// Starts resolution of a neighbour (`ip neigh add ... use`, NTF_USE): the first steered
-    /// packet then need not wait for it. The kernel decides how long the entry lives. An entry
-    /// that somebody has made permanent stays as it is: NTF_USE would make it one that is to be
-    /// resolved (`__neigh_update` of net/core/neighbour.c, since 5.16).
-    pub async fn warm_neighbour(&self, on: IfIndex, ip: IpAddr) -> Result<(), NetlinkError> {
-        let mut message = message(on, ip);
-        if self.is_permanent(&message, ip).await? {
-            return Ok(());
-        }
-        message.header.flags = NeighbourFlags::Use;
-        let what = format!("ip neigh replace {ip} dev #{on} use");
-        self.change(
-            &what,
-            RouteNetlinkMessage::NewNeighbour(message),
-            NLM_F_CREATE,
-        )
-        .await
-    }
-
-    /// Whether there is such an entry, and nobody but who made it may change it.
-    async fn is_permanent(
-        &self,
-        entry: &NeighbourMessage,
-        ip: IpAddr,
-    ) -> Result<bool, NetlinkError> {
-        let what = format!("ip neigh get {ip} dev #{}", entry.header.ifindex);
-        let request = RouteNetlinkMessage::GetNeighbour(entry.clone());
-        let answers = match self.ask(&what, request, 0).await {
-            Err(error) if error.is_gone() => Vec::new(),
-            answers => answers?,
+    /// Starts resolution of neighbours (`ip neigh add ... use`, NTF_USE): the first steered packet
+    /// then need not wait for it. The kernel decides how long an entry lives. One that somebody
+    /// has made permanent stays as it is: NTF_USE would make it one that is to be resolved
+    /// (`__neigh_update` of net/core/neighbour.c, since 5.16). Returns what was refused.
+    pub async fn warm_neighbours(&self, all: &[(IfIndex, IpAddr)]) -> Vec<NetlinkError> {
+        let get = |(on, ip): &(IfIndex, IpAddr)| {
+            Request::new(RouteNetlinkMessage::GetNeighbour(message(*on, *ip)), 0)
         };
-        Ok(answers.iter().any(|answer| {
-            matches!(answer, RouteNetlinkMessage::NewNeighbour(found) if matches!(
-                found.header.state,
-                NeighbourState::Permanent | NeighbourState::Noarp
-            ))
-        }))
+        let words =
+            |verb: &str, (on, ip): (IfIndex, IpAddr)| format!("ip neigh {verb} {ip} dev #{on}");
+        let known = self
+            .ask_all(
+                all.iter().map(get).collect(),
+                |at| words("get", all[at]),
+                is_permanent,
+            )
+            .await;
+        let mut refused = Vec::new();
+        let mut wanted = Vec::new();
+        for (entry, known) in all.iter().zip(known) {
+            match known {
+                Ok(entries) if entries.contains(&true) => continue,
+                Err(error) if !error.is_gone() => refused.push(error),
+                _ => wanted.push(*entry),
+            }
+        }
+        let warm = |(on, ip): &(IfIndex, IpAddr)| {
+            let mut entry = message(*on, *ip);
+            entry.header.flags = NeighbourFlags::Use;
+            Request::new(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE)
+        };
+        let answers = self
+            .change_all(wanted.iter().map(warm).collect(), |at| {
+                words("replace", wanted[at])
+            })
+            .await;
+        refused.extend(answers.into_iter().filter_map(Result::err));
+        refused
+    }
+}
+
+/// Whether nobody but who made this entry may change it.
+fn is_permanent(answer: &Message<'_>) -> Option<bool> {
+    match answer.parse()? {
+        RouteNetlinkMessage::NewNeighbour(found) => Some(matches!(
+            found.header.state,
+            NeighbourState::Permanent | NeighbourState::Noarp
+        )),
+        _ => None,
     }
 }
 

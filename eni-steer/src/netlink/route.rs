@@ -12,55 +12,56 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Netlink, NetlinkError,
-    wire::{address_from_wire, address_to_wire, family_from_wire, family_to_wire, prefix},
+    Message, Netlink, NetlinkError, Request,
+    wire::{self, Attributes, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
 };
 use crate::model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any};
 
+/// Length of `struct rtmsg`.
+const HEADER: usize = 12;
+/// `RTNH_F_ONLINK`, of a route's header and of a leg's.
+const ONLINK: u32 = 4;
+/// `RTAX_LOCK` and `RTAX_MTU`.
+const LOCK: u16 = 1;
+const MTU: u16 = 2;
+
 impl Netlink {
-    /// All routes of both families and all tables, without cached ones.
-    pub async fn routes(&self) -> Result<Vec<Route>, NetlinkError> {
+    /// The routes of both families and all tables, without cached ones: all, or those that carry
+    /// a protocol number.
+    pub async fn routes(&self, of: Option<Protocol>) -> Result<Vec<Route>, NetlinkError> {
         let mut routes = Vec::new();
         for family in Family::BOTH {
             let mut request = RouteMessage::default();
             request.header.address_family = family_to_wire(family);
+            request.header.protocol = RouteProtocol::from(of.map_or(0, |protocol| protocol.0));
             let request = RouteNetlinkMessage::GetRoute(request);
-            for answer in self.dump("list the routes", request).await? {
-                if let RouteNetlinkMessage::NewRoute(message) = answer {
-                    routes.extend(from_message(&message));
-                }
-            }
+            routes.extend(self.dump("list the routes", request, from_message).await?);
         }
         Ok(routes)
     }
+}
 
-    /// Adds a route; fails if one with the same destination, metric and TOS is in its table.
-    pub async fn add_route(&self, route: &Route) -> Result<(), NetlinkError> {
-        let what = format!("ip {} route add {}", route.family(), Line(route));
-        let request = RouteNetlinkMessage::NewRoute(to_message(route));
-        self.change(&what, request, NLM_F_CREATE | NLM_F_EXCL).await
-    }
+/// Adds a route; the kernel refuses one whose destination, metric and TOS are in its table.
+pub(crate) fn add(route: &Route) -> Request {
+    let message = RouteNetlinkMessage::NewRoute(to_message(route));
+    Request::new(message, NLM_F_CREATE | NLM_F_EXCL)
+}
 
-    /// Puts a route in the place of the one with the same table, destination and metric,
-    /// without a moment in which neither is there.
-    pub async fn replace_route(&self, route: &Route) -> Result<(), NetlinkError> {
-        let what = format!("ip {} route replace {}", route.family(), Line(route));
-        let request = RouteNetlinkMessage::NewRoute(to_message(route));
-        self.change(&what, request, NLM_F_CREATE | NLM_F_REPLACE)
-            .await
-    }
+/// Puts a route in the place of the one with the same table, destination and metric, without a
+/// moment in which neither is there.
+pub(crate) fn replace(route: &Route) -> Request {
+    let message = RouteNetlinkMessage::NewRoute(to_message(route));
+    Request::new(message, NLM_F_CREATE | NLM_F_REPLACE)
+}
 
-    /// Deletes exactly this route: the kernel compares the protocol too (ESRCH if it
-    /// differs), so a route of somebody else never matches.
-    pub async fn delete_route(&self, route: &Route) -> Result<(), NetlinkError> {
-        let what = format!("ip {} route del {}", route.family(), Line(route));
-        self.change(&what, RouteNetlinkMessage::DelRoute(to_message(route)), 0)
-            .await
-    }
+/// Deletes exactly this route: the kernel compares the protocol too (ESRCH if it differs), so a
+/// route of somebody else never matches.
+pub(crate) fn delete(route: &Route) -> Request {
+    Request::new(RouteNetlinkMessage::DelRoute(to_message(route)), 0)
 }
 
 /// A route in messages, with interface numbers: names are not known here.
-struct Line<'a>(&'a Route);
+pub(crate) struct Line<'a>(pub &'a Route);
 
 impl std::fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,18 +97,18 @@ fn kind_to_wire(kind: RouteKind) -> RouteType {
     }
 }
 
-fn kind_from_wire(kind: RouteType) -> RouteKind {
+fn kind_from_wire(kind: u8) -> RouteKind {
     match kind {
-        RouteType::Unicast => RouteKind::Unicast,
-        RouteType::Local => RouteKind::Local,
-        RouteType::Broadcast => RouteKind::Broadcast,
-        RouteType::Anycast => RouteKind::Anycast,
-        RouteType::Multicast => RouteKind::Multicast,
-        RouteType::BlackHole => RouteKind::Blackhole,
-        RouteType::Unreachable => RouteKind::Unreachable,
-        RouteType::Prohibit => RouteKind::Prohibit,
-        RouteType::Throw => RouteKind::Throw,
-        other => RouteKind::Other(u8::from(other)),
+        libc::RTN_UNICAST => RouteKind::Unicast,
+        libc::RTN_LOCAL => RouteKind::Local,
+        libc::RTN_BROADCAST => RouteKind::Broadcast,
+        libc::RTN_ANYCAST => RouteKind::Anycast,
+        libc::RTN_MULTICAST => RouteKind::Multicast,
+        libc::RTN_BLACKHOLE => RouteKind::Blackhole,
+        libc::RTN_UNREACHABLE => RouteKind::Unreachable,
+        libc::RTN_PROHIBIT => RouteKind::Prohibit,
+        libc::RTN_THROW => RouteKind::Throw,
+        other => RouteKind::Other(other),
     }
 }
 
@@ -119,11 +120,16 @@ fn gateway_to_wire(family: Family, gateway: IpAddr) -> RouteAttribute {
     }
 }
 
-fn gateway_from_wire(attribute: &RouteAttribute) -> Option<IpAddr> {
-    match attribute {
-        RouteAttribute::Gateway(address) => address_from_wire(address),
-        RouteAttribute::Via(RouteVia::Inet(v4)) => Some(IpAddr::V4(*v4)),
-        RouteAttribute::Via(RouteVia::Inet6(v6)) => Some(IpAddr::V6(*v6)),
+/// RTA_VIA begins with the next hop's own family.
+fn via(value: &[u8]) -> Option<IpAddr> {
+    let family = wire::family_of_byte(u8::try_from(u16_at(value, 0)?).ok()?)?;
+    wire::address(family, value.get(2..)?)
+}
+
+fn gateway_from_wire(family: Family, kind: u16, value: &[u8]) -> Option<IpAddr> {
+    match kind {
+        libc::RTA_GATEWAY => wire::address(family, value),
+        libc::RTA_VIA => via(value),
         _ => None,
     }
 }
@@ -188,67 +194,59 @@ fn to_message(route: &Route) -> RouteMessage {
 }
 
 /// Normalises; `None` for other families and for cached copies of routes.
-pub(super) fn from_message(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    let family = family_from_wire(header.address_family)?;
-    if header.flags.contains(RouteFlags::Cloned) {
+pub(super) fn from_message(message: &Message<'_>) -> Option<Route> {
+    let (header, _) = message.split::<HEADER>()?;
+    let cached = u32_at(header, 8)? & libc::RTM_F_CLONED != 0;
+    if cached { None } else { from_answer(message) }
+}
+
+/// The same of an answer, which is a cached copy by nature.
+pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
+    if message.kind != libc::RTM_NEWROUTE {
         return None;
     }
+    let (header, attributes) = message.split::<HEADER>()?;
+    let [family, length, from, tos, table, protocol, scope, kind, ..] = *header;
+    let family = wire::family_of_byte(family)?;
     let mut route = Route {
-        table: TableId(header.table.into()),
+        table: TableId(table.into()),
         destination: any(family),
-        kind: kind_from_wire(header.kind),
+        kind: kind_from_wire(kind),
         hops: Vec::new(),
         metric: 0,
         source: None,
         // IPv6 has no scopes; the field is what the sender wrote into it.
-        scope: if family == Family::V4 {
-            u8::from(header.scope)
-        } else {
-            0
-        },
-        tos: header.tos,
+        scope: if family == Family::V4 { scope } else { 0 },
+        tos,
         mtu: None,
-        protocol: Protocol(u8::from(header.protocol)),
-        partial: header.source_prefix_length != 0,
+        protocol: Protocol(protocol),
+        partial: from != 0,
     };
     let (mut out, mut gateway) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Table(n) => route.table = TableId(*n),
-            RouteAttribute::Destination(address) => {
-                route.destination = prefix(
-                    address_from_wire(address)?,
-                    header.destination_prefix_length,
-                )?;
+    for (kind, value) in attributes {
+        match kind {
+            libc::RTA_TABLE => route.table = TableId(u32_at(value, 0)?),
+            libc::RTA_DST => {
+                route.destination = prefix(wire::address(family, value)?, length)?;
             }
-            RouteAttribute::Priority(n) => route.metric = *n,
-            RouteAttribute::PrefSource(address) => route.source = address_from_wire(address),
-            RouteAttribute::Oif(n) => out = IfIndex::new(*n),
-            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => {
-                gateway = gateway_from_wire(attribute);
+            libc::RTA_PRIORITY => route.metric = u32_at(value, 0)?,
+            libc::RTA_PREFSRC => route.source = wire::address(family, value),
+            libc::RTA_OIF => out = IfIndex::new(u32_at(value, 0)?),
+            libc::RTA_GATEWAY | libc::RTA_VIA => {
+                gateway = gateway_from_wire(family, kind, value);
             }
-            RouteAttribute::MultiPath(legs) => {
-                for leg in legs {
-                    route.hops.push(Hop {
-                        out: IfIndex::new(leg.interface_index)?,
-                        gateway: leg.attributes.iter().find_map(gateway_from_wire),
-                        onlink: leg.flags.contains(RouteNextHopFlags::Onlink),
-                        weight: u16::from(leg.hops) + 1,
-                    });
-                }
-            }
-            RouteAttribute::Metrics(metrics) => {
-                for metric in metrics {
-                    match metric {
-                        RouteMetric::Mtu(mtu) => route.mtu = Some(*mtu),
+            libc::RTA_MULTIPATH => legs(family, value, &mut route.hops)?,
+            libc::RTA_METRICS => {
+                for (metric, value) in Attributes(value) {
+                    match (metric, u32_at(value, 0)) {
+                        (MTU, mtu) => route.mtu = mtu,
                         // The kernel writes a zero lock mask beside other metrics.
-                        RouteMetric::Lock(0) => {}
+                        (LOCK, Some(0)) => {}
                         _ => route.partial = true,
                     }
                 }
             }
-            RouteAttribute::CacheInfo(_) | RouteAttribute::Preference(_) => {}
+            libc::RTA_CACHEINFO | libc::RTA_PREF => {}
             _ => route.partial = true,
         }
     }
@@ -256,7 +254,7 @@ pub(super) fn from_message(message: &RouteMessage) -> Option<Route> {
         route.hops.push(Hop {
             out,
             gateway,
-            onlink: header.flags.contains(RouteFlags::Onlink),
+            onlink: u32_at(header, 8)? & ONLINK != 0,
             weight: 1,
         });
     }
@@ -265,6 +263,25 @@ pub(super) fn from_message(message: &RouteMessage) -> Option<Route> {
         route.hops.clear();
     }
     Some(route)
+}
+
+/// The legs of a multipath route: each is a header of 8 bytes (`struct rtnexthop`) with its own
+/// length, and attributes.
+fn legs(family: Family, mut rest: &[u8], hops: &mut Vec<Hop>) -> Option<()> {
+    while let Some(header) = rest.first_chunk::<8>() {
+        let [_, _, flags, weight, ..] = *header;
+        let length = usize::from(u16_at(header, 0)?);
+        let mut attributes = Attributes(rest.get(8..length)?);
+        hops.push(Hop {
+            out: IfIndex::new(u32_at(header, 4)?)?,
+            gateway: attributes.find_map(|(kind, value)| gateway_from_wire(family, kind, value)),
+            onlink: u32::from(flags) & ONLINK != 0,
+            // The wire counts from 0 (rtnetlink(7), rtnh_hops).
+            weight: u16::from(weight) + 1,
+        });
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -350,7 +367,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_route_survives_the_wire(route in routes()) {
-            prop_assert_eq!(from_message(&to_message(&route)), Some(route));
+            let bytes = wire::bytes_of(RouteNetlinkMessage::NewRoute(to_message(&route)));
+            let message = Message::all(&bytes).next().expect("a message");
+            prop_assert_eq!(from_message(&message), Some(route));
         }
     }
 }

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Netlink, NetlinkError,
+    Message, Netlink, NetlinkError, Request,
     wire::{family_from_wire, family_to_wire, prefix},
 };
 use crate::model::{
@@ -30,32 +30,27 @@ impl Netlink {
         for family in Family::BOTH {
             let mut request = RuleMessage::default();
             request.header.family = family_to_wire(family);
-            for answer in self
-                .dump("list the rules", RouteNetlinkMessage::GetRule(request))
-                .await?
-            {
-                if let RouteNetlinkMessage::NewRule(message) = answer {
-                    rules.extend(from_message(&message));
-                }
-            }
+            let request = RouteNetlinkMessage::GetRule(request);
+            let read = |message: &Message<'_>| match message.parse()? {
+                RouteNetlinkMessage::NewRule(message) => from_message(&message),
+                _ => None,
+            };
+            rules.extend(self.dump("list the rules", request, read).await?);
         }
         Ok(rules)
     }
+}
 
-    /// Adds a rule; fails if the very same rule exists.
-    pub async fn add_rule(&self, rule: &Rule) -> Result<(), NetlinkError> {
-        let what = format!("ip {} rule add {rule}", rule.family);
-        let request = RouteNetlinkMessage::NewRule(to_message(rule));
-        self.change(&what, request, NLM_F_CREATE | NLM_F_EXCL).await
-    }
+/// Adds a rule; the kernel refuses one that is there.
+pub(crate) fn add(rule: &Rule) -> Request {
+    let message = RouteNetlinkMessage::NewRule(to_message(rule));
+    Request::new(message, NLM_F_CREATE | NLM_F_EXCL)
+}
 
-    /// Deletes exactly this rule. The kernel compares every selector that is given, the
-    /// protocol too, so a rule of somebody else never matches.
-    pub async fn delete_rule(&self, rule: &Rule) -> Result<(), NetlinkError> {
-        let what = format!("ip {} rule del {rule}", rule.family);
-        self.change(&what, RouteNetlinkMessage::DelRule(to_message(rule)), 0)
-            .await
-    }
+/// Deletes exactly this rule. The kernel compares every selector that is given, the protocol
+/// too, so a rule of somebody else never matches.
+pub(crate) fn delete(rule: &Rule) -> Request {
+    Request::new(RouteNetlinkMessage::DelRule(to_message(rule)), 0)
 }
 
 fn to_message(rule: &Rule) -> RuleMessage {

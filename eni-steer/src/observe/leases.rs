@@ -29,21 +29,30 @@ pub(super) fn read(
     addresses: &[Address],
 ) -> (Vec<Lease>, Vec<String>) {
     let (mut leases, mut unasked) = (Vec::new(), Vec::new());
+    let written_by = [
+        "run/systemd/netif/leases",
+        "var/lib/dhcp",
+        "var/lib/dhclient",
+        "var/lib/NetworkManager",
+    ];
+    let written_by = written_by.map(|path| Directory::list(root, path, &mut unasked));
     for link in links.values().filter(|link| link.mac.is_some()) {
         let index = link.index;
-        let networkd_file = format!("run/systemd/netif/leases/{index}");
-        let mut files = vec![
-            format!("var/lib/dhcp/dhclient.{}.leases", link.name),
-            format!("var/lib/dhclient/dhclient--{}.lease", link.name),
-            "var/lib/dhcp/dhclient.leases".to_owned(),
-        ];
-        files.extend(network_manager(root, &link.name));
-        let written = std::iter::once((networkd_file.clone(), ask(root, &networkd_file, networkd)))
-            .chain(files.into_iter().map(|file| {
-                let answer = ask(root, &file, |text| dhclient(text, &link.name));
-                (file, answer)
-            }));
-        for (file, answer) in written {
+        let name = &link.name;
+        let [networkd_files, dhcp, dhclient_files, manager] = &written_by;
+        // dhclient's leases below NetworkManager: `dhclient-<connection uuid>-<interface>.lease`.
+        let managed = format!("-{name}.lease");
+        let managed = |file: &str| file.starts_with("dhclient-") && file.ends_with(&managed);
+        let files = dhcp
+            .files(|file| file == format!("dhclient.{name}.leases"))
+            .chain(dhclient_files.files(|file| file == format!("dhclient--{name}.lease")))
+            .chain(dhcp.files(|file| file == "dhclient.leases"))
+            .chain(manager.files(managed));
+        let written = networkd_files
+            .files(|file| file == index.to_string())
+            .map(|file| (ask(root, &file, networkd), file))
+            .chain(files.map(|file| (ask(root, &file, |text| dhclient(text, name)), file)));
+        for (answer, file) in written {
             let has = |wanted: IpAddr| {
                 let mut own = addresses.iter().filter(|address| address.index == index);
                 own.any(|address| address.ip() == wanted)
@@ -78,18 +87,35 @@ struct Written {
     gateway: IpAddr,
 }
 
-/// dhclient's leases below NetworkManager: `dhclient-<connection uuid>-<interface>.lease`.
-fn network_manager(root: &Path, interface: &str) -> Vec<String> {
-    let directory = "var/lib/NetworkManager";
-    let end = format!("-{interface}.lease");
-    let Ok(entries) = fs::read_dir(root.join(directory)) else {
-        return Vec::new();
-    };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with("dhclient-") && name.ends_with(&end))
-        .map(|name| format!("{directory}/{name}"))
-        .collect()
+/// The files in a directory.
+struct Directory {
+    path: &'static str,
+    names: Vec<String>,
+}
+
+impl Directory {
+    fn list(root: &Path, path: &'static str, unasked: &mut Vec<String>) -> Self {
+        let listed = fs::read_dir(root.join(path)).and_then(Iterator::collect::<io::Result<_>>);
+        let entries: Vec<fs::DirEntry> = match listed {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                unasked.push(format!("/{path}: {error}"));
+                Vec::new()
+            }
+        };
+        let names = entries.into_iter().map(|entry| entry.file_name());
+        Self {
+            path,
+            names: names.filter_map(|name| name.into_string().ok()).collect(),
+        }
+    }
+
+    /// Paths of those with such a name.
+    fn files(&self, is: impl Fn(&str) -> bool) -> impl Iterator<Item = String> {
+        let names = self.names.iter().filter(move |name| is(name));
+        names.map(|name| format!("{}/{name}", self.path))
+    }
 }
 
 /// What a file says of an interface, read as either client's; for fuzzing.

@@ -18,7 +18,7 @@ use crate::{
     bpf,
     model::{
         Address, Datapath, Direction, Family, IfIndex, Knob, KnobKind, Link, Memory, Position,
-        Route, Rule, RuleAction, TableId,
+        Protocol, Route, Rule, RuleAction, TableId,
     },
     netlink::{Netlink, NetlinkError},
 };
@@ -113,64 +113,55 @@ pub enum ObserveError {
 
 /// Reads the host.
 pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, ObserveError> {
-    let links: BTreeMap<IfIndex, Link> = netlink
-        .links()
-        .await?
-        .into_iter()
-        .map(|link| (link.index, link))
-        .collect();
-    let addresses = netlink.addresses().await?;
-    let routes = netlink.routes().await?;
-    let rules = netlink.rules().await?;
-    let mut knobs = BTreeMap::new();
-    for link in links.values().filter(|link| link.mac.is_some()) {
-        knobs.insert(
-            Knob {
-                index: link.index,
-                kind: KnobKind::Group,
-            },
-            link.group.0,
-        );
-        for kind in KnobKind::SYSCTLS {
-            // An interface that went away between the dump and here has no files.
-            if let Some(value) = sysctl::read(&link.name, kind)? {
-                knobs.insert(
-                    Knob {
-                        index: link.index,
-                        kind,
-                    },
-                    value,
-                );
-            }
-        }
-    }
-    let mut all = BTreeMap::new();
+    let mut seen = changeable(netlink, places, None).await?;
+    seen.addresses = netlink.addresses().await?;
     for kind in KnobKind::SYSCTLS {
-        all.extend(sysctl::read("all", kind)?.map(|value| (kind, value)));
+        let value = sysctl::read("all", kind)?;
+        seen.all.extend(value.map(|value| (kind, value)));
     }
-    let state = State::read(places)?;
-    let pins = bpf::PinRoot::here(&places.bpffs)?;
-    let datapath = bpf::observe(&pins, netlink).await?.unwrap_or_default();
-    let ethernet = links
-        .values()
-        .filter(|link| link.mac.is_some() && !link.loopback);
+    let ethernet = seen.links.values();
+    let ethernet = ethernet.filter(|link| link.mac.is_some() && !link.loopback);
     let ethernet = ethernet.map(|link| link.index).collect();
-    let others = bpf::others(&pins, netlink, &ethernet).await?;
-    let (leases, unasked) = leases::read(&places.root, &links, &addresses);
-    Ok(Observed {
-        leases,
-        unasked,
-        links,
-        addresses,
-        routes,
-        rules,
-        knobs,
-        all,
-        memory: state.memory,
-        datapath,
-        other_layouts: pins.other_layouts()?,
-        others,
-    })
+    let pins = bpf::PinRoot::here(&places.bpffs)?;
+    seen.others = bpf::others(&pins, netlink, &ethernet).await?;
+    (seen.leases, seen.unasked) = leases::read(&places.root, &seen.links, &seen.addresses);
+    Ok(seen)
+}
+
+/// Reads again what a step can change, and of the routes those that carry this protocol number:
+/// what is left of a plan shows in it. Addresses and leases, which say what a host should have,
+/// are not in it.
+pub async fn observe_changes(
+    netlink: &Netlink,
+    places: &Places,
+    ours: Protocol,
+) -> Result<Observed, ObserveError> {
+    changeable(netlink, places, Some(ours)).await
+}
+
+async fn changeable(
+    netlink: &Netlink,
+    places: &Places,
+    routes: Option<Protocol>,
+) -> Result<Observed, ObserveError> {
+    let mut seen = Observed::default();
+    for (link, sysctls) in netlink.interfaces().await? {
+        if link.mac.is_some() {
+            let index = link.index;
+            let group = (KnobKind::Group, link.group.0);
+            let knobs = sysctls.into_iter().chain([group]);
+            let knobs = knobs.map(|(kind, value)| (Knob { index, kind }, value));
+            seen.knobs.extend(knobs);
+        }
+        seen.links.insert(link.index, link);
+    }
+    seen.routes = netlink.routes(routes).await?;
+    seen.rules = netlink.rules().await?;
+    seen.memory = State::read(places)?.memory;
+    let pins = bpf::PinRoot::here(&places.bpffs)?;
+    seen.datapath = bpf::observe(&pins, netlink).await?.unwrap_or_default();
+    seen.other_layouts = pins.other_layouts()?;
+    Ok(seen)
 }
 
 impl Observed {
