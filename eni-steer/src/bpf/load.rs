@@ -1,6 +1,8 @@
 //! The programs in this binary, loaded for one ENI and one direction.
 
 use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     os::fd::{AsFd, BorrowedFd},
     sync::OnceLock,
 };
@@ -56,11 +58,15 @@ pub fn load(
 ) -> Result<LoadedProgram, BpfError> {
     let slot = u32::from(maps.known_slot(ifindex)?.0);
     let coarse_clock = u32::from(has_coarse_clock()?);
+    let source_sets = maps.sources.len();
+    let source_seed = source_seed()?;
     let paths = names::PINNED.map(|name| maps.root.map(name));
     let mut loader = EbpfLoader::new();
     loader
         .override_global(names::GLOBAL_ENI, &slot, true)
         .override_global(names::GLOBAL_COARSE_CLOCK, &coarse_clock, true)
+        .override_global(names::GLOBAL_SOURCE_SETS, &source_sets, true)
+        .override_global(names::GLOBAL_SOURCE_SEED, &source_seed, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     if log_level == 0 {
         loader.map_max_entries(LOG_MAP, NO_LOGS);
@@ -98,6 +104,17 @@ fn has_coarse_clock() -> Result<bool, BpfError> {
     let found = is_helper_supported(ProgramType::SchedClassifier, helper)
         .map_err(|cause| BpfError::load("probe of the coarse clock", cause))?;
     Ok(*KNOWN.get_or_init(|| found))
+}
+
+/// A number that senders do not know, and that stays the same as long as maps can be there: a
+/// source has the same place for every program (random(4)).
+fn source_seed() -> Result<u64, BpfError> {
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    let id = fs::read_to_string(BOOT_ID)
+        .map_err(|cause| BpfError::io(format!("read {BOOT_ID}"), cause))?;
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    Ok(hasher.finish())
 }
 
 impl LoadedProgram {

@@ -30,7 +30,9 @@ mod observe;
 mod pin;
 mod read;
 mod routes;
+mod sources;
 mod sys;
+mod walk;
 mod write;
 
 pub use attach::{Attached, attach, detach, sweep};
