@@ -1,4 +1,4 @@
-use crate::{Address, EventBudget, Family, Fate, Loss};
+use crate::{EventBudget, Fate, Loss};
 
 /// Direction as seen from the host.
 #[repr(u8)]
@@ -115,36 +115,6 @@ pub struct StrayValue {
     pub last_seen: u64,
 }
 
-/// A source IP on one ENI in one direction.
-///
-/// Ingress: every source, masked to the configured prefix length. Egress: sources that
-/// have no exact entry among the owners (those are counted in their cells).
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SourceKey {
-    /// The source.
-    pub source: Address,
-    /// ENI slot.
-    pub eni: u16,
-    /// [`Family`] as a number.
-    pub family: u8,
-    /// [`Direction`] as a number.
-    pub direction: u8,
-}
-
-/// Counts of a [`SourceKey`]. The entry may be evicted when the table is full.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceValue {
-    /// Wire packets and bytes. On egress only those that left by this ENI.
-    pub count: Count,
-    /// Of these, wire packets that were a mismatch: ingress, the destination is owned by
-    /// another ENI; egress, the source lies in a prefix delegated to another ENI.
-    pub mismatched: u64,
-    /// Nanoseconds of CLOCK_MONOTONIC at the last packet on this CPU (tick resolution).
-    pub last_seen: u64,
-}
-
 impl Default for EniCounters {
     fn default() -> Self {
         Self {
@@ -189,19 +159,6 @@ impl StrayKey {
     }
 }
 
-impl SourceKey {
-    /// The key of a packet from `source` seen on `eni`.
-    #[inline(always)]
-    pub const fn new(source: Address, family: Family, eni: u16, direction: Direction) -> Self {
-        Self {
-            source,
-            eni,
-            family: family as u8,
-            direction: direction as u8,
-        }
-    }
-}
-
 impl Count {
     /// Adds `other`, wrapping like the kernel's own counters.
     #[inline(always)]
@@ -212,9 +169,7 @@ impl Count {
 }
 
 const _: () = assert!(size_of::<Count>() == 16);
-const _: () = assert!(size_of::<EniCounters>() == 432);
+const _: () = assert!(size_of::<EniCounters>() == 440);
 const _: () = assert!(size_of::<AddressCell>() == 120);
 const _: () = assert!(size_of::<StrayKey>() == 8);
 const _: () = assert!(size_of::<StrayValue>() == 80);
-const _: () = assert!(size_of::<SourceKey>() == 20);
-const _: () = assert!(size_of::<SourceValue>() == 32);

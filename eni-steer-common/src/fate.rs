@@ -71,6 +71,9 @@ numbered! {
         Stray = "stray-uncounted",
         /// A packet whose source could not be entered in the source table.
         Source = "source-uncounted",
+        /// An entry of the source table that made room for another source: what it had counted
+        /// is part of the totals only.
+        SourceEvicted = "source-evicted",
         /// An event beyond the rate limit.
         EventLimited = "event-rate-limited",
         /// An event for which the ring buffer had no room.

@@ -17,13 +17,13 @@ pub mod names;
 mod nexthop;
 mod owner;
 mod settings;
+mod source;
 #[cfg(feature = "user")]
 mod userspace;
 
 pub use address::{Address, Family};
 pub use counters::{
-    AddressCell, Class, Count, Direction, EniCounters, FirstStray, SourceKey, SourceValue,
-    StrayKey, StrayValue,
+    AddressCell, Class, Count, Direction, EniCounters, FirstStray, StrayKey, StrayValue,
 };
 pub use eni::{EniRow, MAX_ENIS, Mode, NO_ENI};
 pub use event::{Event, EventBudget};
@@ -31,3 +31,4 @@ pub use fate::{Fate, Loss};
 pub use nexthop::{DestinationKey, NextHop, NextHopKind, SHORT, ShortRoute, ShortTable};
 pub use owner::{AddressRow, Owner, PrefixKey};
 pub use settings::{ExemptFilter, Settings};
+pub use source::{MARKED, SourceEntry, SourceHash, SourceKey, SourceSet, SourceValue, WAYS};

@@ -1,7 +1,7 @@
 //! Names of maps, programs and pins: written here and nowhere else.
 
 /// Version of the layout of all pinned maps; names the directory of the pins.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Ingress program (at most 15 bytes: the kernel cuts longer names).
 pub const INGRESS: &str = "eni_steer_in";
@@ -12,6 +12,10 @@ pub const EGRESS: &str = "eni_steer_out";
 pub const GLOBAL_ENI: &str = "ENI_SLOT";
 /// `.rodata` global: 1 if the kernel knows `bpf_ktime_get_coarse_ns` (5.11 and later), else 0 (`u32`).
 pub const GLOBAL_COARSE_CLOCK: &str = "COARSE_CLOCK";
+/// `.rodata` global: entries of [`SOURCES`] (`u32`).
+pub const GLOBAL_SOURCE_SETS: &str = "SOURCE_SETS";
+/// `.rodata` global: see [`crate::SourceKey::hash`] (`u64`).
+pub const GLOBAL_SOURCE_SEED: &str = "SOURCE_SEED";
 
 /// Array of [`crate::EniRow`], indexed by ENI slot.
 pub const ENIS: &str = "ENIS";
@@ -38,13 +42,15 @@ pub const CELLS: &str = "CELLS";
 /// Per-CPU hash of [`crate::StrayKey`] to [`crate::StrayValue`], never evicted: those that are
 /// not in [`crate::AddressCell::first`].
 pub const STRAYS: &str = "STRAYS";
-/// LRU per-CPU hash of [`crate::SourceKey`] to [`crate::SourceValue`].
+/// Per-CPU array of [`crate::SourceSet`], indexed by [`crate::SourceHash::set`].
 pub const SOURCES: &str = "SOURCES";
+/// Array of `u64`: not 0 if one of [`crate::MARKED`] entries of [`SOURCES`] was ever written to.
+pub const SOURCE_MARKS: &str = "SOURCE_MARKS";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
 
 /// Every map that is pinned, in the order in which a directory of pins is filled.
-pub const PINNED: [&str; 14] = [
+pub const PINNED: [&str; 15] = [
     ENIS,
     ADDRESSES,
     OWNERS4,
@@ -58,5 +64,6 @@ pub const PINNED: [&str; 14] = [
     CELLS,
     STRAYS,
     SOURCES,
+    SOURCE_MARKS,
     EVENTS,
 ];

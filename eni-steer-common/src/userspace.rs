@@ -2,7 +2,7 @@
 
 use crate::{
     Address, AddressCell, AddressRow, Count, DestinationKey, EniCounters, EniRow, Event, NextHop,
-    Owner, PrefixKey, Settings, ShortTable, SourceKey, SourceValue, StrayKey, StrayValue,
+    Owner, PrefixKey, Settings, ShortTable, SourceSet, StrayKey, StrayValue,
 };
 
 macro_rules! pod {
@@ -28,8 +28,7 @@ pod!(
     PrefixKey,
     Settings,
     ShortTable,
-    SourceKey,
-    SourceValue,
+    SourceSet,
     StrayKey,
     StrayValue,
 );

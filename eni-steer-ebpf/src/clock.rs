@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     Global,
-    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
 };
 
 /// Whether the kernel knows `bpf_ktime_get_coarse_ns` (5.11 and later). The global is frozen
@@ -22,4 +22,12 @@ pub fn now() -> u64 {
         // SAFETY: the helper takes no arguments and has no precondition.
         unsafe { bpf_ktime_get_ns() }
     }
+}
+
+/// Jiffies, the lower half: it tells whether the coarse clock has moved, and costs nothing, since
+/// the verifier puts a load of the kernel's variable in the place of the call.
+#[inline(always)]
+pub fn tick() -> u32 {
+    // SAFETY: the helper takes no arguments and has no precondition.
+    unsafe { bpf_jiffies64() as u32 }
 }

@@ -7,6 +7,14 @@ use eni_steer_common::{EniRow, MAX_ENIS, Settings};
 #[unsafe(no_mangle)]
 static ENI_SLOT: Global<u32> = Global::new(0);
 
+/// Entries of the map of sources.
+#[unsafe(no_mangle)]
+static SOURCE_SETS: Global<u32> = Global::new(0);
+
+/// What the hash of a source starts from.
+#[unsafe(no_mangle)]
+static SOURCE_SEED: Global<u64> = Global::new(0);
+
 #[map]
 static ENIS: Array<EniRow> = Array::pinned(MAX_ENIS as u32, 0);
 
@@ -17,6 +25,18 @@ static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[inline(always)]
 pub fn own_slot() -> u16 {
     ENI_SLOT.load() as u16
+}
+
+/// Sets of sources.
+#[inline(always)]
+pub fn source_sets() -> u32 {
+    SOURCE_SETS.load()
+}
+
+/// See [`eni_steer_common::SourceKey::hash`].
+#[inline(always)]
+pub fn source_seed() -> u64 {
+    SOURCE_SEED.load()
 }
 
 /// The row of an ENI; none if the slot is out of range.

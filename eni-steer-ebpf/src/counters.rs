@@ -4,11 +4,10 @@
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{LruPerCpuHashMap, PerCpuArray, PerCpuHashMap},
+    maps::{PerCpuArray, PerCpuHashMap},
 };
 use eni_steer_common::{
-    Address, AddressCell, Class, Count, Direction, EniCounters, Family, Fate, Loss, MAX_ENIS,
-    SourceKey, SourceValue, StrayKey, StrayValue,
+    AddressCell, Class, Count, Direction, EniCounters, Fate, Loss, MAX_ENIS, StrayKey, StrayValue,
 };
 
 use crate::config;
@@ -21,9 +20,6 @@ static CELLS: PerCpuArray<AddressCell> = PerCpuArray::pinned(1, 0);
 
 #[map]
 static STRAYS: PerCpuHashMap<StrayKey, StrayValue> = PerCpuHashMap::pinned(1, BPF_F_NO_PREALLOC);
-
-#[map]
-static SOURCES: LruPerCpuHashMap<SourceKey, SourceValue> = LruPerCpuHashMap::pinned(1, 0);
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -119,38 +115,6 @@ fn add_stray(value: &mut StrayValue, way: Stray, count: Count, now: u64) {
         value.first_seen = now;
     }
     value.last_seen = now;
-}
-
-/// A packet from this source; `mismatched` if its local address is owned by another ENI.
-#[inline(always)]
-pub fn source(
-    direction: Direction,
-    family: Family,
-    source: Address,
-    mismatched: bool,
-    count: Count,
-    now: u64,
-) {
-    let key = SourceKey::new(source, family, config::own_slot(), direction);
-    let mismatched = if mismatched { count.packets } else { 0 };
-    if let Some(value) = SOURCES.get_ptr_mut(key) {
-        // SAFETY: this CPU's value of a per-CPU map, see the module. If another CPU evicts the
-        // entry meanwhile, the memory is still a value of this map: at worst the packet counts
-        // for the source that took the place, and the totals show it.
-        let value = unsafe { &mut *value };
-        value.count.add(count);
-        value.mismatched = value.mismatched.wrapping_add(mismatched);
-        value.last_seen = now;
-        return;
-    }
-    let value = SourceValue {
-        count,
-        mismatched,
-        last_seen: now,
-    };
-    if SOURCES.insert(key, value, BPF_ANY.into()).is_err() {
-        lost(Loss::Source);
-    }
 }
 
 /// An egress packet that did not simply leave by the owner of its source.

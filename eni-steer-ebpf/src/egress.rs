@@ -10,7 +10,7 @@ use crate::{
     ip::{self, Header, Ip, Packet},
     opaque, owners,
     packet::{self, Frame},
-    skb, steer, wire,
+    skb, sources, steer, wire,
 };
 
 const OUT: Direction = Direction::Egress;
@@ -84,7 +84,6 @@ fn elsewhere(
         count,
         ..
     } = *packet;
-    let now = clock::now();
     // Sources that have no entry of their own are counted one by one, in or beside the prefix
     // they lie in. Whatever prefix is around it: an unspecified source is nobody's.
     let listed = owner.is_none();
@@ -95,15 +94,16 @@ fn elsewhere(
         owner => owner,
     };
     let Some(&Owner { address, eni, .. }) = owner else {
-        counters::source(OUT, family, source, false, count, now);
+        sources::count(OUT, family, source, false, count);
         return leaves(packet.class(), unowned(packet), count);
     };
     if eni == config::own_slot() {
         counters::home(OUT, address, count);
-        counters::source(OUT, family, source, false, count, now);
+        sources::count(OUT, family, source, false, count);
         counters::total(OUT, packet.class(), count);
         return Outcome::Home;
     }
+    let now = clock::now();
     let fate = opaque::fate(ctx.skb.skb, decide(ctx, packet, eni, settings));
     let (way, told) = match fate {
         Fate::Steered => (Stray::Steered, true),
@@ -129,7 +129,7 @@ fn elsewhere(
     if matches!(way, Stray::Passed | Stray::Exempt) {
         counters::total(OUT, packet.class(), count);
         if listed {
-            counters::source(OUT, family, source, eni != NO_ENI, count, now);
+            sources::count(OUT, family, source, eni != NO_ENI, count);
         }
     }
     if told {

@@ -10,7 +10,7 @@ use crate::{
     ip::{Header, Ip, Packet},
     owners,
     packet::{self, Frame},
-    wire,
+    sources, wire,
 };
 
 const IN: Direction = Direction::Ingress;
@@ -22,14 +22,14 @@ pub fn ingress(ctx: &TcContext) {
     let Some(settings) = config::settings() else {
         return;
     };
-    let now = clock::now();
     let stray = match packet::frame(ctx) {
-        Frame::V4(header) => ip(&header, settings, count, now),
-        Frame::V6(header) => ip(&header, settings, count, now),
+        Frame::V4(header) => ip(&header, settings, count),
+        Frame::V6(header) => ip(&header, settings, count),
         Frame::Malformed(class) => return counters::total(IN, class, count),
         Frame::Tagged | Frame::Other => return counters::total(IN, Class::Other, count),
     };
     if let Some((packet, &Owner { address, eni, .. })) = stray {
+        let now = clock::now();
         counters::stray(IN, address, Stray::Passed, count, now);
         if eni != NO_ENI {
             events::send(ctx, &packet, settings, IN, eni, 0, now);
@@ -43,7 +43,6 @@ fn ip<A: Ip>(
     header: &Header<A>,
     settings: &Settings,
     count: Count,
-    now: u64,
 ) -> Option<(Packet, &'static Owner)> {
     counters::total(IN, A::CLASS, count);
     // References up to the end: of a copy that is not there, compilers read the (unused) fields
@@ -60,6 +59,6 @@ fn ip<A: Ip>(
     }
     let mismatched = stray.is_some_and(|owner| owner.eni != NO_ENI);
     let source = header.source.folded(settings);
-    counters::source(IN, A::FAMILY, source, mismatched, count, now);
+    sources::count(IN, A::FAMILY, source, mismatched, count);
     stray.map(|owner| (Packet::new(header, count), owner))
 }

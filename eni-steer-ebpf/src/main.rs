@@ -24,6 +24,7 @@ mod opaque;
 mod owners;
 mod packet;
 mod skb;
+mod sources;
 mod steer;
 mod wire;
 

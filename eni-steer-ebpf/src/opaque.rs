@@ -1,4 +1,4 @@
-//! Values the verifier is to forget.
+//! Values the verifier, or the compiler, is to forget.
 //!
 //! The verifier follows each value that it knows exactly, so a program that goes on after
 //! sixteen fates is verified once for each of them, and the ways multiply: past a million
@@ -50,4 +50,27 @@ pub fn fate(skb: *mut __sk_buff, fate: Fate) -> Fate {
     } else {
         Fate::HelperFailed
     }
+}
+
+/// An index below eight, and the same number if it is one. The compiler keeps the bound, although
+/// it knows; verifiers lose track of what else it makes out of it.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn below_eight(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: an operation on a register that touches nothing else.
+    unsafe {
+        core::arch::asm!(
+            "{number} &= 7",
+            number = inout(reg) number,
+            options(pure, nomem, nostack),
+        );
+    }
+    number
+}
+
+/// The same where the programs are only linted.
+#[cfg(not(target_arch = "bpf"))]
+pub fn below_eight(number: usize) -> usize {
+    number & 7
 }

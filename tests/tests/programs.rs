@@ -25,6 +25,8 @@ mod prefixes;
 mod reports;
 #[path = "programs/segments.rs"]
 mod segments;
+#[path = "programs/sources.rs"]
+mod sources;
 #[path = "programs/sums.rs"]
 mod sums;
 #[path = "programs/untouched.rs"]

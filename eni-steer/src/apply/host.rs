@@ -47,6 +47,8 @@ pub struct Host {
     pins: bpf::PinRoot,
     maps: Option<bpf::Maps>,
     limits: bpf::Limits,
+    /// Programs of steps to come, loaded together: that is faster by far.
+    loaded: Vec<(bpf::Wanted, Result<bpf::LoadedProgram, bpf::BpfError>)>,
 }
 
 impl Host {
@@ -69,6 +71,7 @@ impl Host {
                 source_bytes: sizes.sources_bytes,
                 ..bpf::Limits::default()
             },
+            loaded: Vec::new(),
         })
     }
 
@@ -96,11 +99,9 @@ impl Host {
             .zip(answers)
             .map(|(step, answer)| match answer {
                 // The same rule is there, made since the plan was: that is what was wanted.
-                Err(error) if matches!(step, Step::Rule { .. }) && adds(step) && error.exists() => {
-                    Ok(())
-                }
+                Err(error) if matches!(step, Step::Rule { .. }) && error.exists() => Ok(()),
                 // It went by itself, with its interface or its link, or somebody flushed it.
-                Err(error) if !adds(step) && error.is_gone() => Ok(()),
+                Err(error) if removes(step) && error.is_gone() => Ok(()),
                 other => Ok(other?),
             });
         answers.collect()
@@ -143,10 +144,17 @@ impl Host {
     ) -> Result<(), StepError> {
         let (kind, log_level) = match &change.to {
             None => return self.detach(eni, direction).await,
-            Some(Program::Wanted(wanted)) => (wanted.kind, wanted.log_level),
-            // Undoing a replacement: the program of this build takes the old one's place;
-            // the old object is not kept anywhere.
-            Some(Program::Seen(seen)) => (Some(seen.kind), seen.log_level),
+            Some(program) => kind_and_log_level(program),
+        };
+        let wanted = bpf::Wanted {
+            ifindex: eni,
+            direction,
+            log_level,
+        };
+        let ahead = self.loaded.iter().position(|(this, _)| *this == wanted);
+        let program = match ahead {
+            Some(at) => self.loaded.swap_remove(at).1?,
+            None => bpf::load(self.maps()?, eni, direction, log_level)?,
         };
         // Written down before the qdisc can come into being: a crash in between leaves a
         // note of a qdisc that is not there, never a qdisc that nobody remembers.
@@ -157,14 +165,24 @@ impl Host {
         if may_add {
             self.note_clsact(eni, true)?;
         }
-        let log_level = u8::try_from(log_level).unwrap_or(u8::MAX);
         let netlink = self.netlink.clone();
-        let attached = bpf::attach(self.maps()?, &netlink, eni, direction, kind, log_level).await;
+        let attached = bpf::attach_loaded(self.maps()?, &netlink, wanted, kind, &program).await;
         let added = matches!(&attached, Ok(done) if done.qdisc_added);
         if may_add && !added {
             self.note_clsact(eni, false)?;
         }
         attached?;
+        Ok(())
+    }
+
+    /// Loads the programs of the steps to come, all at once, if the first of them is not loaded.
+    fn load_ahead(&mut self, steps: &[Step]) -> Result<(), StepError> {
+        let wanted: Vec<bpf::Wanted> = steps.iter().map_while(program_wanted).collect();
+        let known = |first: &bpf::Wanted| self.loaded.iter().any(|(this, _)| this == first);
+        if wanted.first().is_some_and(|first| !known(first)) {
+            let loaded = bpf::load_all(self.maps()?, &wanted)?;
+            self.loaded = wanted.into_iter().zip(loaded).collect();
+        }
         Ok(())
     }
 
@@ -215,11 +233,37 @@ pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
     }
 }
 
-/// Whether something is there after the step that was not there before.
-fn adds(step: &Step) -> bool {
+fn kind_and_log_level(program: &Program) -> (Option<AttachKind>, u8) {
+    let (kind, log_level) = match program {
+        Program::Wanted(wanted) => (wanted.kind, wanted.log_level),
+        // Undoing a replacement: the program of this build takes the old one's place; the old
+        // object is not kept anywhere.
+        Program::Seen(seen) => (Some(seen.kind), seen.log_level),
+    };
+    (kind, u8::try_from(log_level).unwrap_or(u8::MAX))
+}
+
+/// The program that a step attaches.
+fn program_wanted(step: &Step) -> Option<bpf::Wanted> {
     match step {
-        Step::Route { change } => change.to.is_some(),
-        Step::Rule { change } => change.to.is_some(),
+        Step::Program {
+            eni,
+            direction,
+            change,
+        } => Some(bpf::Wanted {
+            ifindex: *eni,
+            direction: *direction,
+            log_level: kind_and_log_level(change.to.as_ref()?).1,
+        }),
+        _ => None,
+    }
+}
+
+/// Whether a step only takes a route or a rule away.
+fn removes(step: &Step) -> bool {
+    match step {
+        Step::Route { change } => change.to.is_none(),
+        Step::Rule { change } => change.to.is_none(),
         _ => false,
     }
 }
@@ -282,7 +326,7 @@ impl Kernel for Host {
         // Of one kind, and no removal behind an addition: what has to come before the others
         // is known to be there when they are asked for.
         let alike = steps.iter().take_while(|other| {
-            discriminant(*other) == discriminant(step) && adds(other) == adds(step)
+            discriminant(*other) == discriminant(step) && removes(other) == removes(step)
         });
         if let Step::Memory { .. } = step {
             let changes: Vec<_> = alike
@@ -297,6 +341,9 @@ impl Kernel for Host {
                 // The file is replaced as a whole, or not at all.
                 Err(error) => vec![Err(error.into())],
             };
+        }
+        if let Err(error) = self.load_ahead(steps) {
+            return vec![Err(error)];
         }
         let asked: Vec<_> = alike
             .map_while(|step| Some((step, request(step)?)))

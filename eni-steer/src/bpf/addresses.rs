@@ -6,7 +6,7 @@ use aya::maps::MapError;
 use eni_steer_common::{AddressRow, NO_ENI, Owner, names};
 use ipnet::IpNet;
 
-use super::{convert, error::BpfError, maps::Maps, write::now};
+use super::{convert, error::BpfError, maps::Maps, walk, write::now};
 
 /// Which slot counts which address with which owner (an ENI slot or [`NO_ENI`]).
 #[derive(Debug, Default)]
@@ -83,8 +83,8 @@ impl Maps {
 
     fn read_index(&self) -> Result<AddressIndex, BpfError> {
         let mut index = AddressIndex::default();
-        for slot in 0..self.addresses.len() {
-            let row = self.address(slot)?;
+        let rows = walk::array(&self.addresses, names::ADDRESSES)?;
+        for (slot, row) in (0..).zip(rows) {
             match convert::row_net(&row) {
                 Some(net) => {
                     index.slots.insert((net, row.eni), slot);

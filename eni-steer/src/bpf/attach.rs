@@ -13,7 +13,7 @@ use std::{io, os::fd::AsFd};
 use super::{
     clsact,
     error::BpfError,
-    load::{self, BUILD},
+    load::{self, BUILD, LoadedProgram, Wanted},
     maps::Maps,
     pin::{PinRoot, PinnedLink},
     sys,
@@ -45,6 +45,27 @@ pub async fn attach(
     log_level: u8,
 ) -> Result<Attached, BpfError> {
     let program = load::load(maps, ifindex, direction, log_level)?;
+    let wanted = Wanted {
+        ifindex,
+        direction,
+        log_level,
+    };
+    attach_loaded(maps, netlink, wanted, kind, &program).await
+}
+
+/// The same with a program that is loaded.
+pub async fn attach_loaded(
+    maps: &mut Maps,
+    netlink: &Netlink,
+    wanted: Wanted,
+    kind: Option<AttachKind>,
+    program: &LoadedProgram,
+) -> Result<Attached, BpfError> {
+    let Wanted {
+        ifindex,
+        direction,
+        log_level,
+    } = wanted;
     let fd = program.as_fd()?;
     let mac = Mac(maps.known_slot(ifindex)?.1.mac);
     let by_tcx = match kind {

@@ -3,7 +3,7 @@
 use eni_steer_common::{EniRow, MAX_ENIS, NO_ENI, names};
 use ipnet::IpNet;
 
-use super::{error::BpfError, maps::Maps, write::now};
+use super::{error::BpfError, maps::Maps, walk, write::now};
 use crate::model::{self, Direction, IfIndex};
 
 /// What becomes of a slot's owner.
@@ -67,9 +67,7 @@ impl Maps {
 
     /// All rows with their slots.
     pub(super) fn eni_rows(&self) -> Result<Vec<(u16, EniRow)>, BpfError> {
-        (0..MAX_ENIS)
-            .map(|slot| Ok((slot, self.eni_row(slot)?)))
-            .collect()
+        Ok((0..).zip(walk::array(&self.enis, names::ENIS)?).collect())
     }
 
     pub(super) fn eni_row(&self, slot: u16) -> Result<EniRow, BpfError> {

@@ -2,8 +2,8 @@
 
 use aya_obj::generated::bpf_map_type::{self, *};
 use eni_steer_common::{
-    AddressCell, AddressRow, DestinationKey, EniCounters, EniRow, MAX_ENIS, NextHop, Owner,
-    PrefixKey, Settings, ShortTable, SourceKey, SourceValue, StrayKey, StrayValue, names,
+    AddressCell, AddressRow, DestinationKey, EniCounters, EniRow, MARKED, MAX_ENIS, NextHop, Owner,
+    PrefixKey, Settings, ShortTable, SourceSet, StrayKey, StrayValue, WAYS, names,
 };
 use serde::Serialize;
 
@@ -55,11 +55,16 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many sources fit into their budget on a machine that may have this many CPUs.
+    /// How many sources each CPU can list on a machine that may have this many CPUs.
     pub fn sources(&self, cpus: u32) -> u32 {
-        let entry = entry_bytes(&self.spec(names::SOURCES), cpus);
-        let entries = self.source_bytes / entry;
-        u32::try_from(entries).unwrap_or(u32::MAX).max(64)
+        self.source_sets(cpus).saturating_mul(WAYS as u32)
+    }
+
+    /// How many sets of them fit into their budget.
+    fn source_sets(&self, cpus: u32) -> u32 {
+        let set = entry_bytes(&self.spec(names::SOURCES), cpus);
+        let sets = self.source_bytes / set;
+        u32::try_from(sets).unwrap_or(u32::MAX).max(8)
     }
 
     /// What each map is, in the order of [`names::PINNED`].
@@ -69,7 +74,11 @@ impl Limits {
             .map(|name| {
                 let mut spec = self.spec(name);
                 if spec.name == names::SOURCES {
-                    spec.entries = self.sources(cpus);
+                    spec.entries = self.source_sets(cpus);
+                    spec.slots = WAYS as u32 * cpus;
+                }
+                if spec.name == names::SOURCE_MARKS {
+                    spec.entries = self.source_sets(cpus).div_ceil(MARKED);
                 }
                 spec
             })
@@ -95,9 +104,8 @@ impl Limits {
             names::STRAYS => Spec::hash::<StrayKey, StrayValue>(name, self.strays)
                 .per_cpu()
                 .lazy(),
-            names::SOURCES => Spec::hash::<SourceKey, SourceValue>(name, 1)
-                .per_cpu()
-                .lru(),
+            names::SOURCES => Spec::array::<SourceSet>(name, 1).per_cpu().sized(),
+            names::SOURCE_MARKS => Spec::array::<u64>(name, 1).sized(),
             names::EVENTS => {
                 Spec::ring(name, self.event_bytes.next_power_of_two().max(LARGEST_PAGE))
             }
@@ -117,6 +125,8 @@ pub(super) struct Spec {
     pub flags: u32,
     /// Whether `entries` is a matter of configuration rather than of layout.
     pub sized: bool,
+    /// How many things an entry has room for, on all CPUs together where each has its own.
+    pub slots: u32,
 }
 
 impl Spec {
@@ -129,6 +139,7 @@ impl Spec {
             entries,
             flags: 0,
             sized: false,
+            slots: 1,
         }
     }
 
@@ -160,11 +171,6 @@ impl Spec {
         self
     }
 
-    fn lru(mut self) -> Self {
-        self.kind = BPF_MAP_TYPE_LRU_PERCPU_HASH;
-        self
-    }
-
     fn lazy(mut self) -> Self {
         self.flags = NO_PREALLOC;
         self
@@ -177,10 +183,11 @@ impl Spec {
 
     /// Whether entries come and go, so that how many there are says something.
     pub(super) fn counts_entries(&self) -> bool {
-        !matches!(
-            self.kind,
-            BPF_MAP_TYPE_ARRAY | BPF_MAP_TYPE_PERCPU_ARRAY | BPF_MAP_TYPE_RINGBUF
-        )
+        self.slots > 1
+            || !matches!(
+                self.kind,
+                BPF_MAP_TYPE_ARRAY | BPF_MAP_TYPE_PERCPU_ARRAY | BPF_MAP_TYPE_RINGBUF
+            )
     }
 }
 
@@ -206,7 +213,8 @@ fn entry_bytes(spec: &Spec, cpus: u32) -> u64 {
 pub struct MapMemory {
     /// Its name.
     pub name: &'static str,
-    /// Entries in use; `None` for arrays and rings, which are always whole.
+    /// Entries in use; `None` for arrays and rings, which are always whole. Of sources: those of
+    /// all CPUs together, each of which has entries of its own.
     pub entries: Option<u32>,
     /// Entries it can hold (of a ring: bytes).
     pub capacity: u32,
@@ -234,7 +242,7 @@ impl MapMemory {
         Self {
             name: spec.name,
             entries,
-            capacity: spec.entries,
+            capacity: spec.entries.saturating_mul(spec.slots),
             bytes,
             bytes_at_most: at_most.max(bytes),
         }
@@ -259,7 +267,7 @@ mod tests {
             assert!(bytes > limits.source_bytes / 2 || cpus > 256);
         }
         assert!(limits.sources(2) > 100_000);
-        assert!(limits.sources(96) > 8_000);
+        assert!(limits.sources(96) > 5_000);
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! The programs in this binary, loaded for one ENI and one direction.
 
 use std::{
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     os::fd::{AsFd, BorrowedFd},
+    panic::resume_unwind,
+    path::PathBuf,
     sync::OnceLock,
+    thread,
 };
 
 use aya::{
@@ -24,6 +29,8 @@ pub const BUILD: u64 = hex(env!("ENI_STEER_BPF_OBJECT_HASH"));
 const LOG_MAP: &str = "AYA_LOGS";
 /// Its size while nothing is logged: a map there must be.
 const NO_LOGS: u32 = 4096;
+/// Its size while something is, as aya-log makes it.
+const LOGS: u32 = 128 << 10;
 
 const fn hex(text: &str) -> u64 {
     match u64::from_str_radix(text, 16) {
@@ -47,6 +54,17 @@ pub(super) fn name(direction: Direction) -> &'static str {
     }
 }
 
+/// What is to be loaded: the program of a direction, for an ENI that has been taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The ENI.
+    pub ifindex: IfIndex,
+    /// The direction.
+    pub direction: Direction,
+    /// Level of its log for developers.
+    pub log_level: u8,
+}
+
 /// Loads the program of a direction for an ENI that has been taken in.
 pub fn load(
     maps: &Maps,
@@ -54,20 +72,76 @@ pub fn load(
     direction: Direction,
     log_level: u8,
 ) -> Result<LoadedProgram, BpfError> {
-    let slot = u32::from(maps.known_slot(ifindex)?.0);
-    let coarse_clock = u32::from(has_coarse_clock()?);
-    let paths = names::PINNED.map(|name| maps.root.map(name));
+    let wanted = Wanted {
+        ifindex,
+        direction,
+        log_level,
+    };
+    load_all(maps, &[wanted])?.remove(0)
+}
+
+/// Loads programs; what the verifier says to each. It is what takes time, and it has a CPU for
+/// each thread that asks. aya reads the kernel's types (BTF) for each loader, which takes long as
+/// well: one loader does for all of a thread.
+pub fn load_all(
+    maps: &Maps,
+    all: &[Wanted],
+) -> Result<Vec<Result<LoadedProgram, BpfError>>, BpfError> {
+    let with_slots = all
+        .iter()
+        .map(|wanted| Ok((*wanted, u32::from(maps.known_slot(wanted.ifindex)?.0))))
+        .collect::<Result<Vec<_>, BpfError>>()?;
+    let same = Same {
+        coarse_clock: u32::from(has_coarse_clock()?),
+        source_sets: maps.sources.len(),
+        source_seed: source_seed()?,
+        paths: names::PINNED.map(|name| maps.root.map(name)),
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = with_slots.len().div_ceil(threads).max(1);
+    Ok(thread::scope(|scope| {
+        let shares = with_slots.chunks(share);
+        let started: Vec<_> = shares
+            .map(|share| scope.spawn(|| load_share(&same, share)))
+            .collect();
+        let loaded = started.into_iter().map(|thread| match thread.join() {
+            Ok(loaded) => loaded,
+            Err(panic) => resume_unwind(panic),
+        });
+        loaded.flatten().collect()
+    }))
+}
+
+/// What is the same for all programs.
+struct Same {
+    coarse_clock: u32,
+    source_sets: u32,
+    source_seed: u64,
+    paths: [PathBuf; names::PINNED.len()],
+}
+
+fn load_share(same: &Same, share: &[(Wanted, u32)]) -> Vec<Result<LoadedProgram, BpfError>> {
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(names::GLOBAL_ENI, &slot, true)
-        .override_global(names::GLOBAL_COARSE_CLOCK, &coarse_clock, true)
-        .override_global(aya_log::LEVEL, &log_level, true);
-    if log_level == 0 {
-        loader.map_max_entries(LOG_MAP, NO_LOGS);
-    }
-    for (name, path) in names::PINNED.iter().zip(&paths) {
+        .override_global(names::GLOBAL_COARSE_CLOCK, &same.coarse_clock, true)
+        .override_global(names::GLOBAL_SOURCE_SETS, &same.source_sets, true)
+        .override_global(names::GLOBAL_SOURCE_SEED, &same.source_seed, true);
+    for (name, path) in names::PINNED.iter().zip(&same.paths) {
         loader.map_pin_path(name, path.as_path());
     }
+    let mut loaded = Vec::with_capacity(share.len());
+    for (wanted, slot) in share {
+        let logs = if wanted.log_level == 0 { NO_LOGS } else { LOGS };
+        loader
+            .override_global(names::GLOBAL_ENI, slot, true)
+            .override_global(aya_log::LEVEL, &wanted.log_level, true)
+            .map_max_entries(LOG_MAP, logs);
+        loaded.push(load_one(&mut loader, wanted.direction));
+    }
+    loaded
+}
+
+fn load_one(loader: &mut EbpfLoader<'_>, direction: Direction) -> Result<LoadedProgram, BpfError> {
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|cause| BpfError::Object(Box::new(cause)))?;
@@ -98,6 +172,17 @@ fn has_coarse_clock() -> Result<bool, BpfError> {
     let found = is_helper_supported(ProgramType::SchedClassifier, helper)
         .map_err(|cause| BpfError::load("probe of the coarse clock", cause))?;
     Ok(*KNOWN.get_or_init(|| found))
+}
+
+/// A number that senders do not know, and that stays the same as long as maps can be there: a
+/// source has the same place for every program (random(4)).
+fn source_seed() -> Result<u64, BpfError> {
+    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+    let id = fs::read_to_string(BOOT_ID)
+        .map_err(|cause| BpfError::io(format!("read {BOOT_ID}"), cause))?;
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    Ok(hasher.finish())
 }
 
 impl LoadedProgram {

@@ -10,7 +10,7 @@ use aya::{
 };
 use eni_steer_common::{
     AddressCell, AddressRow, DestinationKey, EniCounters, EniRow, NextHop, Owner, PrefixKey,
-    Settings, ShortTable, SourceKey, SourceValue, StrayKey, StrayValue, names,
+    Settings, ShortTable, SourceSet, StrayKey, StrayValue, names,
 };
 
 use ipnet::IpNet;
@@ -44,7 +44,8 @@ pub struct Maps {
     pub(super) counters: PerCpuArray<MapData, EniCounters>,
     pub(super) cells: PerCpuArray<MapData, AddressCell>,
     pub(super) strays: PerCpuHashMap<MapData, StrayKey, StrayValue>,
-    pub(super) sources: PerCpuHashMap<MapData, SourceKey, SourceValue>,
+    pub(super) sources: PerCpuArray<MapData, SourceSet>,
+    pub(super) source_marks: Array<MapData, u64>,
     /// Which address has which slot; filled when first needed.
     pub(super) index: Option<AddressIndex>,
     /// The tables written to so far, by ENI slot and family.
@@ -82,6 +83,8 @@ impl Maps {
             // Somebody has taken pins away. Programs that are attached still count in the maps
             // that had them: forget which programs they are, so that they are attached anew.
             maps.forget_programs()?;
+            // If it was the marks, the sources they stood for are there still.
+            maps.mark_all_sources()?;
         }
         Ok(maps)
     }
@@ -128,6 +131,11 @@ impl Maps {
 
     /// What each map costs, with the entries in use.
     pub fn memory(&self) -> Result<Vec<MapMemory>, BpfError> {
+        self.memory_with(self.count_sources()?)
+    }
+
+    /// The same, where the entries of the table of sources were counted already.
+    pub(super) fn memory_with(&self, sources: u32) -> Result<Vec<MapMemory>, BpfError> {
         self.specs
             .iter()
             .map(|spec| {
@@ -138,7 +146,7 @@ impl Maps {
                     names::NEXTHOPS => Some(count(self.next_hops.keys())),
                     names::EXEMPT => Some(count(self.exempt.keys())),
                     names::STRAYS => Some(self.count_strays()),
-                    names::SOURCES => Some(self.count_sources()),
+                    names::SOURCES => Some(Ok(sources)),
                     _ => None,
                 };
                 debug_assert_eq!(entries.is_some(), spec.counts_entries());
@@ -195,6 +203,7 @@ impl Maps {
             cells: typed!(),
             strays: typed!(),
             sources: typed!(),
+            source_marks: typed!(),
             index: None,
             routes: BTreeMap::new(),
             last_short: BTreeMap::new(),

@@ -1,17 +1,11 @@
 //! The counters, summed over CPUs.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    os::fd::AsFd,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use aya::{
-    Pod,
-    maps::{IterableMap, MapData, MapError, PerCpuArray},
-};
+use aya::maps::{IterableMap, MapError};
 use eni_steer_common::{
-    self as common, AddressCell, Class, EniRow, Fate, FirstStray, Loss, NO_ENI, SourceKey,
-    SourceValue, StrayKey, StrayValue, names,
+    self as common, AddressCell, Class, EniRow, Fate, FirstStray, Loss, NO_ENI, StrayKey,
+    StrayValue, names,
 };
 use ipnet::IpNet;
 
@@ -19,16 +13,12 @@ use super::{
     convert,
     error::BpfError,
     maps::Maps,
-    sys::{self, Cursor},
+    walk::{all, per_cpu, set_per_cpu},
 };
 use crate::{
-    counters::{ByClass, Cell, Count, EniCounters, EniId, Moment, Snapshot, Source, Totals},
+    counters::{ByClass, Cell, Count, EniCounters, EniId, Moment, Snapshot, Totals},
     model::{Direction, IfIndex, Mac},
 };
-
-/// Entries asked for at once. A batch ends at a bucket of the hash table, so it must hold the
-/// fullest bucket; when it does not, it is doubled.
-const BATCH: u32 = 256;
 
 impl Maps {
     /// Reads all counters.
@@ -44,7 +34,7 @@ impl Maps {
             .filter(|(_, row)| row.taken != 0)
             .map(|(slot, _)| EniId(*slot))
             .collect();
-        let sources = self.read_sources(&known)?;
+        let (sources, listed) = self.read_sources(&known)?;
         let cells = self.read_cells()?;
         let mut enis = Vec::new();
         for (slot, row) in rows.into_iter().filter(|(_, row)| row.taken != 0) {
@@ -56,7 +46,7 @@ impl Maps {
             enis,
             cells,
             sources,
-            maps: self.memory()?,
+            maps: self.memory_with(listed)?,
         })
     }
 
@@ -151,63 +141,12 @@ impl Maps {
         Ok(cells)
     }
 
-    fn read_sources(&self, known: &BTreeSet<EniId>) -> Result<Vec<Source>, BpfError> {
-        let settings = self.raw_settings()?;
-        let mut sources = Vec::new();
-        for (key, values) in self.source_entries()? {
-            let Some(family) = convert::family_from(key.family) else {
-                continue;
-            };
-            let (direction, length) = if key.direction == Direction::Egress as u8 {
-                (Direction::Egress, 128)
-            } else {
-                let mask = match family {
-                    common::Family::V4 => settings.source_mask4,
-                    common::Family::V6 => settings.source_mask6,
-                };
-                (Direction::Ingress, convert::length(family, mask))
-            };
-            let address = convert::ip(family, key.source);
-            let host = IpNet::from(address);
-            let source = IpNet::new(address, length.min(host.max_prefix_len())).unwrap_or(host);
-            let eni = EniId(key.eni);
-            if !known.contains(&eni) {
-                continue;
-            }
-            sources.push(Source {
-                source,
-                eni,
-                direction,
-                count: values
-                    .iter()
-                    .map(|value| Count::from(value.count))
-                    .fold(Count::default(), Count::plus),
-                mismatched: values.iter().map(|value| value.mismatched).sum(),
-                last_seen: values
-                    .iter()
-                    .map(|value| value.last_seen)
-                    .max()
-                    .unwrap_or_default(),
-            });
-        }
-        sources.sort_by_key(|source| (source.source, source.eni, source.direction));
-        Ok(sources)
-    }
-
     pub(super) fn stray_entries(&self) -> Result<Vec<(StrayKey, Vec<StrayValue>)>, BpfError> {
         all(self.strays.map(), self.cpus, names::STRAYS)
     }
 
-    pub(super) fn source_entries(&self) -> Result<Vec<(SourceKey, Vec<SourceValue>)>, BpfError> {
-        all(self.sources.map(), self.cpus, names::SOURCES)
-    }
-
     pub(super) fn count_strays(&self) -> Result<u32, MapError> {
         self.strays.keys().map(|key| key.map(|_key| 1)).sum()
-    }
-
-    pub(super) fn count_sources(&self) -> Result<u32, MapError> {
-        self.sources.keys().map(|key| key.map(|_key| 1)).sum()
     }
 
     /// Forgets what an address slot has counted.
@@ -233,13 +172,7 @@ impl Maps {
             }
         }
         self.remove_strays(|key| key.eni == slot)?;
-        for (key, _) in self.source_entries()? {
-            if key.eni == slot {
-                super::maps::removed(self.sources.remove(&key))
-                    .map_err(|cause| BpfError::map("forget a source", cause))?;
-            }
-        }
-        Ok(())
+        self.clear_sources(slot)
     }
 
     fn remove_strays(&mut self, which: impl Fn(&StrayKey) -> bool) -> Result<(), BpfError> {
@@ -296,74 +229,4 @@ fn interface_name(ifindex: IfIndex) -> Option<String> {
     nix::net::if_::if_indextoname(ifindex.get())
         .ok()
         .and_then(|name| name.into_string().ok())
-}
-
-fn per_cpu<V: Pod>(
-    map: &PerCpuArray<MapData, V>,
-    index: u32,
-    name: &'static str,
-) -> Result<aya::maps::PerCpuValues<V>, BpfError> {
-    map.get(&index, 0)
-        .map_err(|cause| BpfError::map(format!("read {name} {index}"), cause))
-}
-
-fn set_per_cpu<V: Pod>(
-    map: &mut PerCpuArray<MapData, V>,
-    index: u32,
-    values: Vec<V>,
-    name: &'static str,
-) -> Result<(), BpfError> {
-    let what = || format!("write {name} {index}");
-    let values = values
-        .try_into()
-        .map_err(|cause| BpfError::io(what(), cause))?;
-    map.set(index, values, 0)
-        .map_err(|cause| BpfError::map(what(), cause))
-}
-
-/// Every entry of a per-CPU hash, with the values of all CPUs.
-fn all<K: Pod, V: Pod>(
-    map: &MapData,
-    cpus: u32,
-    name: &'static str,
-) -> Result<Vec<(K, Vec<V>)>, BpfError> {
-    let stride = size_of::<V>().next_multiple_of(8);
-    let mut batch = BATCH;
-    let mut cursor = Cursor::default();
-    let mut entries = Vec::new();
-    loop {
-        let size = batch as usize;
-        let mut keys = vec![0u8; size * size_of::<K>()];
-        let mut values = vec![0u8; size * stride * cpus as usize];
-        let before = cursor;
-        let (found, end) =
-            match sys::lookup_batch(map.fd().as_fd(), &mut cursor, &mut keys, &mut values, batch) {
-                Ok(result) => result,
-                // A bucket with more entries than the batch holds.
-                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
-                    cursor = before;
-                    batch *= 2;
-                    continue;
-                }
-                Err(cause) => return Err(BpfError::io(format!("read {name}"), cause)),
-            };
-        for index in 0..found as usize {
-            let key = pod(&keys, index * size_of::<K>());
-            let values = (0..cpus as usize)
-                .map(|cpu| pod(&values, (index * cpus as usize + cpu) * stride))
-                .collect();
-            entries.push((key, values));
-        }
-        if end {
-            return Ok(entries);
-        }
-    }
-}
-
-/// A value at an offset in bytes that the kernel wrote.
-fn pod<T: Pod>(bytes: &[u8], offset: usize) -> T {
-    let bytes = &bytes[offset..offset + size_of::<T>()];
-    // SAFETY: the slice has the size of T, whose every bit pattern is valid (Pod), and the read
-    // is an unaligned one.
-    unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }
 }

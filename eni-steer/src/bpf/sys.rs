@@ -198,6 +198,17 @@ pub fn program_name(id: u32) -> Option<String> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor(Option<[u8; 32]>);
 
+impl Cursor {
+    /// Before the entry of an array at this index.
+    pub fn at(index: u32) -> Self {
+        Self(index.checked_sub(1).map(|before| {
+            let mut cursor = [0; 32];
+            cursor[..4].copy_from_slice(&before.to_ne_bytes());
+            cursor
+        }))
+    }
+}
+
 /// BPF_MAP_LOOKUP_BATCH: up to `count` entries into `keys` and `values`. Returns how many, and
 /// whether the walk is at its end. The slices have room for `count` keys and values.
 pub fn lookup_batch(

@@ -120,6 +120,7 @@ pub const fn loss(loss: Loss) -> &'static str {
     match loss {
         Loss::Stray => "an address on a wrong ENI could not be entered: its cells are not complete",
         Loss::Source => "a source could not be entered: it counts as other",
+        Loss::SourceEvicted => "a source made room for another one: it counts as other",
         Loss::EventLimited => "an event beyond the limit of events per second",
         Loss::EventDropped => "an event for which the ring buffer had no room",
     }

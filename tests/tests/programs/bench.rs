@@ -88,7 +88,7 @@ impl Bench {
         Self::with_limits(
             mode,
             &Limits {
-                source_bytes: 1 << 20,
+                source_bytes: 128 << 10,
                 ..Limits::default()
             },
         )

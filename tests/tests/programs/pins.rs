@@ -293,6 +293,27 @@ fn a_pin_taken_away_by_hand_is_said_and_mended_and_programs_are_wanted_anew() {
 }
 
 #[test]
+fn sources_are_listed_still_when_the_marks_that_lead_to_them_were_taken_away() {
+    let bench = Bench::new(Mode::Count);
+    let root = bench.maps.root().clone();
+    let packet = Packet::udp(ip(FAR4), ip(OWN4), 0).bytes();
+    bench.run(Direction::Ingress, &packet, Metadata::default());
+    std::fs::remove_file(root.map(names::SOURCE_MARKS)).expect("it is pinned");
+    for limits in [
+        Limits::default(),
+        Limits {
+            source_bytes: 0,
+            ..Limits::default()
+        },
+    ] {
+        let maps = Maps::create(&root, &limits).expect("maps");
+        let listed = maps.read().expect("counters").sources.len();
+        assert_eq!(listed, 1, "{limits:?}");
+        std::fs::remove_file(root.map(names::SOURCE_MARKS)).expect("it is pinned");
+    }
+}
+
+#[test]
 fn nothing_pinned_is_an_answer_and_no_bpffs_is_an_error_with_a_hint() {
     let bpffs = Bpffs::mount_private();
     let root = PinRoot::here(bpffs.path()).expect("a namespace");

@@ -148,6 +148,9 @@ fn totals_stay_exact_when_the_source_table_overflows() {
     );
     let listed = snapshot.listed(here.id, Direction::Ingress, Class::Ipv4);
     assert_eq!(listed.plus(other), expected);
+    // Each has sent one packet: who is not listed was evicted.
+    let evicted = here.losses.get("source-evicted").copied();
+    assert_eq!(evicted, Some(other.packets));
 }
 
 #[test]

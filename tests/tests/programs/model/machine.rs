@@ -2,7 +2,7 @@
 
 use aya::{
     TestRunOptions,
-    maps::{Map, MapData, PerCpuHashMap, RingBuf},
+    maps::{Map, MapData, PerCpuArray, RingBuf},
     programs::TestRun as _,
 };
 use eni_steer::{
@@ -10,7 +10,7 @@ use eni_steer::{
     counters::{EniId, Snapshot},
     model::{Datapath, Direction, IfIndex},
 };
-use eni_steer_common::{Address, Event, Fate, SourceKey, SourceValue, names};
+use eni_steer_common::{Address, Event, Fate, SourceSet, names};
 use eni_steer_tests::Bpffs;
 use proptest::{prop_assert_eq, test_runner::TestCaseError};
 
@@ -34,7 +34,7 @@ pub struct Machine {
     maps: Maps,
     ingress: LoadedProgram,
     egress: LoadedProgram,
-    sources: PerCpuHashMap<MapData, SourceKey, SourceValue>,
+    sources: PerCpuArray<MapData, SourceSet>,
     events: RingBuf<MapData>,
     tables: Datapath,
     seen: Snapshot,
@@ -52,7 +52,7 @@ impl Machine {
             next_hops: 256,
             exempt: 64,
             strays: 4096,
-            source_bytes: 1 << 20,
+            source_bytes: 64 << 10,
             event_bytes: 64 << 10,
         };
         let mut maps = Maps::create(&root, &limits).expect("maps");
@@ -67,7 +67,7 @@ impl Machine {
             bpf::load(&maps, index(HERE), direction, 0).unwrap_or_else(|e| panic!("{e:?}"))
         };
         let pinned = |name| MapData::from_pin(root.map(name)).expect("it is pinned");
-        let sources = Map::PerCpuLruHashMap(pinned(names::SOURCES));
+        let sources = Map::PerCpuArray(pinned(names::SOURCES));
         let events = Map::RingBuf(pinned(names::EVENTS));
         Self {
             packets: 0,
@@ -159,9 +159,13 @@ impl Machine {
 
     /// Empties the table of sources: it is of bounded size, and nothing shall be evicted.
     fn forget_sources(&mut self) {
-        let keys: Result<Vec<SourceKey>, _> = self.sources.keys().collect();
-        for key in keys.expect("sources") {
-            self.sources.remove(&key).expect("it is there");
+        for index in 0..self.sources.len() {
+            let mut sets = self.sources.get(&index, 0).expect("a set").to_vec();
+            if sets.iter().any(|set| *set != SourceSet::default()) {
+                sets.fill(SourceSet::default());
+                let sets = sets.try_into().expect("one for each CPU");
+                self.sources.set(index, sets, 0).expect("it is there");
+            }
         }
     }
 }
