@@ -75,6 +75,18 @@ impl Kept {
         run(&self.lab.host, "ip", words.split_whitespace()).success()
     }
 
+    /// How often the daemon's threads gave up a CPU because they had nothing to do.
+    #[track_caller]
+    pub fn wake_ups(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.daemon.pid()));
+        let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+            let status = thread.expect("it runs").path().join("status");
+            let status = std::fs::read_to_string(status).expect("it runs");
+            proc_number(&status, "voluntary_ctxt_switches:")
+        };
+        threads.expect("it runs").map(of_thread).sum()
+    }
+
     /// What `status` says of the daemon.
     pub fn report(&self) -> serde_json::Value {
         self.steer.json(&self.lab, &["status"])["daemon"].clone()
@@ -99,4 +111,12 @@ pub fn all_ours(ns: &NetNs) -> BTreeSet<String> {
         &["-6", "route", "show", "table", "all"],
     ];
     lists.iter().flat_map(|list| ours(ns, list)).collect()
+}
+
+/// The number behind a name, as proc(5) writes it.
+#[track_caller]
+pub fn proc_number(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("no {name} in {status}"))
 }

@@ -86,7 +86,7 @@ pub use dump::{assert_unchanged, dump};
 pub use failure::FailureReport;
 pub use frame::{Frame, PacketType, VlanTag};
 pub use inject::{Injector, inject};
-pub use kept::{Kept, SOON, all_ours, ours};
+pub use kept::{Kept, SOON, all_ours, ours, proc_number};
 pub use lab::{Builder, DefaultRoute, Lab};
 pub use live_frames::LiveFrames;
 pub use neighbour::{Neighbour, flush_neighbours, neighbours};

@@ -350,3 +350,21 @@ fn the_daemon_keeps_three_capabilities_only() {
     let kept = 1u64 << 12 | 1 << 38 | 1 << 39;
     assert!(eventually(SOON, || caps() == kept), "{:x}", caps());
 }
+
+#[test]
+fn a_neighbour_that_ages_does_not_wake_the_daemon() {
+    let run = running(&[]);
+    std::thread::sleep(Duration::from_secs(1));
+    let before = run.wake_ups();
+    for state in ["reachable", "stale", "delay", "permanent", "noarp"] {
+        for (address, device) in [("172.16.20.99", "eth0"), ("fd00:20::99", "eth1")] {
+            let entry = format!("{address} lladdr 02:00:00:00:00:99 dev {device}");
+            run.ip(&format!("neigh replace {entry} nud {state}"));
+        }
+    }
+    assert_eq!(run.wake_ups(), before, "it heard of neighbours");
+    // What is deleted by hand fails first.
+    run.ip("neigh del 172.16.20.99 dev eth0");
+    let woken = || run.wake_ups() > before;
+    assert!(eventually(SOON, woken), "it hears of one that is lost");
+}

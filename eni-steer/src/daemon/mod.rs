@@ -6,10 +6,10 @@
 //! | rule or route of ours | the same; our own changes are recognised by their port and cost nothing |
 //! | rule of others | the same: it may have come before ours |
 //! | route of others | a pass when it is quiet: main's routes through an ENI are mirrored |
-//! | neighbour lost | a pass when it is quiet |
+//! | neighbour that can not be resolved | a pass when it is quiet; of all others the kernel tells nothing |
 //! | qdisc, filter | a pass: clsact may be gone |
 //! | overrun | a pass: anything may have changed |
-//! | timer | a pass: heals what no event told of |
+//! | timer, a minute after the last pass | a pass: heals what no event told of |
 //! | SIGHUP | the policy is read again; a bad one keeps the old one in force |
 //! | SIGTERM, SIGINT | stops and leaves everything in force |
 //!
@@ -37,7 +37,7 @@ pub use pass::{Done, Memory, PassError, pass};
 pub use report::DaemonReport;
 pub use triggers::{Triggers, Urgency, backoff};
 
-/// How often a pass is done without any event.
+/// How long after a pass the next one is done without any event.
 const TIMER: Duration = Duration::from_secs(60);
 
 /// What the daemon is given.
@@ -75,12 +75,16 @@ where
                 // The kernel closed the subscription: without it we would be blind.
                 None => daemon.watch = Watch::open()?,
             },
-            () = until(due) => daemon.pass().await,
+            () = until(due) => {
+                daemon.pass().await;
+                timer.reset();
+            }
             _ = timer.tick() => daemon.pass().await,
             Some(()) = hangup.recv() => {
                 notify(&[sd_notify::NotifyState::Reloading]);
                 daemon.reload(&setup.policy);
                 daemon.pass().await;
+                timer.reset();
                 notify(&[sd_notify::NotifyState::Ready]);
             }
             () = beat(watchdog.as_mut()) => notify(&[sd_notify::NotifyState::Watchdog]),

@@ -1,6 +1,11 @@
 //! Notifications of changes (rtnetlink multicast groups). An event says that something
 //! changed and who did it; what the host is like now is always observed anew.
 
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
+
 use futures_util::StreamExt;
 use rtnetlink::{
     MulticastGroup,
@@ -50,7 +55,7 @@ pub enum Event {
         /// It went.
         deleted: bool,
     },
-    /// A neighbour could not be resolved, or was flushed.
+    /// A neighbour could not be resolved.
     NeighbourLost,
     /// A qdisc or filter came or went.
     TrafficControl,
@@ -78,10 +83,9 @@ impl Watch {
     pub fn open() -> Result<Self, NetlinkError> {
         let opened = || -> std::io::Result<_> {
             let (mut connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
-            connection
-                .socket_mut()
-                .socket_mut()
-                .set_rx_buf_sz(RECEIVE_BUFFER)?;
+            let socket = connection.socket_mut().socket_mut();
+            leave_out_neighbours(socket.as_raw_fd())?;
+            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
             Ok((connection, handle, messages))
         };
         let (connection, handle, messages) =
@@ -117,6 +121,55 @@ impl Watch {
     }
 }
 
+/// Neighbours that age, are confirmed and are forgotten are everyday life, on a busy host many a
+/// second: a filter of the socket leaves out all but those that can not be resolved, so that
+/// nobody is woken (`Documentation/networking/filter.rst`).
+fn leave_out_neighbours(socket: RawFd) -> io::Result<()> {
+    const LOAD: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    const ANY_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
+    const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+    // A filter reads in network byte order what netlink writes in the host's.
+    let op = |code: u32, (yes, no): (u8, u8), k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: yes,
+        jf: no,
+        k,
+    };
+    let host = |value: u16| u32::from(value.to_be());
+    // nlmsg_type, and ndm_state behind the header of 16 bytes.
+    let (kind, state) = (4, 16 + 8);
+    let mut filter = [
+        op(LOAD, (0, 0), kind),
+        op(EQUAL, (4, 0), host(libc::RTM_DELNEIGH)),
+        op(EQUAL, (0, 2), host(libc::RTM_NEWNEIGH)),
+        op(LOAD, (0, 0), state),
+        op(ANY_BIT, (0, 1), host(libc::NUD_FAILED)),
+        op(RETURN, (0, 0), u32::MAX),
+        op(RETURN, (0, 0), 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the option takes a sock_fprog of this size, whose pointer points to as many
+    // instructions as it says; the kernel copies them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            std::ptr::from_ref(&program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
     let protocol = |protocol: RouteProtocol| Protocol(u8::from(protocol));
     Some(match message {
@@ -138,7 +191,6 @@ pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
             protocol: rule_from_message(rule)?.protocol,
             deleted: true,
         },
-        RouteNetlinkMessage::DelNeighbour(_) => Event::NeighbourLost,
         RouteNetlinkMessage::NewNeighbour(neighbour)
             if neighbour.header.state == NeighbourState::Failed =>
         {

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use eni_steer_tests::packets::Packet;
-use eni_steer_tests::{Kept, Lab, LiveFrames, ip, neighbours};
+use eni_steer_tests::{Kept, LiveFrames, proc_number};
+use nix::sys::signal::Signal;
 
 use crate::Benchmark;
 use crate::report::Finding;
@@ -15,7 +16,8 @@ pub const BENCHMARK: Benchmark = Benchmark {
     measure,
 };
 
-/// Shorter than the daemon's timer (60 s): what wakes it up meanwhile is something else.
+/// Shorter than the daemon's timer (60 s), by more than the runtime needs to get ready for it: what
+/// wakes it up meanwhile is something else.
 const WINDOW: Duration = Duration::from_secs(30);
 /// Random sources of 2^16; so many packets leave out one in a million.
 const BITS: u32 = 16;
@@ -29,11 +31,12 @@ fn measure() -> Vec<Finding> {
     LiveFrames::new(&kept.lab.host, &eni.name, &packet.bytes(), BITS).receive(PACKETS);
     let counters = kept.steer.json(&kept.lab, &["counters", "--all"]);
     let sources = counters["sources"].as_array().map_or(0, Vec::len);
-    hold_neighbours(&kept.lab);
+    // The timer is set anew behind every pass; so it is known when it rings next.
+    kept.daemon.signal(Signal::SIGHUP);
     std::thread::sleep(Duration::from_secs(5));
-    let before = wake_ups(kept.daemon.pid());
+    let before = kept.wake_ups();
     std::thread::sleep(WINDOW);
-    let woken = wake_ups(kept.daemon.pid()) - before;
+    let woken = kept.wake_ups() - before;
     let memory = |field| status(kept.daemon.pid(), field) as f64 / 1024.0;
     vec![
         Finding::new("sources counted", sources as f64, "").at_least(65_000.0),
@@ -48,40 +51,7 @@ fn measure() -> Vec<Finding> {
     ]
 }
 
-/// What ages is an event, and no idleness: who the host knows, it knows for good.
-fn hold_neighbours(lab: &Lab) {
-    for entry in neighbours(&lab.host) {
-        let Some(lladdr) = entry.lladdr else { continue };
-        let (address, device) = (entry.address, entry.device);
-        ip(
-            &lab.host,
-            &format!("neigh replace {address} lladdr {lladdr} dev {device} nud permanent"),
-        );
-    }
-}
-
-/// How often its threads gave up a CPU because they had nothing to do.
-fn wake_ups(pid: u32) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
-    threads
-        .map(|thread| {
-            let status = thread.expect("it runs").path().join("status");
-            field(
-                &fs::read_to_string(status).expect("it runs"),
-                "voluntary_ctxt_switches:",
-            )
-        })
-        .sum()
-}
-
 fn status(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    field(&status, name)
-}
-
-/// The number behind a name, as proc(5) writes it.
-fn field(status: &str, name: &str) -> u64 {
-    let value = status.lines().find_map(|line| line.strip_prefix(name));
-    let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
-    number.unwrap_or_else(|| panic!("no {name} in {status}"))
+    proc_number(&status, name)
 }
