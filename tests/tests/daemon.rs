@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use eni_steer_tests::{
-    DefaultRoute, Kept, Lab, SOON, Shape, Steer, all_ours, eventually, ours, ping, run_ok,
+    Call, DefaultRoute, Kept, Lab, SOON, Shape, Steer, all_ours, eventually, ours, ping, run_ok,
 };
 use nix::sys::signal::Signal;
 
@@ -51,6 +51,34 @@ fn what_somebody_deletes_comes_back() {
     // A command is gone before it can be named; that somebody was there is known.
     let who = restored["removed_by"].as_object();
     assert!(who.is_some_and(|who| !who.is_empty()), "{restored}");
+}
+
+#[test]
+fn what_was_restored_and_who_had_removed_it_is_counted() {
+    let run = running(&[]);
+    let before = all_ours(&run.lab.host);
+    // An `ip` that is there still when the daemon looks who it was.
+    let script = format!("(echo '{}'; sleep 5) | ip -batch -", &SOURCE_RULE[3..]);
+    let remover = Call::new("sh")
+        .args(["-c", &script])
+        .start_in_background(&run.lab.host);
+    let restored = || run.report()["restored"].clone();
+    let once = || restored().as_object().is_some_and(|all| !all.is_empty());
+    assert!(eventually(SOON, once), "{}", run.report());
+    run.heals(&before, "the rule");
+    let report = run.report();
+    drop(remover);
+    let rule = "+ ip -4 rule pref 20300 from 172.16.20.177 lookup 21001 protocol 229";
+    assert_eq!(
+        report["restored"],
+        serde_json::json!({ rule: 1 }),
+        "{report}"
+    );
+    assert_eq!(
+        report["removed_by"],
+        serde_json::json!({ "ip": 1 }),
+        "{report}"
+    );
 }
 
 #[test]

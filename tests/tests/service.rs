@@ -117,6 +117,17 @@ fn the_unit_is_one_that_systemd_understands_and_that_runs_this_command() {
         unit.contains(&format!("ExecStart={} run", binary().display())),
         "{unit}"
     );
+    for line in [
+        "Type=notify",
+        "WatchdogSec=30s",
+        "Before=network-online.target",
+        "RuntimeDirectoryMode=0700",
+        // What is remembered outlives the daemon: `remove` needs it.
+        "RuntimeDirectoryPreserve=yes",
+        "WantedBy=multi-user.target",
+    ] {
+        assert!(unit.lines().any(|one| one == line), "no {line} in {unit}");
+    }
     let units = tempfile::tempdir().expect("a temporary directory");
     let file = units.path().join("eni-steer.service");
     std::fs::write(&file, &unit).expect("it can be written");

@@ -221,9 +221,12 @@ impl Host {
     }
 }
 
-/// Asks for the gateways' MAC addresses. It only saves the first packet's wait: a refusal costs
-/// nothing but that.
+/// Asks for the gateways' MAC addresses, where programs may steer to them. It only saves the first
+/// packet's wait: a refusal costs nothing but that.
 pub async fn warm_gateways(netlink: &Netlink, desired: &Desired) {
+    if desired.datapath.is_none() {
+        return;
+    }
     let gateways = desired.enis.iter().flat_map(|eni| {
         let gateways = eni.gateways.iter();
         gateways.map(|gateway| (eni.index, gateway.address))

@@ -32,6 +32,9 @@ const NO_LOGS: u32 = 4096;
 /// Its size while something is, as aya-log makes it.
 const LOGS: u32 = 128 << 10;
 
+/// How many threads load at most: each holds the kernel's types meanwhile, some 15 MB.
+const THREADS: usize = 8;
+
 const fn hex(text: &str) -> u64 {
     match u64::from_str_radix(text, 16) {
         Ok(number) => number,
@@ -98,8 +101,8 @@ pub fn load_all(
         paths: names::PINNED.map(|name| maps.root.map(name)),
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let share = with_slots.len().div_ceil(threads).max(1);
-    Ok(thread::scope(|scope| {
+    let share = with_slots.len().div_ceil(threads.min(THREADS)).max(1);
+    let loaded = thread::scope(|scope| {
         let shares = with_slots.chunks(share);
         let started: Vec<_> = shares
             .map(|share| scope.spawn(|| load_share(&same, share)))
@@ -109,7 +112,18 @@ pub fn load_all(
             Err(panic) => resume_unwind(panic),
         });
         loaded.flatten().collect()
-    }))
+    });
+    give_back();
+    Ok(loaded)
+}
+
+/// What the loaders held goes back to the system: a daemon lives on without it.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) touches nothing that is allocated.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// What is the same for all programs.
