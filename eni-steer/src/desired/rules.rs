@@ -99,14 +99,20 @@ fn leads(
             .filter(|net| mixed.iter().any(|outer| covers(*outer, *net)));
         leads.extend(apart.map(|net| (net, wanted)));
     }
-    // What main serves, inside a prefix that leads elsewhere.
-    for net in tables
-        .iter()
-        .filter(|(_, table)| table.is_none())
-        .map(|(net, _)| *net)
-    {
-        if something_behind || leads.keys().any(|outer| covers(*outer, net)) {
-            leads.insert(net, TableId::MAIN);
+    // What main serves, inside a prefix that leads elsewhere. There are few lengths of prefixes.
+    let outer: BTreeSet<IpNet> = leads.keys().map(IpNet::trunc).collect();
+    let lengths: BTreeSet<u8> = outer.iter().map(IpNet::prefix_len).collect();
+    let is_inside = |net: IpNet| {
+        let shorter = lengths.range(..=net.prefix_len());
+        let around = shorter.filter_map(|length| IpNet::new(net.addr(), *length).ok());
+        around
+            .map(|net| net.trunc())
+            .any(|net| outer.contains(&net))
+    };
+    let of_main = tables.iter().filter(|(_, table)| table.is_none());
+    for (net, _) in of_main {
+        if something_behind || is_inside(*net) {
+            leads.insert(*net, TableId::MAIN);
         }
     }
     leads
