@@ -73,7 +73,7 @@ impl NetlinkError {
     pub(super) fn refused(what: &str, error: &ErrorMessage) -> Self {
         Self::Refused {
             what: what.to_owned(),
-            errno: error.code.map_or(0, |code| -code.get()),
+            errno: error.code.map_or(0, |code| code.get().saturating_neg()),
             message: extended_ack(error.header.as_ref()),
         }
     }
