@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
@@ -257,8 +258,12 @@ fn fd(of: &OwnedFd) -> u32 {
 }
 
 fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<OwnedFd> {
-    // Before 5.11 programs and maps are locked memory, of which a process may have 64 KiB.
-    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
+    // Before 5.11 programs and maps are locked memory, of which a user may have 64 KiB.
+    match setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        // Root of a container may not; if it matters, the call itself says so.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(error) => return Err(error.into()),
+    }
     let fd = call(command, attr)?;
     // SAFETY: the commands this is used with return a new descriptor, which nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
