@@ -1,5 +1,7 @@
 //! Every parser of what this program has not written itself, as a function of bytes: what
 //! fuzzing (`cargo xtask fuzz`) and the test `parsers` feed. None may panic, whatever the bytes.
+//!
+//! No metadata service is asked yet. The parser of its answers belongs here once there is one.
 
 use std::{hint::black_box, path::PathBuf};
 

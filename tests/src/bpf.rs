@@ -7,9 +7,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-use crate::NetNs;
+use crate::{Bpffs, NetNs, run_ok};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_PROG_LOAD: libc::c_int = 5;
@@ -24,7 +26,7 @@ const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 
-/// A program for a TCX hook, of nobody we know.
+/// A program for TC's hooks, of nobody we know.
 #[derive(Debug)]
 pub struct TcxProgram(OwnedFd);
 
@@ -56,7 +58,22 @@ impl TcxProgram {
         Self(load(BPF_PROG_TYPE_SCHED_CLS, instructions))
     }
 
-    /// Onto a hook of a device; off again when the link is closed.
+    /// Onto a hook of a device as clsact's first filter, which every kernel has. It goes with the
+    /// device.
+    #[track_caller]
+    pub fn attach_as_filter(&self, ns: &NetNs, device: &str, hook: &str) {
+        let bpffs = Bpffs::mount_private();
+        let path = bpffs.path().join("filter");
+        pin(&self.0, &path);
+        if !tc(ns, &format!("qdisc show dev {device}")).contains("clsact") {
+            tc(ns, &format!("qdisc add dev {device} clsact"));
+        }
+        let path = path.display();
+        let words = format!("filter add dev {device} {hook} prio 1 bpf da object-pinned {path}");
+        tc(ns, &words);
+    }
+
+    /// Onto a hook of a device by TCX; off again when the link is closed.
     #[track_caller]
     pub fn attach(&self, ns: &NetNs, device: &str, ingress: bool) -> OwnedFd {
         let attached = ns.run(|| {
@@ -74,6 +91,11 @@ impl TcxProgram {
         });
         attached.unwrap_or_else(|e| panic!("TCX on {device} of {}: {e}", ns.name()))
     }
+}
+
+#[track_caller]
+fn tc(ns: &NetNs, words: &str) -> String {
+    run_ok(ns, "tc", words.split_whitespace())
 }
 
 /// What BPF_LINK_CREATE reads.
@@ -203,12 +225,6 @@ pub fn pin_some_map(path: &Path) {
         value_size: u32,
         max_entries: u32,
     }
-    #[repr(C)]
-    struct Pin {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
     let create = Create {
         map_type: BPF_MAP_TYPE_ARRAY,
         key_size: 4,
@@ -216,10 +232,21 @@ pub fn pin_some_map(path: &Path) {
         max_entries: 1,
     };
     let map = bpf(BPF_MAP_CREATE, &create).unwrap_or_else(|e| panic!("no map: {e}"));
+    pin(&map, path);
+}
+
+#[track_caller]
+fn pin(of: &OwnedFd, path: &Path) {
+    #[repr(C)]
+    struct Pin {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
     let name = CString::new(path.as_os_str().as_bytes()).expect("a path without zeros");
     let pin = Pin {
         pathname: name.as_ptr() as u64,
-        bpf_fd: fd(&map),
+        bpf_fd: fd(of),
         file_flags: 0,
     };
     let pinned = call(BPF_OBJ_PIN, &pin);
@@ -231,6 +258,12 @@ fn fd(of: &OwnedFd) -> u32 {
 }
 
 fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<OwnedFd> {
+    // Before 5.11 programs and maps are locked memory, of which a user may have 64 KiB.
+    match setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        // Root of a container may not; if it matters, the call itself says so.
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(error) => return Err(error.into()),
+    }
     let fd = call(command, attr)?;
     // SAFETY: the commands this is used with return a new descriptor, which nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -88,7 +88,7 @@ pub use frame::{Frame, PacketType, VlanTag};
 pub use inject::{Injector, inject};
 pub use kept::{Kept, SOON, all_ours, ours, proc_number};
 pub use lab::{Builder, DefaultRoute, Lab};
-pub use live_frames::LiveFrames;
+pub use live_frames::{LiveFrames, receive_queue};
 pub use neighbour::{Neighbour, flush_neighbours, neighbours};
 pub use netns::NetNs;
 pub use privilege::require_root;

@@ -13,8 +13,8 @@ use eni_steer::{
 use eni_steer_tests::packets::{self, Packet};
 use eni_steer_tests::{
     Capture, Count, Counters, DeviceCounters, Frame, Injector, Lab, Ping, Shape, Steer,
-    TcpTransfer, UdpServer, Until, Way, attach_kinds, flush_neighbours, ping, run_ok, tcp_transfer,
-    udp_blast, udp_exchange,
+    TcpTransfer, UdpServer, Until, Way, attach_kinds, flush_neighbours, ping, receive_queue,
+    run_ok, tcp_transfer, udp_blast, udp_exchange,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(2);
@@ -235,6 +235,7 @@ fn with_offloads_totals_are_the_segments_on_the_wire() {
         ] {
             run_ok(ns, "ethtool", ["-K", device].iter().chain(features));
         }
+        let _queue = receive_queue(&lab.router, "rc");
         let steer = Steer::new();
         steer.apply(&lab, &["--attach", kind]);
         let round = Round {

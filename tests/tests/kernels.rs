@@ -4,10 +4,13 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
+use aya::maps::MapData;
 use eni_steer::bpf::{self, Limits, Maps, PinRoot};
 use eni_steer::model::{Direction, EniRow, IfIndex, Mac, Mode};
+use eni_steer_common::names;
 use eni_steer_tests::{
     Bpffs, Capture, Lab, Shape, Steer, attach_kinds, flush_neighbours, neighbours, ping, run_ok,
 };
@@ -115,6 +118,33 @@ fn both_programs_load() {
             steps,
         );
     }
+}
+
+/// Bytes that the kernel says a map takes: before 5.11 what is locked for it, later what it is
+/// charged with.
+fn memory(map: &MapData) -> u64 {
+    let info = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = std::fs::read_to_string(&info).unwrap_or_else(|e| panic!("{info}: {e}"));
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    let bytes = line.and_then(|bytes| bytes.trim().parse().ok());
+    bytes.unwrap_or_else(|| panic!("no memory in {text}"))
+}
+
+#[test]
+fn all_maps_at_defaults_are_within_64_mib() {
+    let bpffs = Bpffs::mount_private();
+    let root = PinRoot::here(bpffs.path()).expect("a namespace");
+    let _maps = Maps::create(&root, &Limits::default()).expect("maps");
+    let of_each = names::PINNED.map(|name| {
+        let map = MapData::from_pin(root.map(name)).expect("it is pinned");
+        (name, memory(&map))
+    });
+    let bytes: u64 = of_each.iter().map(|(_, bytes)| bytes).sum();
+    fact(
+        "memory of all maps at defaults, two processors",
+        format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+    );
+    assert!(0 < bytes && bytes <= 64 << 20, "{bytes}: {of_each:?}");
 }
 
 #[test]

@@ -240,7 +240,7 @@ fn a_mark_survives_steering() {
     let _report = lab.on_failure_print();
     let steer = Steer::new();
     steer.apply(&lab, &STEERING_ONLY);
-    let _dropping = TcxProgram::drop_mark(0x77).attach(&lab.host, "eth1", false);
+    TcxProgram::drop_mark(0x77).attach_as_filter(&lab.host, "eth1", "egress");
     for address in lab.eni(1).both() {
         for (mark, passes) in [(0x76, 3), (0x77, 0), (0, 3)] {
             let before = Counters::read(&steer, &lab).fate("eth0", "steered");

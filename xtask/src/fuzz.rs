@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: every parser of what comes from outside, fed by cargo-fuzz.
 
-use std::{env, fs, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -39,6 +39,10 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Coverage and sanitizers are switches that a stable compiler has and keeps for nightly ones; with
+/// this it takes them, and no second compiler is needed.
+const ALLOW: &str = "RUSTC_BOOTSTRAP";
+
 /// The targets by name.
 fn targets() -> Result<Vec<String>> {
     let directory = run::workspace().join("tests/fuzz/fuzz_targets");
@@ -65,23 +69,9 @@ fn fuzz(target: &str, seconds: u32) -> Result<Command> {
         fs::create_dir_all(directory)
             .with_context(|| format!("can not make {}", directory.display()))?;
     }
-    // rustup's cargo, which knows toolchains; the one that runs us knows only its own.
-    let mut command = Command::new("cargo");
-    command.current_dir(run::workspace());
-    for (name, _) in env::vars_os() {
-        let ours = name.to_string_lossy();
-        if ours == "RUSTUP_TOOLCHAIN" || ours == "RUSTC" || ours.starts_with("CARGO_PKG_") {
-            command.env_remove(&name);
-        }
-    }
-    command.args([
-        "+nightly",
-        "fuzz",
-        "run",
-        "--fuzz-dir",
-        "tests/fuzz",
-        "--target-dir",
-    ]);
+    let mut command = run::cargo();
+    command.env(ALLOW, "1");
+    command.args(["fuzz", "run", "--fuzz-dir", "tests/fuzz", "--target-dir"]);
     command.arg(&home).arg(target).arg(&found);
     command.arg(run::workspace().join("tests/fuzz/corpus").join(target));
     command.arg("--").arg(format!("-max_total_time={seconds}"));

@@ -8,7 +8,7 @@ use eni_steer_tests::Bpffs;
 use eni_steer_tests::packets::Packet;
 
 use crate::Benchmark;
-use crate::programs::{Bench, FAR4, FAR6, OWN4, OWN6, THEIRS4, THEIRS6, ip, pinned_empty_program};
+use crate::programs::{Bench, FAR4, FAR6, OWN4, OWN6, THEIRS4, THEIRS6, empty_program, ip, pinned};
 use crate::report::Finding;
 use crate::samples::{added, interleaved};
 
@@ -37,7 +37,7 @@ struct Case<'a> {
 fn measure() -> Vec<Finding> {
     let bench = Bench::new(Mode::Steer);
     let bpffs = Bpffs::mount_private();
-    let empty = pinned_empty_program(&bpffs.path().join("empty"));
+    let empty = pinned(&empty_program(), &bpffs.path().join("empty"));
     let program = |direction| bench.program(direction).classifier().expect("it is loaded");
     let (inward, out) = (program(Direction::Ingress), program(Direction::Egress));
     // 64 bytes with the Ethernet header.

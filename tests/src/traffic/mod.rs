@@ -9,6 +9,8 @@ pub mod udp;
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::command::slowness;
+
 /// Questions and answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
@@ -44,9 +46,10 @@ impl Exchange {
     }
 }
 
-/// Asks until it is so, or the time is over: for what the kernel does a moment later.
+/// Asks until it is so, or the time is over: for what the kernel does a moment later. The time is
+/// that of a machine of usual speed.
 pub fn eventually(timeout: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + timeout * slowness();
     loop {
         if is_so() {
             return true;

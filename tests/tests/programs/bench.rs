@@ -60,6 +60,7 @@ pub fn index(number: u32) -> IfIndex {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Metadata {
     pub mark: u32,
+    pub priority: u32,
     pub wire_len: u32,
     pub gso_segs: u32,
     pub gso_size: u32,
@@ -259,12 +260,16 @@ pub fn run(
 
 /// A program of somebody else's, which does nothing but let the next one have the packet.
 pub fn empty_program() -> OwnedFd {
+    // r0 = -1; exit
+    classifier(&[0xffff_ffff_0000_00b7, 0x95])
+}
+
+/// A program of these instructions, each a `struct bpf_insn` with its opcode in the lowest byte.
+pub fn classifier(instructions: &[u64]) -> OwnedFd {
     // SAFETY: a union of structs of integers, for which zero is a valid value.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
-    // r0 = -1; exit
-    let instructions: [u64; 2] = [0xffff_ffff_0000_00b7, 0x95];
     attr.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
-    attr.__bindgen_anon_3.insn_cnt = 2;
+    attr.__bindgen_anon_3.insn_cnt = instructions.len().try_into().expect("a short program");
     attr.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
     attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
     // SAFETY: still the same member of the union as above.
@@ -286,9 +291,8 @@ pub fn empty_program() -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd.try_into().expect("a descriptor")) }
 }
 
-/// That program, pinned in a file and read from there as aya wants it.
-pub fn pinned_empty_program(path: &Path) -> SchedClassifier {
-    let program = empty_program();
+/// A program, pinned in a file and read from there as aya wants it.
+pub fn pinned(program: &OwnedFd, path: &Path) -> SchedClassifier {
     let pin = CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
     // SAFETY: a union of structs of integers, for which zero is a valid value.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
@@ -314,6 +318,7 @@ pub fn context(metadata: Metadata) -> Vec<u8> {
     let mut context = vec![0; 192];
     for (offset, value) in [
         (8, metadata.mark),
+        (32, metadata.priority),
         (160, metadata.wire_len),
         (164, metadata.gso_segs),
         (176, metadata.gso_size),

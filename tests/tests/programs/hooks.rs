@@ -166,7 +166,7 @@ impl Host {
             .bpffs
             .path()
             .join(format!("foreign-{priority}-{handle}"));
-        let mut program = pinned_empty_program(&path);
+        let mut program = pinned(&empty_program(), &path);
         // Somebody may have been there before.
         drop(tc::qdisc_add_clsact("eth0"));
         let options = NlOptions {
@@ -179,7 +179,7 @@ impl Host {
 
     /// Somebody else's program on a TCX hook.
     fn foreign_link(&self, direction: TcAttachType, order: LinkOrder, name: &str) {
-        let mut program = pinned_empty_program(&self.bpffs.path().join(name));
+        let mut program = pinned(&empty_program(), &self.bpffs.path().join(name));
         attach_for_good(&mut program, direction, TcAttachOptions::TcxOrder(order));
     }
 }

@@ -69,7 +69,11 @@ fn cargo(what: &[&str], which: &[&str]) -> Command {
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         // A quarter of the size; names remain for backtraces.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
-        .env("CARGO_PROFILE_TEST_DEBUG", "false");
+        .env("CARGO_PROFILE_TEST_DEBUG", "false")
+        // On an emulated processor every instruction counts: what the tests wait for most is
+        // programs that are read and loaded.
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1");
     cargo
 }
 

@@ -1,4 +1,4 @@
-//! What fuzzing needs: a nightly compiler, for its sanitizers, and cargo-fuzz.
+//! What fuzzing needs: cargo-fuzz. The compiler is the one that is here (see `fuzz::ALLOW`).
 
 use std::process::Command;
 
@@ -9,45 +9,21 @@ pub const STEP: Step = Step {
     name: "cargo-fuzz",
     check,
     ways,
-    by_hand: || format!("{}; {}", run::shown(&nightly()), run::shown(&cargo_fuzz())),
+    by_hand: || run::shown(&cargo_fuzz()),
 };
 
 fn check() -> State {
-    match (compiler(), fuzzer()) {
-        (None, _) => State::Needed("no nightly compiler".to_owned()),
-        (_, None) => State::Needed("cargo-fuzz is not installed".to_owned()),
-        (Some(compiler), Some(fuzzer)) => {
-            State::Ready(format!("{}, {}", fuzzer.trim(), compiler.trim()))
-        }
+    match run::output(run::cargo().args(["fuzz", "--version"])) {
+        Some(version) => State::Ready(version.trim().to_owned()),
+        None => State::Needed("not installed".to_owned()),
     }
-}
-
-fn compiler() -> Option<String> {
-    run::output(Command::new("rustup").args(["run", "nightly", "rustc", "--version"]))
-}
-
-fn fuzzer() -> Option<String> {
-    run::output(run::cargo().args(["fuzz", "--version"]))
 }
 
 fn ways(_: &Apt) -> Vec<Way> {
-    let mut commands = Vec::new();
-    if compiler().is_none() {
-        commands.push(nightly());
-    }
-    if fuzzer().is_none() {
-        commands.push(cargo_fuzz());
-    }
     vec![Way {
-        why: "by rustup and cargo",
-        commands,
+        why: "by cargo",
+        commands: vec![cargo_fuzz()],
     }]
-}
-
-fn nightly() -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
-    command
 }
 
 fn cargo_fuzz() -> Command {

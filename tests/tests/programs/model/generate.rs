@@ -7,6 +7,7 @@ use proptest::{collection::vec, option, prelude::*, sample};
 use super::{
     hosts::{tables, v4, v6},
     probe::Probe,
+    tagger::Tag,
 };
 use crate::bench::Metadata;
 
@@ -46,8 +47,8 @@ pub fn plain() -> impl Strategy<Value = Probe> {
         prop_oneof![4 => vec((any::<sample::Index>(), any::<u8>()), 0..1), 1 => vec((any::<sample::Index>(), any::<u8>()), 1..4)],
         option::weighted(0.2, any::<sample::Index>()),
     );
-    (direction(), frame, link(), damage, mark()).prop_map(
-        |(direction, packet, link, (changed, cut), mark)| {
+    (direction(), frame, link(), damage, mark(), beside()).prop_map(
+        |(direction, packet, link, (changed, cut), mark, tag_beside)| {
             let mut frame = link.put(packet).bytes();
             if let Some(cut) = cut {
                 frame.truncate(14 + cut.index(frame.len() - 13));
@@ -64,7 +65,7 @@ pub fn plain() -> impl Strategy<Value = Probe> {
                     mark,
                     ..Metadata::default()
                 },
-                tag_beside: false,
+                tag_beside,
                 frame,
             }
         },
@@ -76,9 +77,9 @@ fn super_packet() -> impl Strategy<Value = Probe> {
     let payload = prop_oneof![1..100usize, 1..2800usize];
     let size = prop_oneof![1..=1500u32, 1..=20u32];
     let parts = (direction(), super_headers(), link(), payload, size);
-    let told = (any::<bool>(), option::of(0..3000u32), mark());
+    let told = (any::<bool>(), option::of(0..3000u32), mark(), beside());
     (parts, told).prop_map(
-        |((direction, headers, link, payload, size), (count, more, mark))| {
+        |((direction, headers, link, payload, size), (count, more, mark, tag_beside))| {
             let frame = link.put(headers.with(payload)).bytes();
             let segments = u32::try_from(payload).expect("small").div_ceil(size);
             Probe {
@@ -88,8 +89,9 @@ fn super_packet() -> impl Strategy<Value = Probe> {
                     gso_size: size,
                     gso_segs: if count { segments } else { 0 },
                     wire_len: more.map_or(0, |more| frame.len() as u32 + more),
+                    ..Metadata::default()
                 },
-                tag_beside: false,
+                tag_beside,
                 frame,
             }
         },
@@ -123,9 +125,17 @@ fn link() -> impl Strategy<Value = Link> {
         1 => Just([0xff; 6]),
         1 => Just([1, 0, 0x5e, 0, 0, 0xfb]),
     ];
-    let tag = (prop_oneof![Just(VLAN), Just(QINQ)], any::<u16>());
-    let tags = prop_oneof![9 => vec(tag.clone(), 0..1), 1 => vec(tag, 1..3)];
+    let tags = prop_oneof![9 => vec(tag(), 0..1), 1 => vec(tag(), 1..3)];
     (station, tags).prop_map(|(to, tags)| Link { to, tags })
+}
+
+fn tag() -> impl Strategy<Value = Tag> {
+    (prop_oneof![Just(VLAN), Just(QINQ)], any::<u16>())
+}
+
+/// A tag beside a packet, whatever is in it.
+fn beside() -> impl Strategy<Value = Option<Tag>> {
+    option::weighted(0.1, tag())
 }
 
 /// Bytes of an upper layer: its protocol, and what it begins with.

@@ -41,7 +41,7 @@ impl<'a> Judge<'a> {
 
     /// What is answered, counted and reported.
     pub fn packet(&self, probe: &Probe, ledger: &mut Ledger) -> (Answer, Option<Report>) {
-        let headers = Headers::read(&probe.frame, probe.tag_beside);
+        let headers = Headers::read(&probe.frame, probe.tag_beside.is_some());
         let size = Size::of(probe, &headers);
         match probe.direction {
             Direction::Ingress => (Answer::Next, self.ingress(probe, &headers, &size, ledger)),
@@ -245,7 +245,7 @@ struct Size {
 impl Size {
     fn of(probe: &Probe, headers: &Headers) -> Self {
         let length = probe.frame.len() as u64;
-        let beside = if probe.tag_beside { 4 } else { 0 };
+        let beside = if probe.tag_beside.is_some() { 4 } else { 0 };
         let metadata = probe.metadata;
         let size = u64::from(metadata.gso_size);
         let layer3 = headers.layer3 as u64;

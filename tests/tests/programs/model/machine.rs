@@ -20,6 +20,7 @@ use super::{
     judge::Judge,
     ledger::Ledger,
     probe::{Answer, Probe, Report},
+    tagger::Tagger,
     tell::tell,
 };
 use crate::bench::*;
@@ -34,6 +35,8 @@ pub struct Machine {
     maps: Maps,
     ingress: LoadedProgram,
     egress: LoadedProgram,
+    tag_ingress: Tagger,
+    tag_egress: Tagger,
     sources: PerCpuArray<MapData, SourceSet>,
     events: RingBuf<MapData>,
     tables: Datapath,
@@ -69,11 +72,15 @@ impl Machine {
         let pinned = |name| MapData::from_pin(root.map(name)).expect("it is pinned");
         let sources = Map::PerCpuArray(pinned(names::SOURCES));
         let events = Map::RingBuf(pinned(names::EVENTS));
+        let (ingress, egress) = (load(Direction::Ingress), load(Direction::Egress));
+        let tagger = |ours, name| Tagger::before(ours, &bpffs.path().join(name));
         Self {
             packets: 0,
             refused: 0,
-            ingress: load(Direction::Ingress),
-            egress: load(Direction::Egress),
+            tag_ingress: tagger(&ingress, "tag_ingress"),
+            tag_egress: tagger(&egress, "tag_egress"),
+            ingress,
+            egress,
             sources: sources.try_into().expect("a table of sources"),
             events: events.try_into().expect("a ring"),
             tables,
@@ -123,21 +130,24 @@ impl Machine {
 
     /// What TC is told; `None`: the kernel refuses this packet.
     fn run(&self, probe: &Probe) -> Option<i32> {
-        let program = match probe.direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
+        let (program, tagger) = match probe.direction {
+            Direction::Ingress => (&self.ingress, &self.tag_ingress),
+            Direction::Egress => (&self.egress, &self.tag_egress),
         };
-        let context = context(probe.metadata);
+        let program = match probe.tag_beside {
+            None => program.classifier().expect("it is loaded"),
+            Some(_) => &tagger.program,
+        };
+        let context = context(Metadata {
+            priority: probe.tag_beside.map_or(0, Tagger::priority),
+            ..probe.metadata
+        });
         let options = TestRunOptions {
             data_in: Some(&probe.frame),
             ctx_in: Some(&context),
             ..TestRunOptions::default()
         };
-        let ran = program
-            .classifier()
-            .expect("it is loaded")
-            .test_run(options);
-        match ran {
+        match program.test_run(options) {
             Ok(result) => Some(result.return_value.cast_signed()),
             Err(_) if cut_off(&probe.frame) => None,
             Err(e) => panic!("BPF_PROG_TEST_RUN: {e} with {probe:?}"),

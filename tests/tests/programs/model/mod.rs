@@ -13,6 +13,7 @@ mod judge;
 mod ledger;
 mod machine;
 mod probe;
+mod tagger;
 mod tell;
 mod wire;
 

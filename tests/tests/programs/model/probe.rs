@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use eni_steer::model::{Direction, IfIndex};
 
-use super::headers::Ip;
+use super::{headers::Ip, tagger::Tag};
 use crate::bench::Metadata;
 
 /// What TC is told.
@@ -35,7 +35,7 @@ pub struct Probe {
     pub direction: Direction,
     pub metadata: Metadata,
     /// The driver has taken a VLAN tag off, and keeps it beside.
-    pub tag_beside: bool,
+    pub tag_beside: Option<Tag>,
     pub frame: Vec<u8>,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Debug for Probe {
         let (direction, metadata) = (self.direction, self.metadata);
         write!(
             f,
-            "{direction:?} {metadata:?} beside: {} [",
+            "{direction:?} {metadata:?} beside: {:x?} [",
             self.tag_beside
         )?;
         for (at, byte) in self.frame.iter().enumerate() {

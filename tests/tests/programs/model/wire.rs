@@ -151,7 +151,7 @@ fn probe(number: usize, far: IpAddr) -> Probe {
     Probe {
         direction: Direction::Egress,
         metadata: Metadata::default(),
-        tag_beside: false,
+        tag_beside: None,
         frame: packets::ip(source, far, packets::protocol::UDP, payload).bytes(),
     }
 }
