@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,9 +23,10 @@ pub(crate) fn slowness() -> u32 {
     slowness.unwrap_or(1)
 }
 
-/// How often a program that closed its pipes, or left them to a child of its
-/// own, is asked whether it has ended.
+/// How often a program in the background is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(2);
+/// How long a call sleeps at most before it looks at its deadline.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Runs a program in a namespace and waits for it.
 #[track_caller]
@@ -126,6 +127,7 @@ impl Call {
         {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe can be non-blocking");
         }
+        let ends = end_of(&child);
         let mut unwritten = self.stdin.as_bytes();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut timed_out = false;
@@ -143,7 +145,7 @@ impl Call {
                 child.kill().expect("a child that runs can be killed");
                 break child.wait().expect("a killed child ends");
             }
-            wait_for_pipes(&stdin, &out, &err);
+            wait_for(&ends, &stdin, &out, &err);
         };
         if timed_out {
             // Its last words.
@@ -239,9 +241,25 @@ fn drain(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
     }
 }
 
-/// Sleeps until a pipe has something to say, or a moment has passed.
-fn wait_for_pipes(stdin: &Option<impl AsFd>, out: &Option<impl AsFd>, err: &Option<impl AsFd>) {
-    let mut fds = Vec::new();
+/// A descriptor that can be read when the child has ended (pidfd_open(2)).
+fn end_of(child: &Child) -> OwnedFd {
+    // SAFETY: the call takes two numbers and returns a new descriptor that nobody else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, child.id(), 0);
+        let fd = i32::try_from(fd).expect("a descriptor");
+        assert!(fd >= 0, "pidfd_open: {}", std::io::Error::last_os_error());
+        OwnedFd::from_raw_fd(fd)
+    }
+}
+
+/// Sleeps until the child ends or a pipe has something to say, or a moment has passed.
+fn wait_for(
+    ends: &OwnedFd,
+    stdin: &Option<impl AsFd>,
+    out: &Option<impl AsFd>,
+    err: &Option<impl AsFd>,
+) {
+    let mut fds = vec![PollFd::new(ends.as_fd(), PollFlags::POLLIN)];
     if let Some(fd) = stdin {
         fds.push(PollFd::new(fd.as_fd(), PollFlags::POLLOUT));
     }
@@ -251,12 +269,7 @@ fn wait_for_pipes(stdin: &Option<impl AsFd>, out: &Option<impl AsFd>, err: &Opti
     {
         fds.push(PollFd::new(fd, PollFlags::POLLIN));
     }
-    if fds.is_empty() {
-        std::thread::sleep(ASK_AGAIN);
-        return;
-    }
-    let moment = PollTimeout::try_from(ASK_AGAIN.max(Duration::from_millis(10)))
-        .expect("a few milliseconds fit");
+    let moment = PollTimeout::try_from(MOMENT).expect("a few milliseconds fit");
     match poll(&mut fds, moment) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(e) => panic!("can not poll a pipe: {e}"),
