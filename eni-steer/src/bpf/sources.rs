@@ -12,7 +12,7 @@ use super::{
     convert,
     error::BpfError,
     maps::Maps,
-    walk::{per_cpu, range, set_per_cpu},
+    walk::{array, per_cpu, range, set_per_cpu},
 };
 use crate::{
     counters::{EniId, Source},
@@ -119,16 +119,12 @@ impl Maps {
     /// The parts of the table that were ever written to, most of which never are.
     fn used_sets(&self) -> Result<Vec<Range<u32>>, BpfError> {
         let sets = self.sources.len();
+        let marks = array(&self.source_marks, names::SOURCE_MARKS)?;
+        // What there is no mark for is read.
+        let marks = marks.into_iter().chain(std::iter::repeat(1));
         let mut used: Vec<Range<u32>> = Vec::new();
-        for number in 0..sets.div_ceil(MARKED) {
-            // What there is no mark for is read.
-            let marked = number >= self.source_marks.len()
-                || self
-                    .source_marks
-                    .get(&number, 0)
-                    .map_err(|cause| BpfError::map("read SOURCE_MARKS", cause))?
-                    != 0;
-            if !marked {
+        for (number, mark) in (0..sets.div_ceil(MARKED)).zip(marks) {
+            if mark == 0 {
                 continue;
             }
             let from = number * MARKED;
