@@ -21,7 +21,7 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Fail
             require_privilege()?;
             let in_force = policy_in_force(global, &args.policy)?;
             let source = in_force.source.to_string();
-            let report = ConfigReport::new(source, &in_force.policy, &in_force.origins);
+            let report = ConfigReport::new(source, &in_force.policy, &in_force.origins());
             let mut out = std::io::stdout().lock();
             if global.json {
                 render::json(&report, &mut out)?;

@@ -43,21 +43,42 @@ pub(super) struct InForce {
     pub state: State,
     /// The policy.
     pub policy: Policy,
-    /// Where its values come from.
-    pub origins: Origins,
     /// Where it comes from as a whole.
     pub source: Source,
+    /// The same before flags.
+    unflagged: Policy,
+    /// Where the values of files stand in them.
+    written: Origins,
+}
+
+impl InForce {
+    fn new(state: State, policy: Policy, source: Source) -> Self {
+        Self {
+            state,
+            unflagged: policy.clone(),
+            policy,
+            source,
+            written: Origins::default(),
+        }
+    }
+
+    /// Where the policy's values come from.
+    pub(super) fn origins(&self) -> Origins {
+        let mut origins = self.written.clone();
+        if self.source == Source::AppliedLast {
+            let nothing = Policy::default();
+            origins.say_changes(&nothing, &self.unflagged, &Origin::AppliedLast);
+        }
+        origins.say_changes(&self.unflagged, &self.policy, &Origin::Flag);
+        origins
+    }
 }
 
 /// The policy in force: flags over the configuration or over what was applied last.
 pub(super) fn policy_in_force(global: &Global, args: &PolicyArgs) -> Result<InForce, Failure> {
     let state = State::read(&global.places())?;
     let mut in_force = without_flags(global, state)?;
-    let before = in_force.policy.clone();
     args.put_into(&mut in_force.policy)?;
-    in_force
-        .origins
-        .say_changes(&before, &in_force.policy, &Origin::Flag);
     let policy = &mut in_force.policy;
     policy.log_level = program_log_level(global.verbose, policy.log_level);
     same_protocol(&in_force.state, policy)?;
@@ -69,7 +90,7 @@ pub(super) fn policy_in_force(global: &Global, args: &PolicyArgs) -> Result<InFo
 pub(super) fn policy_to_undo(global: &Global) -> Result<InForce, Failure> {
     let state = State::read(&global.places())?;
     match state.policy.clone() {
-        Some(policy) => Ok(applied_last(state, policy)),
+        Some(policy) => Ok(InForce::new(state, policy, Source::AppliedLast)),
         None => without_flags(global, state),
     }
 }
@@ -79,33 +100,17 @@ fn without_flags(global: &Global, state: State) -> Result<InForce, Failure> {
     let files = read_configuration(&path, named)?;
     if !files.is_empty() {
         let Configured { policy, origins } = Configured::from_files(&files)?;
+        let source = Source::Files(files.into_iter().map(|file| file.path).collect());
         return Ok(InForce {
-            state,
-            policy,
-            origins,
-            source: Source::Files(files.into_iter().map(|file| file.path).collect()),
+            written: origins,
+            ..InForce::new(state, policy, source)
         });
     }
-    Ok(match state.policy.clone() {
-        Some(policy) => applied_last(state, policy),
-        None => InForce {
-            state,
-            policy: Policy::default(),
-            origins: Origins::default(),
-            source: Source::Automatic,
-        },
-    })
-}
-
-fn applied_last(state: State, policy: Policy) -> InForce {
-    let mut origins = Origins::default();
-    origins.say_changes(&Policy::default(), &policy, &Origin::AppliedLast);
-    InForce {
-        state,
-        policy,
-        origins,
-        source: Source::AppliedLast,
-    }
+    let (policy, source) = match state.policy.clone() {
+        Some(policy) => (policy, Source::AppliedLast),
+        None => (Policy::default(), Source::Automatic),
+    };
+    Ok(InForce::new(state, policy, source))
 }
 
 /// What is ours is told by the protocol number: with another one, what is installed would be
@@ -303,7 +308,7 @@ mod tests {
     }
 
     fn mode(in_force: &InForce) -> (Mode, String) {
-        let origin = in_force.origins.of(&Section::Policy, "mode");
+        let origin = in_force.origins().of(&Section::Policy, "mode");
         (in_force.policy.mode, origin.to_string())
     }
 

@@ -29,7 +29,13 @@ pub(super) fn table(policy: &Policy, balance: &Balance) -> TableId {
     balance.table.unwrap_or(TableId(last))
 }
 
-pub(super) fn spread(seen: &Observed, policy: &Policy, enis: &[Eni]) -> Result<Spread, Refusal> {
+/// `main`: what [`routes::main_routes`] has found.
+pub(super) fn spread(
+    seen: &Observed,
+    main: &[&Route],
+    policy: &Policy,
+    enis: &[Eni],
+) -> Result<Spread, Refusal> {
     let Some(balance) = &policy.balance else {
         return Ok(Spread::default());
     };
@@ -58,7 +64,7 @@ pub(super) fn spread(seen: &Observed, policy: &Policy, enis: &[Eni]) -> Result<S
         }
         spread
             .routes
-            .extend(routes::of_main(seen, policy, enis, table, family));
+            .extend(routes::of_main(main, policy, enis, table, family));
         spread.routes.push(Route {
             hops: legs,
             ..routes::blank(policy, table, family)

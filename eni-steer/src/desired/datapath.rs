@@ -23,16 +23,23 @@ const METADATA: [IpAddr; 3] = [
 
 /// Who owns each address and prefix. Two ENIs with the same one: nobody does.
 pub(super) fn owners(enis: &[Eni]) -> BTreeMap<IpNet, Owner> {
-    let mut owners = BTreeMap::new();
-    for eni in enis {
-        for net in eni.owned.iter().filter(|net| !link_local(net.addr())) {
-            owners
-                .entry(*net)
-                .and_modify(|owner| *owner = Owner::Ambiguous)
-                .or_insert(Owner::Eni(eni.index));
+    let of_eni = |eni: &'_ Eni| {
+        let owner = Owner::Eni(eni.index);
+        let nets = eni.owned.iter().copied();
+        nets.filter(|net| !link_local(net.addr()))
+            .map(move |net| (net, owner))
+            .collect::<Vec<_>>()
+    };
+    let mut owners: Vec<(IpNet, Owner)> = enis.iter().flat_map(of_eni).collect();
+    owners.sort_by_key(|(net, _)| *net);
+    owners.dedup_by(|(net, _), (kept, owner)| {
+        let same = net == kept;
+        if same {
+            *owner = Owner::Ambiguous;
         }
-    }
-    owners
+        same
+    });
+    owners.into_iter().collect()
 }
 
 /// The next hops of a table, the best route of each destination.

@@ -67,7 +67,7 @@ pub(super) fn on_link<'a>(
     addresses: impl IntoIterator<Item = &'a Address>,
     family: Family,
 ) -> BTreeSet<IpNet> {
-    addresses
+    let mut nets: Vec<IpNet> = addresses
         .into_iter()
         .filter(|address| {
             let net = address.net;
@@ -76,7 +76,10 @@ pub(super) fn on_link<'a>(
                 && net.prefix_len() < net.max_prefix_len()
         })
         .map(|address| address.net.trunc())
-        .collect()
+        .collect();
+    // Most of an interface's addresses are of one prefix.
+    nets.dedup();
+    nets.into_iter().collect()
 }
 
 /// The ENIs of the policy, and those that are found where the policy wants that: every up,

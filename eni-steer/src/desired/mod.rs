@@ -102,12 +102,13 @@ impl Desired {
             ownership: policy.ownership.clone(),
             ..Self::default()
         };
+        let main = routes::main_routes(seen, policy);
         let tables: Vec<(&Eni, Vec<Route>)> = enis
             .iter()
-            .map(|eni| (eni, routes::table(seen, policy, eni)))
+            .map(|eni| (eni, routes::table(&main, policy, eni)))
             .collect();
         if policy.rules {
-            let spread = balance::spread(seen, policy, &enis)?;
+            let spread = balance::spread(seen, &main, policy, &enis)?;
             let access = access::rules(seen, policy, &enis)?;
             let added = access.into_iter().chain(spread.rules);
             desired.rules = rules::rules(policy, &enis, &owners, added);

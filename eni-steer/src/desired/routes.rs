@@ -17,8 +17,9 @@ const SCOPE_UNIVERSE: u8 = 0;
 /// `IP6_RT_PRIO_USER`: what the kernel makes of an IPv6 metric of 0.
 const METRIC6: u32 = 1024;
 
-/// The routes, sorted so that a gateway's own link comes before its users.
-pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
+/// The routes, sorted so that a gateway's own link comes before its users. `main`: what
+/// [`main_routes`] has found.
+pub(super) fn table(main: &[&Route], policy: &Policy, eni: &Eni) -> Vec<Route> {
     // One route for each destination and metric; the first that claims it stays.
     let mut routes: BTreeMap<_, Route> = BTreeMap::new();
     let mut add = |route: Route| {
@@ -43,7 +44,7 @@ pub(super) fn table(seen: &Observed, policy: &Policy, eni: &Eni) -> Vec<Route> {
                 ..blank(family)
             });
         }
-        for route in main_routes(seen, policy, eni, family) {
+        for route in through(main, eni, family) {
             let hops: Vec<Hop> = route
                 .hops
                 .iter()
@@ -108,7 +109,7 @@ pub(super) fn blank(policy: &Policy, table: TableId, family: Family) -> Route {
 
 /// Main's routes through ENIs that are up, without defaults, for another table.
 pub(super) fn of_main(
-    seen: &Observed,
+    main: &[&Route],
     policy: &Policy,
     enis: &[Eni],
     table: TableId,
@@ -118,10 +119,10 @@ pub(super) fn of_main(
     for route in enis
         .iter()
         .filter(|eni| eni.up)
-        .flat_map(|eni| main_routes(seen, policy, eni, family))
+        .flat_map(|eni| through(main, eni, family))
     {
-        let through = |hop: &&Hop| enis.iter().any(|eni| eni.up && eni.index == hop.out);
-        let mut hops: Vec<Hop> = route.hops.iter().filter(through).copied().collect();
+        let managed = |hop: &&Hop| enis.iter().any(|eni| eni.up && eni.index == hop.out);
+        let mut hops: Vec<Hop> = route.hops.iter().filter(managed).copied().collect();
         for hop in &mut hops {
             hop.onlink = hop.gateway.is_some();
         }
@@ -163,20 +164,25 @@ fn connected(route: &Route) -> bool {
     route.hops.iter().all(|hop| hop.gateway.is_none())
 }
 
-/// Main's routes through the ENI, without defaults: the table has its own. A route of ours
-/// in main is a leftover: it goes.
-fn main_routes<'a>(
-    seen: &'a Observed,
-    policy: &'a Policy,
-    eni: &'a Eni,
-    family: Family,
-) -> impl Iterator<Item = &'a Route> {
-    seen.routes.iter().filter(move |route| {
+/// Main's routes that a table of an ENI can have as well: no defaults, it has its own. A route
+/// of ours in main is a leftover: it goes.
+pub(super) fn main_routes<'a>(seen: &'a Observed, policy: &Policy) -> Vec<&'a Route> {
+    let routes = seen.routes.iter().filter(|route| {
         route.table == TableId::MAIN
-            && route.family() == family
             && route.kind == RouteKind::Unicast
             && !route.is_default()
             && !policy.ownership.route(route)
-            && route.hop_by(eni.index).is_some()
-    })
+    });
+    routes.collect()
+}
+
+/// Those of a family that leave by the ENI.
+fn through<'a>(
+    main: &'a [&'a Route],
+    eni: &'a Eni,
+    family: Family,
+) -> impl Iterator<Item = &'a Route> {
+    main.iter()
+        .copied()
+        .filter(move |route| route.family() == family && route.hop_by(eni.index).is_some())
 }

@@ -20,19 +20,20 @@ pub(super) fn rules(
     added: impl IntoIterator<Item = Rule>,
 ) -> BTreeSet<Rule> {
     let numbers = &policy.ownership;
-    let mut rules: BTreeSet<Rule> = added.into_iter().collect();
+    let mut rules: Vec<Rule> = added.into_iter().collect();
     let behind = |rule: &Rule| rule.priority >= numbers.pin_priority(0);
     let something_behind = rules.iter().any(behind);
-    for (net, table) in leads(enis, owners, something_behind) {
-        let mut rule = Rule::new(
-            Family::of_net(net),
-            numbers.source_priority(net),
-            numbers.protocol,
-            RuleAction::Table(table),
-        );
+    let source_rule = |(net, table)| {
+        let (family, action) = (Family::of_net(net), RuleAction::Table(table));
+        let priority = numbers.source_priority(net);
+        let mut rule = Rule::new(family, priority, numbers.protocol, action);
         rule.from = Some(net);
-        rules.insert(rule);
-    }
+        rule
+    };
+    let mut leads = leads(enis, owners, something_behind);
+    // In the order of rules: those that are in order are not moved again.
+    leads.sort_by_key(|(net, _)| (Family::of_net(*net), numbers.source_priority(*net), *net));
+    rules.extend(leads.into_iter().map(source_rule));
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {
             let mut rule = Rule::new(
@@ -42,10 +43,10 @@ pub(super) fn rules(
                 RuleAction::Table(TableId::MAIN),
             );
             rule.suppress_group = Some(numbers.group);
-            rules.insert(rule);
+            rules.push(rule);
         }
     }
-    rules
+    rules.into_iter().collect()
 }
 
 /// The kernel's own rules that look main up, where they are gone and the policy wants them
@@ -59,7 +60,7 @@ pub(super) fn of_the_kernel(seen: &Observed, policy: &Policy) -> Vec<Rule> {
 }
 
 /// Which table each source prefix leads to, so that the longest prefix that holds an address
-/// leads to its owner's table, as the programs see it.
+/// leads to its owner's table, as the programs see it. No prefix comes twice.
 ///
 /// `something_behind`: other rules of ours stand behind the source rules. What main serves
 /// must not fall through to them.
@@ -67,7 +68,7 @@ fn leads(
     enis: &[Eni],
     owners: &BTreeMap<IpNet, Owner>,
     something_behind: bool,
-) -> BTreeMap<IpNet, TableId> {
+) -> Vec<(IpNet, TableId)> {
     let table = |net: IpNet, owner: Owner| match owner {
         Owner::Eni(index) => enis
             .iter()
@@ -76,7 +77,7 @@ fn leads(
             .map(|eni| eni.table),
         Owner::Ambiguous => None,
     };
-    let tables: BTreeMap<IpNet, Option<TableId>> = owners
+    let tables: Vec<(IpNet, Option<TableId>)> = owners
         .iter()
         .map(|(net, owner)| (*net, table(*net, *owner)))
         .collect();
@@ -86,12 +87,17 @@ fn leads(
             sources.entry(*table).or_default().push(*net);
         }
     }
-    let mut leads = BTreeMap::new();
+    let mut leads = Vec::with_capacity(tables.len());
     for (wanted, sources) in sources {
-        let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) =
-            cover(sources.iter().copied()).into_iter().partition(|net| {
-                !within(&tables, *net).any(|(o, table)| *table != Some(wanted) && covers(*net, *o))
-            });
+        let is_whole = |net: &IpNet| {
+            let is_others = |(other, table): &(IpNet, Option<TableId>)| {
+                *table != Some(wanted) && covers(*net, *other)
+            };
+            is_host(*net) || !within(&tables, *net).any(is_others)
+        };
+        let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) = cover(sources.iter().copied())
+            .into_iter()
+            .partition(is_whole);
         leads.extend(whole.into_iter().map(|net| (net, wanted)));
         // Where somebody else owns a part, nothing is joined: lengths tell who owns what.
         let apart = sources
@@ -100,7 +106,8 @@ fn leads(
         leads.extend(apart.map(|net| (net, wanted)));
     }
     // What main serves, inside a prefix that leads elsewhere. There are few lengths of prefixes.
-    let outer: BTreeSet<IpNet> = leads.keys().map(IpNet::trunc).collect();
+    let outer = leads.iter().map(|(net, _)| *net);
+    let outer: BTreeSet<IpNet> = outer.filter(|net| !is_host(*net)).collect();
     let lengths: BTreeSet<u8> = outer.iter().map(IpNet::prefix_len).collect();
     let is_inside = |net: IpNet| {
         let shorter = lengths.range(..=net.prefix_len());
@@ -110,18 +117,23 @@ fn leads(
             .any(|net| outer.contains(&net))
     };
     let of_main = tables.iter().filter(|(_, table)| table.is_none());
-    for (net, _) in of_main {
-        if something_behind || is_inside(*net) {
-            leads.insert(*net, TableId::MAIN);
-        }
-    }
+    let of_main = of_main.filter(|(net, _)| something_behind || is_inside(*net));
+    leads.extend(of_main.map(|(net, _)| (*net, TableId::MAIN)));
     leads
 }
 
+/// Whether a prefix is one address, which holds nobody else's.
+fn is_host(net: IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
+}
+
 /// Those that can lie in a prefix: they are ordered by address, then by length.
-fn within<T>(nets: &BTreeMap<IpNet, T>, outer: IpNet) -> impl Iterator<Item = (&IpNet, &T)> {
+fn within<T>(nets: &[(IpNet, T)], outer: IpNet) -> impl Iterator<Item = &(IpNet, T)> {
     let last = IpNet::from(outer.broadcast());
-    nets.range(outer.trunc()..=last)
+    let first = nets.partition_point(|(net, _)| *net < outer.trunc());
+    nets[first..]
+        .iter()
+        .take_while(move |(net, _)| *net <= last)
 }
 
 /// The fewest prefixes that hold exactly these addresses: never one more.

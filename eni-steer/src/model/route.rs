@@ -128,12 +128,21 @@ impl fmt::Display for RouteKind {
 }
 
 /// How `ip route` names a destination: `default`, or the prefix, an address without `/32`.
-pub(crate) fn destination_text(net: IpNet) -> String {
-    if net == any(Family::of_net(net)) {
-        "default".to_owned()
-    } else if net.prefix_len() == net.max_prefix_len() {
-        net.addr().to_string()
-    } else {
-        net.to_string()
+pub(crate) fn destination_text(net: IpNet) -> impl fmt::Display {
+    Destination(net)
+}
+
+struct Destination(IpNet);
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let net = self.0;
+        if net == any(Family::of_net(net)) {
+            f.pad("default")
+        } else if net.prefix_len() == net.max_prefix_len() {
+            net.addr().fmt(f)
+        } else {
+            net.fmt(f)
+        }
     }
 }

@@ -17,15 +17,13 @@ pub(crate) fn read(bytes: &[u8]) -> Option<String> {
             libc::RTM_NEWLINK => format!("{:?}", link::from_message(&message)),
             libc::RTM_NEWADDR => format!("{:?}", address::from_message(&message)),
             libc::RTM_NEWROUTE => format!("{:?}", route::from_message(&message)),
+            libc::RTM_NEWRULE => format!("{:?}", rule::from_message(&message)),
             _ => String::new(),
         };
     }
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).ok()?;
     if let NetlinkPayload::InnerMessage(inner) = &message.payload {
         text += &format!("{:?}", watch::classify(inner));
-        if let RouteNetlinkMessage::NewRule(rule) = inner {
-            text += &format!("{:?}", rule::from_message(rule));
-        }
     }
     Some(text)
 }

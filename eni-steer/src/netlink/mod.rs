@@ -90,13 +90,27 @@ impl Netlink {
         request: RouteNetlinkMessage,
         read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
+        let mut found = Vec::new();
+        self.dump_behind(&mut found, what, request, read).await?;
+        Ok(found)
+    }
+
+    /// The same, behind what is found already.
+    pub(crate) async fn dump_behind<T>(
+        &self,
+        found: &mut Vec<T>,
+        what: &'static str,
+        request: RouteNetlinkMessage,
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<(), NetlinkError> {
+        let before = found.len();
         let mut socket = self.socket.lock().await;
         for attempt in 0..DUMP_TRIES {
             let number = socket.number();
             let mut datagram = Vec::new();
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
             wire::append(&mut datagram, request.clone(), flags, number);
-            let mut found = Vec::new();
+            found.truncate(before);
             let mut whole = true;
             let mut refused = None;
             let heard = socket.converse(&datagram, |message| {
@@ -119,7 +133,7 @@ impl Netlink {
                 return Err(refused.of_request(what.to_owned()));
             }
             if whole {
-                return Ok(found);
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(1 << attempt)).await;
         }

@@ -35,7 +35,8 @@ impl Netlink {
             request.header.address_family = family_to_wire(family);
             request.header.protocol = RouteProtocol::from(of.map_or(0, |protocol| protocol.0));
             let request = RouteNetlinkMessage::GetRoute(request);
-            routes.extend(self.dump("list the routes", request, from_message).await?);
+            self.dump_behind(&mut routes, "list the routes", request, from_message)
+                .await?;
         }
         Ok(routes)
     }

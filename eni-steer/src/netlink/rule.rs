@@ -12,15 +12,41 @@ use rtnetlink::packet_route::{
 
 use super::{
     Message, Netlink, NetlinkError, Request,
-    wire::{family_from_wire, family_to_wire, prefix},
+    wire::{self, family_to_wire, prefix, text, u16_at, u32_at},
 };
 use crate::model::{
     Family, Group, PortRange, Priority, Protocol, Rule, RuleAction, TableId, UidRange,
 };
 
-/// Attributes newer than the wire library, seen in dumps of rules that do not use them.
-/// FRA_SPORT_MASK and FRA_DPORT_MASK (28, 29) come back with every exact-port rule.
-const HARMLESS_UNKNOWN: [u16; 2] = [28, 29];
+/// Length of `struct fib_rule_hdr` (linux/fib_rules.h).
+const HEADER: usize = 12;
+
+/// `FIB_RULE_INVERT`
+const INVERT: u32 = 2;
+
+/// Kinds of attributes (`FRA_*` of linux/fib_rules.h).
+mod attribute {
+    pub const DST: u16 = 1;
+    pub const SRC: u16 = 2;
+    pub const IIFNAME: u16 = 3;
+    pub const GOTO: u16 = 4;
+    pub const PRIORITY: u16 = 6;
+    pub const FWMARK: u16 = 10;
+    pub const SUPPRESS_IFGROUP: u16 = 13;
+    pub const SUPPRESS_PREFIXLEN: u16 = 14;
+    pub const TABLE: u16 = 15;
+    pub const FWMASK: u16 = 16;
+    pub const OIFNAME: u16 = 17;
+    pub const L3MDEV: u16 = 19;
+    pub const UID_RANGE: u16 = 20;
+    pub const PROTOCOL: u16 = 21;
+    pub const IP_PROTO: u16 = 22;
+    pub const SPORT_RANGE: u16 = 23;
+    pub const DPORT_RANGE: u16 = 24;
+    /// Come back with every rule that names one port.
+    pub const SPORT_MASK: u16 = 28;
+    pub const DPORT_MASK: u16 = 29;
+}
 
 impl Netlink {
     /// All rules of both families, in the order in which the kernel asks them.
@@ -31,11 +57,8 @@ impl Netlink {
             let mut request = RuleMessage::default();
             request.header.family = family_to_wire(family);
             let request = RouteNetlinkMessage::GetRule(request);
-            let read = |message: &Message<'_>| match message.parse()? {
-                RouteNetlinkMessage::NewRule(message) => from_message(&message),
-                _ => None,
-            };
-            rules.extend(self.dump("list the rules", request, read).await?);
+            self.dump_behind(&mut rules, "list the rules", request, from_message)
+                .await?;
         }
         Ok(rules)
     }
@@ -131,76 +154,65 @@ fn to_message(rule: &Rule) -> RuleMessage {
 
 /// Normalises: what the kernel fills in by itself (`suppress_prefixlength -1`, a full mask)
 /// is left out, so that a rule equals itself after a trip through the kernel.
-pub(super) fn from_message(message: &RuleMessage) -> Option<Rule> {
-    let header = &message.header;
-    let family = family_from_wire(header.family)?;
+pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
+    if message.kind != libc::RTM_NEWRULE {
+        return None;
+    }
+    let (header, attributes) = message.split::<HEADER>()?;
+    let [family, to_length, from_length, tos, table, _, _, action, ..] = *header;
+    let family = wire::family_of_byte(family)?;
     let mut rule = Rule::new(
         family,
         Priority(0),
         Protocol(0),
-        RuleAction::Table(TableId(header.table.into())),
+        RuleAction::Table(TableId(table.into())),
     );
-    rule.tos = header.tos;
-    rule.invert = header.flags.contains(RuleFlags::Invert);
-    let mut table = TableId(header.table.into());
+    rule.tos = tos;
+    rule.invert = u32_at(header, 8)? & INVERT != 0;
+    let mut table = TableId(table.into());
     let mut target = Priority(0);
     let mut l3mdev = false;
     let (mut mark, mut mask) = (None, u32::MAX);
-    for attribute in &message.attributes {
-        match attribute {
-            RuleAttribute::Priority(n) => rule.priority = Priority(*n),
-            RuleAttribute::Protocol(p) => rule.protocol = Protocol(u8::from(*p)),
-            RuleAttribute::Source(a) => rule.from = prefix(*a, header.src_len),
-            RuleAttribute::Destination(a) => rule.to = prefix(*a, header.dst_len),
-            RuleAttribute::Iifname(name) => rule.iif = Some(name.clone()),
-            RuleAttribute::Oifname(name) => rule.oif = Some(name.clone()),
-            RuleAttribute::FwMark(n) => mark = Some(*n),
-            RuleAttribute::FwMask(n) => mask = *n,
-            RuleAttribute::IpProtocol(p) => {
-                rule.ip_protocol = u8::try_from(i32::from(*p)).ok();
-                rule.partial |= rule.ip_protocol.is_none();
+    let net = |value, length| prefix(wire::address(family, value)?, length);
+    let ports = |value| {
+        let (start, end) = (u16_at(value, 0)?, u16_at(value, 2)?);
+        Some(PortRange { start, end })
+    };
+    let unless_all = |value: u32| (value != u32::MAX).then_some(value);
+    for (kind, value) in attributes {
+        match kind {
+            attribute::PRIORITY => rule.priority = Priority(u32_at(value, 0)?),
+            attribute::PROTOCOL => rule.protocol = Protocol(*value.first()?),
+            attribute::SRC => rule.from = Some(net(value, from_length)?),
+            attribute::DST => rule.to = Some(net(value, to_length)?),
+            attribute::IIFNAME => rule.iif = Some(text(value)),
+            attribute::OIFNAME => rule.oif = Some(text(value)),
+            attribute::FWMARK => mark = Some(u32_at(value, 0)?),
+            attribute::FWMASK => mask = u32_at(value, 0)?,
+            attribute::IP_PROTO => rule.ip_protocol = Some(*value.first()?),
+            attribute::SPORT_RANGE => rule.sport = Some(ports(value)?),
+            attribute::DPORT_RANGE => rule.dport = Some(ports(value)?),
+            attribute::UID_RANGE => {
+                let (start, end) = (u32_at(value, 0)?, u32_at(value, 4)?);
+                rule.uids = Some(UidRange { start, end });
             }
-            RuleAttribute::SourcePortRange(r) => {
-                rule.sport = Some(PortRange {
-                    start: r.start,
-                    end: r.end,
-                });
+            attribute::TABLE => table = TableId(u32_at(value, 0)?),
+            attribute::GOTO => target = Priority(u32_at(value, 0)?),
+            attribute::L3MDEV => l3mdev = *value.first()? != 0,
+            attribute::SUPPRESS_PREFIXLEN => {
+                rule.suppress_prefix_length = unless_all(u32_at(value, 0)?);
             }
-            RuleAttribute::DestinationPortRange(r) => {
-                rule.dport = Some(PortRange {
-                    start: r.start,
-                    end: r.end,
-                });
+            attribute::SUPPRESS_IFGROUP => {
+                rule.suppress_group = unless_all(u32_at(value, 0)?).map(Group);
             }
-            RuleAttribute::UidRange(r) => {
-                rule.uids = Some(UidRange {
-                    start: r.start,
-                    end: r.end,
-                });
-            }
-            RuleAttribute::Table(n) => table = TableId(*n),
-            RuleAttribute::Goto(n) => target = Priority(*n),
-            RuleAttribute::L3MDev(on) => l3mdev = *on,
-            RuleAttribute::SuppressPrefixLen(n) if *n != u32::MAX => {
-                rule.suppress_prefix_length = Some(*n);
-            }
-            RuleAttribute::SuppressIfGroup(n) if *n != u32::MAX => {
-                rule.suppress_group = Some(Group(*n));
-            }
-            RuleAttribute::SuppressPrefixLen(_) | RuleAttribute::SuppressIfGroup(_) => {}
-            RuleAttribute::TunId(n) => rule.partial |= *n != 0,
-            RuleAttribute::Realm(_) => rule.partial = true,
-            RuleAttribute::Other(nla) => {
-                use rtnetlink::packet_core::Nla;
-                rule.partial |= !HARMLESS_UNKNOWN.contains(&nla.kind());
-            }
+            attribute::SPORT_MASK | attribute::DPORT_MASK => {}
             _ => rule.partial = true,
         }
     }
     rule.mark = mark
         .or((mask != u32::MAX).then_some(0))
         .map(|mark| (mark, mask));
-    rule.action = match header.action {
+    rule.action = match WireAction::from(action) {
         WireAction::ToTable if l3mdev => RuleAction::L3mdev,
         WireAction::ToTable => RuleAction::Table(table),
         WireAction::Goto => RuleAction::Goto(target),
@@ -289,10 +301,44 @@ mod tests {
         })
     }
 
+    /// A rule as the kernel would tell it, with one more attribute.
+    fn with_attribute(kind: u16, value: &[u8]) -> Rule {
+        let main = RuleAction::Table(TableId::MAIN);
+        let rule = Rule::new(Family::V4, Priority(7), Protocol(0), main);
+        let mut bytes = wire::bytes_of(RouteNetlinkMessage::NewRule(to_message(&rule)));
+        bytes.extend(u16::to_ne_bytes(4 + value.len() as u16));
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        let message = Message::all(&bytes).next().expect("a message");
+        from_message(&message).expect("a rule")
+    }
+
+    #[test]
+    fn a_selector_that_is_not_known_makes_a_rule_partial_and_what_the_kernel_adds_does_not() {
+        // A tunnel, a realm, a DSCP, a flow label, and what is to come.
+        for kind in [12, 11, 25, 26, 99] {
+            assert!(with_attribute(kind, &[0; 8]).partial, "{kind}");
+        }
+        let masks = [attribute::SPORT_MASK, attribute::DPORT_MASK];
+        for kind in masks {
+            assert!(!with_attribute(kind, &[0xff; 2]).partial, "{kind}");
+        }
+        let suppress = [attribute::SUPPRESS_PREFIXLEN, attribute::SUPPRESS_IFGROUP];
+        for kind in suppress {
+            let rule = with_attribute(kind, &[0xff; 4]);
+            let plain = Rule::new(rule.family, rule.priority, rule.protocol, rule.action);
+            assert_eq!(rule, plain, "{kind}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_rule_survives_the_wire(rule in rules()) {
-            prop_assert_eq!(from_message(&to_message(&rule)), Some(rule));
+            let bytes = wire::bytes_of(RouteNetlinkMessage::NewRule(to_message(&rule)));
+            let message = Message::all(&bytes).next().expect("a message");
+            prop_assert_eq!(from_message(&message), Some(rule));
         }
     }
 }

@@ -10,11 +10,16 @@ use futures_util::StreamExt;
 use rtnetlink::{
     MulticastGroup,
     packet_core::NetlinkPayload,
-    packet_route::{RouteNetlinkMessage, neighbour::NeighbourState, route::RouteProtocol},
+    packet_route::{
+        RouteNetlinkMessage,
+        neighbour::NeighbourState,
+        route::RouteProtocol,
+        rule::{RuleAttribute, RuleMessage},
+    },
     sys::AsyncSocket,
 };
 
-use super::{NetlinkError, rule::from_message as rule_from_message};
+use super::NetlinkError;
 use crate::model::Protocol;
 
 /// What is subscribed to. The table of events in [`crate::daemon`] is about these and no
@@ -172,6 +177,14 @@ fn leave_out_neighbours(socket: RawFd) -> io::Result<()> {
 
 pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
     let protocol = |protocol: RouteProtocol| Protocol(u8::from(protocol));
+    let of_rule = |rule: &RuleMessage| {
+        let mut attributes = rule.attributes.iter();
+        let found = attributes.find_map(|attribute| match attribute {
+            RuleAttribute::Protocol(number) => Some(*number),
+            _ => None,
+        });
+        protocol(found.unwrap_or(RouteProtocol::Unspec))
+    };
     Some(match message {
         RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Event::Link,
         RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Event::Address,
@@ -184,11 +197,11 @@ pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
             deleted: true,
         },
         RouteNetlinkMessage::NewRule(rule) => Event::Rule {
-            protocol: rule_from_message(rule)?.protocol,
+            protocol: of_rule(rule),
             deleted: false,
         },
         RouteNetlinkMessage::DelRule(rule) => Event::Rule {
-            protocol: rule_from_message(rule)?.protocol,
+            protocol: of_rule(rule),
             deleted: true,
         },
         RouteNetlinkMessage::NewNeighbour(neighbour)

@@ -1,6 +1,6 @@
 //! Messages and attributes as bytes, and small conversions the object files share.
 //!
-//! What is there in thousands - addresses, routes - is read from the bytes: of each only what is
+//! What is there in thousands - addresses, routes, rules - is read from the bytes: of each only what is
 //! looked for. All else is read by the wire library.
 
 use std::net::IpAddr;
@@ -131,18 +131,14 @@ pub(super) fn family_to_wire(family: Family) -> AddressFamily {
     }
 }
 
-/// `None` for families that are not ours to look at (MPLS, multicast routing).
-pub(super) fn family_from_wire(family: AddressFamily) -> Option<Family> {
-    match family {
+/// The family of a header's byte; `None` for those that are not ours to look at (MPLS,
+/// multicast routing).
+pub(super) fn family_of_byte(byte: u8) -> Option<Family> {
+    match AddressFamily::from(byte) {
         AddressFamily::Inet => Some(Family::V4),
         AddressFamily::Inet6 => Some(Family::V6),
         _ => None,
     }
-}
-
-/// The same, of a header's byte.
-pub(super) fn family_of_byte(byte: u8) -> Option<Family> {
-    family_from_wire(AddressFamily::from(byte))
 }
 
 pub(super) fn address_to_wire(address: IpAddr) -> RouteAddress {

@@ -257,28 +257,26 @@ fn routes(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
 }
 
 fn rules(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
-    let mut met = BTreeSet::new();
-    for rule in seen
-        .rules
-        .iter()
-        .filter(|rule| desired.ownership.rule(rule))
-    {
-        // The second of two equal rules goes: the kernel lets duplicates be made.
-        if !(desired.rules.contains(rule) && met.insert(rule)) {
-            steps.push(Step::Rule {
-                change: Change::new(Some(rule.clone()), None),
-            });
-        }
-    }
+    let ours = |rule: &&Rule| desired.ownership.rule(rule);
+    let mut have: Vec<&Rule> = seen.rules.iter().filter(ours).collect();
+    have.sort();
+    let mut have = have.into_iter().peekable();
     // What is wanted and not ours, the kernel's own rule, may be there already.
     let there = |rule: &Rule| !desired.ownership.rule(rule) && seen.rules.contains(rule);
-    for rule in &desired.rules {
-        if !met.contains(rule) && !there(rule) {
-            steps.push(Step::Rule {
-                change: Change::new(None, Some(rule.clone())),
-            });
+    let mut change = |from: Option<&Rule>, to: Option<&Rule>| {
+        let change = Change::new(from.cloned(), to.cloned());
+        steps.push(Step::Rule { change });
+    };
+    for wanted in &desired.rules {
+        // The second of two equal rules goes too: the kernel lets duplicates be made.
+        while let Some(rule) = have.next_if(|rule| *rule < wanted) {
+            change(Some(rule), None);
+        }
+        if have.next_if_eq(&wanted).is_none() && !there(wanted) {
+            change(None, Some(wanted));
         }
     }
+    have.for_each(|rule| change(Some(rule), None));
 }
 
 /// Steps for each key whose value differs.

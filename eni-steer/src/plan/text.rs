@@ -1,6 +1,8 @@
 //! Steps as text: one line each, as `ip`, `tc` or `sysctl` would say it, with `+` for what
 //! comes, `-` for what goes and `~` for what changes.
 
+use std::fmt::Write;
+
 use super::{Change, Program, Step};
 use crate::model::{
     AttachKind, Direction, EniRow, IfIndex, KnobKind, Mode, NextHop, Owner, Route, RouteKind,
@@ -74,9 +76,15 @@ pub fn line(step: &Step, names: &impl Names) -> String {
             }
             None => String::new(),
         },
-        Step::Rule { change } => subject(change)
-            .map(|rule| format!("{} ip {} rule {rule}", sign(change), rule.family))
-            .unwrap_or_default(),
+        Step::Rule { change } => {
+            // There are thousands of them: each is written where there is room for it.
+            let mut text = String::with_capacity(96);
+            if let Some(rule) = subject(change) {
+                let (sign, family) = (sign(change), rule.family);
+                let _never_fails = write!(text, "{sign} ip {family} rule {rule}");
+            }
+            text
+        }
         Step::Settings { change } => match change {
             Change { from: None, .. } => "+ bpf maps".to_owned(),
             Change { to: None, .. } => "- bpf maps, with their counters".to_owned(),
@@ -165,7 +173,7 @@ pub fn route_text(route: &Route, name: impl Fn(IfIndex) -> String) -> String {
     if route.kind != RouteKind::Unicast {
         words.push(route.kind.to_string());
     }
-    words.push(destination_text(route.destination));
+    words.push(destination_text(route.destination).to_string());
     let single = route.hops.len() == 1;
     for hop in &route.hops {
         if !single {

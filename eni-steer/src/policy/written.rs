@@ -97,7 +97,7 @@ pub(crate) fn prefix(text: &str) -> Result<IpNet, String> {
 pub(crate) fn prefix_text(net: IpNet) -> String {
     match net.prefix_len() {
         0 => net.to_string(),
-        _ => destination_text(net),
+        _ => destination_text(net).to_string(),
     }
 }
 

@@ -142,7 +142,7 @@ fn cells(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
     {
         let [packets, bytes] = pair(cell.went());
         table.row(vec![
-            destination_text(cell.address),
+            destination_text(cell.address).to_string(),
             cell.owner
                 .map_or_else(|| "nobody".to_owned(), |owner| report.name(owner)),
             report.name(cell.eni),
@@ -181,7 +181,7 @@ fn sources(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> 
         for source in group {
             let [packets, bytes] = pair(source.count);
             table.row(vec![
-                destination_text(source.source),
+                destination_text(source.source).to_string(),
                 report.name(eni),
                 way(direction).to_owned(),
                 packets,

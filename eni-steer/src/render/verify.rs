@@ -82,7 +82,7 @@ pub(super) fn addresses(addresses: &[AddressVerdict], out: &mut impl Write) -> i
             }
         };
         table.row(vec![
-            crate::model::destination_text(address.address),
+            crate::model::destination_text(address.address).to_string(),
             address.owner.clone().unwrap_or_else(|| "nobody".to_owned()),
             packets(|sighting| sighting.ingress.packets),
             packets(|sighting| sighting.egress.packets),
