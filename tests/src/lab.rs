@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::source_check::{self, nft};
 use crate::topology::{self, Eni, Mac, Role, Shape, mac, peer_v4, peer_v6};
-use crate::{Call, DeviceCounters, FailureReport, NetNs, Seen, run_ok, sysctl};
+use crate::{Call, DeviceCounters, FailureReport, NetNs, Seen, eventually, run_ok, sysctl};
 
 /// Which ENIs the host's main table has default routes through, in both families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -560,7 +560,7 @@ impl Lab {
     }
 
     /// IPv6 has no addresses to use until the carrier is there; the source of
-    /// truth is the kernel's own list.
+    /// truth is the kernel's own list. A bridge's state is in dumps.
     #[track_caller]
     fn wait_until_usable(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -579,6 +579,16 @@ impl Lab {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+        // The kernel says so some time after a bridge has a port that is up.
+        let bridge_is_up = || {
+            let words = ["-brief", "link", "show", "docker0"];
+            let said = run_ok(&self.host, "ip", words);
+            said.split_whitespace().nth(1) == Some("UP")
+        };
+        assert!(
+            self.container.is_none() || eventually(Duration::from_secs(10), bridge_is_up),
+            "docker0 is not up"
+        );
     }
 }
 

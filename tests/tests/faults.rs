@@ -1,14 +1,15 @@
 //! What a daemon must survive: being killed at any moment, storms of events, and people who
 //! take away what it stands on.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use eni_steer_tests::{
     Background, Call, DefaultRoute, Kept, Lab, SOON, Shape, Steer, all_ours, assert_unchanged,
-    attach_kinds, eventually, kernel_has_tcx, ping,
+    attach_kinds, eventually, ip, kernel_has_tcx, ping, run_ok,
 };
 use nix::{
     mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
     sys::signal::Signal,
 };
 
@@ -152,6 +153,81 @@ fn pins_removed_by_hand_come_back_with_the_next_pass() {
 }
 
 #[test]
+fn a_lease_that_cannot_be_read_changes_nothing_and_is_told_until_it_can_be_read() {
+    let leases = own_leases();
+    let lab = Lab::builder(Shape::DifferentSubnets).build();
+    let eni = lab.eni(1).clone();
+    ip(&lab.host, "-6 addr flush dev eth1 scope global");
+    let index = run_ok(&lab.host, "ip", ["-j", "link", "show", "eth1"]);
+    let index: serde_json::Value = serde_json::from_str(&index).expect("ip writes JSON");
+    let lease = leases.join(index[0]["ifindex"].to_string());
+    let say = |gateway: Ipv4Addr| {
+        let text = format!("ADDRESS={}\nROUTER={gateway}\n", eni.v4());
+        std::fs::write(&lease, text).expect("a lease can be written");
+    };
+    let leads_by = |lab: &Lab, gateway: Ipv4Addr| {
+        let route = format!("default via {gateway} dev eth1 table 21001");
+        all_ours(&lab.host)
+            .iter()
+            .any(|line| line.starts_with(&route))
+    };
+    // Nothing else says what it is.
+    say(eni.gateway_v4);
+    let kept = Kept::on(
+        lab,
+        Steer::new(),
+        &["run", "--eni", "eth0", "--eni", "eth1"],
+    );
+    let before = all_ours(&kept.lab.host);
+    assert!(leads_by(&kept.lab, eni.gateway_v4), "{before:#?}");
+    let told = || kept.report()["warnings"].to_string();
+    assert_eq!(told(), "[]");
+
+    // A directory in its place cannot be read as a file.
+    std::fs::remove_file(&lease).expect("it is there");
+    std::fs::create_dir(&lease).expect("it can be made");
+    kept.daemon.signal(Signal::SIGHUP);
+    let name = format!("could not be asked: {}: ", lease.display());
+    assert!(
+        eventually(SOON, || told().contains(&name)),
+        "{name} {}",
+        told()
+    );
+    assert_eq!(all_ours(&kept.lab.host), before);
+    // Not even when the kernel has dropped the route that names the gateway.
+    kept.ip("link set eth1 down");
+    assert!(eventually(SOON, || !leads_by(&kept.lab, eni.gateway_v4)));
+    kept.ip("link set eth1 up");
+    kept.heals(&before, "the table of eth1");
+
+    // What it says when it can be read again is followed.
+    std::fs::remove_dir(&lease).expect("it is there");
+    let other = Ipv4Addr::from(u32::from(eni.gateway_v4) - 1);
+    say(other);
+    kept.daemon.signal(Signal::SIGHUP);
+    assert!(
+        eventually(SOON, || leads_by(&kept.lab, other)),
+        "{:#?}",
+        all_ours(&kept.lab.host)
+    );
+    assert!(eventually(SOON, || told() == "[]"), "{}", told());
+}
+
+/// A `/run` that only this thread sees, those it starts and their programs, and in it the
+/// directory where systemd-networkd keeps its leases.
+#[track_caller]
+fn own_leases() -> PathBuf {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    let none = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(none, "/", none, private, none).expect("mounts can be made private");
+    mount(none, "/run", Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
+    let leases = PathBuf::from("/run/systemd/netif/leases");
+    std::fs::create_dir_all(&leases).expect("a directory can be made");
+    leases
+}
+
+#[test]
 fn a_run_directory_that_cannot_be_written_stops_nothing_that_needs_no_memory() {
     let kept = Kept::by(&STEER);
     let before = all_ours(&kept.lab.host);
@@ -253,7 +329,7 @@ fn a_clsact_qdisc_deleted_by_hand_comes_back_with_its_filters() {
     kept.ip("-4 rule add pref 100 lookup main");
     for eni in ["eth0", "eth1"] {
         let words = ["qdisc", "del", "dev", eni, "clsact"];
-        eni_steer_tests::run_ok(&kept.lab.host, "tc", words);
+        run_ok(&kept.lab.host, "tc", words);
     }
     kept.settles("what was on the qdisc");
     assert!(eventually(SOON, || answered(&kept)), "it steers again");
