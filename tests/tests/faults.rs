@@ -252,6 +252,19 @@ fn a_run_directory_that_cannot_be_written_stops_nothing_that_needs_no_memory() {
     steer.ok(&lab, &refused);
 }
 
+#[test]
+fn a_run_directory_that_is_a_mount_is_emptied_by_remove_and_stays() {
+    let (lab, steer) = (Lab::builder(Shape::SameSubnet).build(), Steer::new());
+    let run = steer.run_dir();
+    let none = None::<&str>;
+    mount(Some(run), run, none, MsFlags::MS_BIND, none).expect("a bind mount");
+    let _unmount = Unmount(run);
+    let before = steer.world(&lab);
+    steer.apply(&lab, &[]);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
 /// Unmounts a directory.
 struct Unmount<'a>(&'a std::path::Path);
 

@@ -145,11 +145,13 @@ fn remove(path: &Path, directory: &Path, run: &Path) -> io::Result<()> {
     for directory in [directory, run] {
         match fs::remove_dir(directory) {
             Ok(()) => {}
-            // Other namespaces' files, a confirmation under way: the directory stays.
+            // Other namespaces' files, a confirmation under way, a mount: the directory stays.
             Err(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::ResourceBusy
                 ) => {}
             Err(error) => return Err(error),
         }
