@@ -44,8 +44,8 @@ pub struct Desired {
     pub knobs: BTreeMap<Knob, u32>,
     /// Routes of ours.
     pub routes: BTreeSet<Route>,
-    /// Rules of ours.
-    pub rules: BTreeSet<Rule>,
+    /// Rules of ours: one that comes twice is wanted once.
+    pub rules: Vec<Rule>,
     /// What the programs are told; `None`: no programs, no maps.
     pub datapath: Option<WantedDatapath>,
 }
@@ -113,6 +113,7 @@ impl Desired {
             let added = access.into_iter().chain(spread.rules);
             desired.rules = rules::rules(policy, &enis, &owners, added);
             desired.rules.extend(rules::of_the_kernel(seen, policy));
+            desired.rules.sort();
             desired.routes = tables
                 .iter()
                 .filter(|(eni, _)| eni.ruled && eni.up)

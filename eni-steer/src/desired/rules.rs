@@ -12,13 +12,13 @@ use crate::{
     policy::Policy,
 };
 
-/// All rules of ours.
+/// All rules of ours. None comes twice.
 pub(super) fn rules(
     policy: &Policy,
     enis: &[Eni],
     owners: &BTreeMap<IpNet, Owner>,
     added: impl IntoIterator<Item = Rule>,
-) -> BTreeSet<Rule> {
+) -> Vec<Rule> {
     let numbers = &policy.ownership;
     let mut rules: Vec<Rule> = added.into_iter().collect();
     let behind = |rule: &Rule| rule.priority >= numbers.pin_priority(0);
@@ -46,7 +46,7 @@ pub(super) fn rules(
             rules.push(rule);
         }
     }
-    rules.into_iter().collect()
+    rules
 }
 
 /// The kernel's own rules that look main up, where they are gone and the policy wants them

@@ -252,12 +252,13 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
         }
     }
     if let (true, Some(out)) = (route.hops.is_empty(), out) {
-        route.hops.push(Hop {
+        // With room for no more: of thousands of routes few have another.
+        route.hops = vec![Hop {
             out,
             gateway,
             onlink: u32_at(header, 8)? & ONLINK != 0,
             weight: 1,
-        });
+        }];
     }
     if route.kind.refuses() || route.kind == RouteKind::Throw {
         // IPv6 hangs such routes on the loopback interface.

@@ -259,7 +259,10 @@ fn routes(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
 fn rules(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
     let ours = |rule: &&Rule| desired.ownership.rule(rule);
     let mut have: Vec<&Rule> = seen.rules.iter().filter(ours).collect();
+    let mut wanted: Vec<&Rule> = desired.rules.iter().collect();
     have.sort();
+    wanted.sort();
+    wanted.dedup();
     let mut have = have.into_iter().peekable();
     // What is wanted and not ours, the kernel's own rule, may be there already.
     let there = |rule: &Rule| !desired.ownership.rule(rule) && seen.rules.contains(rule);
@@ -267,13 +270,13 @@ fn rules(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
         let change = Change::new(from.cloned(), to.cloned());
         steps.push(Step::Rule { change });
     };
-    for wanted in &desired.rules {
+    for rule in wanted {
         // The second of two equal rules goes too: the kernel lets duplicates be made.
-        while let Some(rule) = have.next_if(|rule| *rule < wanted) {
-            change(Some(rule), None);
+        while let Some(other) = have.next_if(|other| *other < rule) {
+            change(Some(other), None);
         }
-        if have.next_if_eq(&wanted).is_none() && !there(wanted) {
-            change(None, Some(wanted));
+        if have.next_if_eq(&rule).is_none() && !there(rule) {
+            change(None, Some(rule));
         }
     }
     have.for_each(|rule| change(Some(rule), None));
