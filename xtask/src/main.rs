@@ -1,7 +1,9 @@
-//! Developer commands: `cargo xtask setup`, `demo`, `test`, `bench`, `fuzz`, `kernels`.
+//! Developer commands: `cargo xtask setup`, `build`, `demo`, `test`, `bench`, `fuzz`,
+//! `kernels`.
 
 mod bench;
 mod bpf_toolchain;
+mod build;
 mod demo;
 mod fuzz;
 mod kernels;
@@ -19,6 +21,8 @@ use clap::Parser;
 enum Command {
     /// Provide what building and testing need; fast when all is there
     Setup,
+    /// Set up, and build the command that is copied to hosts: target/release/eni-steer
+    Build,
     /// Set up, build, and show the steering at work in a lab of network namespaces
     Demo(demo::Args),
     /// Set up, lint, and run every test
@@ -35,6 +39,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Setup => setup::run(),
+        Command::Build => build::run(),
         Command::Demo(args) => demo::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
