@@ -23,6 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 /// emulator ends with twice that plus one. It ends with 0 when the kernel panics.
 const WELL: i32 = 1;
 
+/// What a kernel says last when one of its processors has met a breakpoint that is gone. The kernel
+/// puts one into its text where it switches a static branch, and waits for every processor before
+/// it takes the next step; emulated by a thread each, one can go on in what was translated before.
+/// By one thread for all it can not, and takes twice as long.
+const STUMBLE: &str = "Oops: int3";
+
 /// How a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -30,6 +36,8 @@ pub enum End {
     Well,
     /// It said something else, or nothing; the emulator's exit code.
     Badly(Option<i32>),
+    /// It ran into the emulator's own fault: see [`STUMBLE`].
+    Stumbled,
     /// It was still running when its time was over.
     OutOfTime,
 }
@@ -69,6 +77,7 @@ pub fn run(kernel: &Path, image: &Path, log: &Path, results: &Path) -> Result<En
     });
     let began = Instant::now();
     let deadline = began + PATIENCE;
+    let mut stumbled = false;
     let outcome = loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match arriving.recv_timeout(left) {
@@ -76,6 +85,7 @@ pub fn run(kernel: &Path, image: &Path, log: &Path, results: &Path) -> Result<En
                 let line = String::from_utf8_lossy(&line);
                 let line = line.trim_end_matches('\r');
                 println!("  {line}");
+                stumbled |= line.contains(STUMBLE);
                 let seconds = began.elapsed().as_secs_f32();
                 if let Err(error) = writeln!(file, "{seconds:7.1} {line}") {
                     break Err(error).context("can not write the log");
@@ -86,7 +96,10 @@ pub fn run(kernel: &Path, image: &Path, log: &Path, results: &Path) -> Result<En
         }
     };
     let ended = match outcome {
-        Ok(true) => end(&mut machine),
+        Ok(true) => end(&mut machine).map(|ended| match ended {
+            End::Badly(_) if stumbled => End::Stumbled,
+            ended => ended,
+        }),
         Ok(false) => stop(&mut machine).map(|()| End::OutOfTime),
         Err(error) => stop(&mut machine).and(Err(error)),
     };
