@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::{run, setup};
 
 pub fn run() -> Result<()> {
-    setup::run()?;
+    setup::for_building()?;
     command()
 }
 
@@ -16,6 +16,7 @@ pub fn command() -> Result<()> {
     build.args(["rustc", "--release", "--package", "eni-steer"]);
     build.args(["--bin", "eni-steer", "--", "-C"]);
     run::succeed(build.arg("target-feature=+crt-static")).context(
-        "linking statically needs libc.a: libc6-dev has it on Debian and Ubuntu, glibc-static elsewhere",
+        "the command does not build\n\
+         hint: linking statically needs the C library's archive (libc.a, in libc6-dev on Debian)",
     )
 }

@@ -176,7 +176,7 @@ fn test_on(
     let why =
         match ended {
             End::OutOfTime => Some("the machine did not end in time".to_owned()),
-            End::Stumbled => Some("the emulator failed twice (Oops: int3)".to_owned()),
+            End::Stumbled => Some("the emulator failed twice (int3)".to_owned()),
             End::Well => outcome.failure(),
             End::Badly(code) => Some(outcome.failure().unwrap_or_else(|| {
                 format!("the machine ended with {code:?}: see {}", log.display())

@@ -47,6 +47,11 @@ pub fn run() -> Result<()> {
     see_to(&STEPS)
 }
 
+/// What building needs.
+pub fn for_building() -> Result<()> {
+    see_to(&[bpf_core::STEP, bpf_linker::STEP])
+}
+
 /// What is needed to boot other kernels, beside that.
 pub fn for_kernels() -> Result<()> {
     see_to(&[tools::KERNELS])

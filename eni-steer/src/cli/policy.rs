@@ -45,7 +45,7 @@ pub(super) struct InForce {
     pub policy: Policy,
     /// Where it comes from as a whole.
     pub source: Source,
-    /// The same before flags.
+    /// The policy before flags.
     unflagged: Policy,
     /// Where the values of files stand in them.
     written: Origins,

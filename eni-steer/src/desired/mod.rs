@@ -44,7 +44,7 @@ pub struct Desired {
     pub knobs: BTreeMap<Knob, u32>,
     /// Routes of ours.
     pub routes: BTreeSet<Route>,
-    /// Rules of ours: one that comes twice is wanted once.
+    /// Rules of ours.
     pub rules: Vec<Rule>,
     /// What the programs are told; `None`: no programs, no maps.
     pub datapath: Option<WantedDatapath>,

@@ -95,7 +95,7 @@ impl Netlink {
         Ok(found)
     }
 
-    /// The same, behind what is found already.
+    /// The same, put behind what is found already. After an error there may be a part.
     pub(crate) async fn dump_behind<T>(
         &self,
         found: &mut Vec<T>,

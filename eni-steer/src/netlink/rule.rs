@@ -43,7 +43,7 @@ mod attribute {
     pub const IP_PROTO: u16 = 22;
     pub const SPORT_RANGE: u16 = 23;
     pub const DPORT_RANGE: u16 = 24;
-    /// Come back with every rule that names one port.
+    /// With all bits set they come back with every rule that names one port.
     pub const SPORT_MASK: u16 = 28;
     pub const DPORT_MASK: u16 = 29;
 }
@@ -205,7 +205,7 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
             attribute::SUPPRESS_IFGROUP => {
                 rule.suppress_group = unless_all(u32_at(value, 0)?).map(Group);
             }
-            attribute::SPORT_MASK | attribute::DPORT_MASK => {}
+            attribute::SPORT_MASK | attribute::DPORT_MASK => rule.partial |= value != [0xff; 2],
             _ => rule.partial = true,
         }
     }
@@ -324,6 +324,7 @@ mod tests {
         let masks = [attribute::SPORT_MASK, attribute::DPORT_MASK];
         for kind in masks {
             assert!(!with_attribute(kind, &[0xff; 2]).partial, "{kind}");
+            assert!(with_attribute(kind, &[0xff, 0xf0]).partial, "{kind}");
         }
         let suppress = [attribute::SUPPRESS_PREFIXLEN, attribute::SUPPRESS_IFGROUP];
         for kind in suppress {

@@ -19,7 +19,7 @@ use rtnetlink::{
     sys::AsyncSocket,
 };
 
-use super::NetlinkError;
+use super::{NetlinkError, wire::family_of_byte};
 use crate::model::Protocol;
 
 /// What is subscribed to. The table of events in [`crate::daemon`] is about these and no
@@ -177,14 +177,6 @@ fn leave_out_neighbours(socket: RawFd) -> io::Result<()> {
 
 pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
     let protocol = |protocol: RouteProtocol| Protocol(u8::from(protocol));
-    let of_rule = |rule: &RuleMessage| {
-        let mut attributes = rule.attributes.iter();
-        let found = attributes.find_map(|attribute| match attribute {
-            RuleAttribute::Protocol(number) => Some(*number),
-            _ => None,
-        });
-        protocol(found.unwrap_or(RouteProtocol::Unspec))
-    };
     Some(match message {
         RouteNetlinkMessage::NewLink(_) | RouteNetlinkMessage::DelLink(_) => Event::Link,
         RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Event::Address,
@@ -197,11 +189,11 @@ pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
             deleted: true,
         },
         RouteNetlinkMessage::NewRule(rule) => Event::Rule {
-            protocol: of_rule(rule),
+            protocol: protocol(protocol_of_rule(rule)?),
             deleted: false,
         },
         RouteNetlinkMessage::DelRule(rule) => Event::Rule {
-            protocol: of_rule(rule),
+            protocol: protocol(protocol_of_rule(rule)?),
             deleted: true,
         },
         RouteNetlinkMessage::NewNeighbour(neighbour)
@@ -215,4 +207,40 @@ pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
         | RouteNetlinkMessage::NewTrafficFilter(_) => Event::TrafficControl,
         _ => return None,
     })
+}
+
+/// `None`: a rule of a family that is not ours to look at.
+fn protocol_of_rule(rule: &RuleMessage) -> Option<RouteProtocol> {
+    family_of_byte(u8::from(rule.header.family))?;
+    let mut attributes = rule.attributes.iter();
+    let found = attributes.find_map(|attribute| match attribute {
+        RuleAttribute::Protocol(number) => Some(*number),
+        _ => None,
+    });
+    Some(found.unwrap_or(RouteProtocol::Unspec))
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::AddressFamily;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_of_multicast_routing_is_no_event_and_one_of_ip_tells_whose_it_is() {
+        let event = |family| {
+            let mut rule = RuleMessage::default();
+            rule.header.family = family;
+            let protocol = RuleAttribute::Protocol(RouteProtocol::from(229));
+            rule.attributes.push(protocol);
+            classify(&RouteNetlinkMessage::DelRule(rule))
+        };
+        // RTNL_FAMILY_IPMR
+        assert_eq!(event(AddressFamily::from(128)), None);
+        let deleted = Event::Rule {
+            protocol: Protocol(229),
+            deleted: true,
+        };
+        assert_eq!(event(AddressFamily::Inet6), Some(deleted));
+    }
 }

@@ -1,7 +1,7 @@
 //! Messages and attributes as bytes, and small conversions the object files share.
 //!
-//! What is there in thousands - addresses, routes, rules - is read from the bytes: of each only what is
-//! looked for. All else is read by the wire library.
+//! What is there in thousands - addresses, routes, rules - is read from the bytes: of each only
+//! what is looked for. All else is read by the wire library.
 
 use std::net::IpAddr;
 

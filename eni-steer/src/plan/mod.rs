@@ -271,7 +271,7 @@ fn rules(desired: &Desired, seen: &Observed, steps: &mut Vec<Step>) {
         steps.push(Step::Rule { change });
     };
     for rule in wanted {
-        // The second of two equal rules goes too: the kernel lets duplicates be made.
+        // Also removes the second of two equal rules: the kernel lets duplicates be made.
         while let Some(other) = have.next_if(|other| *other < rule) {
             change(Some(other), None);
         }

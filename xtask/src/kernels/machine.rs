@@ -23,11 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 /// emulator ends with twice that plus one. It ends with 0 when the kernel panics.
 const WELL: i32 = 1;
 
-/// What a kernel says last when one of its processors has met a breakpoint that is gone. The kernel
-/// puts one into its text where it switches a static branch, and waits for every processor before
-/// it takes the next step; emulated by a thread each, one can go on in what was translated before.
-/// By one thread for all it can not, and takes twice as long.
-const STUMBLE: &str = "Oops: int3";
+/// What a kernel says when one of its processors has met a breakpoint that is gone. The kernel puts
+/// one into its text where it switches a static branch, and waits for every processor before it
+/// takes the next step; an emulator with a thread for each processor can go on in what it had
+/// translated before. One thread for all of them would rule that out, and takes twice as long.
+const STUMBLE: &str = "int3: 0000 [";
 
 /// How a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn run(kernel: &Path, image: &Path, log: &Path, results: &Path) -> Result<En
         .arg(kernel)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .args(["-append", "console=ttyS0 quiet oops=panic panic=-1"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
