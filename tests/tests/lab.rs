@@ -365,15 +365,30 @@ fn a_capture_shows_vlan_tags_as_they_are_on_the_wire() {
 #[test]
 fn device_counters_are_those_of_the_frames() {
     let lab = Lab::builder(Shape::SameSubnet).offloads(false).build();
-    let capture = Capture::start(&lab.host, "eth0");
-    let before = lab.device_counters(&lab.host, "eth0");
-    let there = SocketAddr::new(lab.eni(0).v4().into(), 5000);
-    assert!(tcp_transfer(&lab.host, there, &lab.client, there, 1 << 20).complete);
-    let there = SocketAddr::new(lab.eni(0).v6().into(), 5000);
-    assert!(tcp_transfer(&lab.host, there, &lab.client, there, 1 << 20).complete);
-    std::thread::sleep(Duration::from_millis(50));
-    let counted = lab.device_counters(&lab.host, "eth0").since(before);
-    let frames = capture.stop();
+    let counters = || lab.device_counters(&lab.host, "eth0");
+    let transfers = || {
+        for address in lab.eni(0).both() {
+            let there = SocketAddr::new(address, 5000);
+            assert!(tcp_transfer(&lab.host, there, &lab.client, there, 1 << 20).complete);
+        }
+        let mut last = counters();
+        let still = || {
+            std::thread::sleep(Duration::from_millis(50));
+            std::mem::replace(&mut last, counters()) == last
+        };
+        assert!(eventually(Duration::from_secs(10), still));
+    };
+    // Neither while the capture begins nor while it ends may a frame (a report of IPv6's
+    // multicast, say) be on its way: it would be in the one and not in the other.
+    let undisturbed = || {
+        let (outer, capture, inner) = (counters(), Capture::start(&lab.host, "eth0"), counters());
+        transfers();
+        let (counted, frames) = (counters(), capture.stop());
+        let quiet = outer == inner && counted == counters();
+        quiet.then(|| (counted.since(inner), frames))
+    };
+    let measured = (0..10).find_map(|_| undisturbed());
+    let (counted, frames) = measured.expect("there is a quiet moment");
     let (sent, received): (Vec<_>, Vec<_>) = frames.iter().partition(|f| f.is_outgoing());
     let bytes =
         |of: &[&eni_steer_tests::Frame]| of.iter().map(|f| f.data.len() as u64).sum::<u64>();
