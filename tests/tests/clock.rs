@@ -85,16 +85,8 @@ fn a_confirmation_is_waited_for_as_long_as_was_said() {
     let steer = Steer::new();
     let nothing = all_ours(&lab.host);
     let time = Duration::from_secs(30);
-    let enis = [
-        "apply",
-        "--eni",
-        "eth0",
-        "--eni",
-        "eth1",
-        "--programs",
-        "off",
-    ];
-    let args = [&enis[..], &["--confirm", "30s"]].concat();
+    let args = "apply --eni eth0 --eni eth1 --programs off --confirm 30s";
+    let args: Vec<&str> = args.split(' ').collect();
     let apply = steer.call(&args).start_in_background(&lab.host);
     waits(&apply);
     let began = Instant::now();

@@ -4,6 +4,13 @@ use anyhow::{Context as _, Result};
 
 use crate::{run, setup};
 
+/// What tells rustc to link statically.
+pub const STATIC: [&str; 2] = ["-C", "target-feature=+crt-static"];
+
+/// What may be missing where that fails.
+pub const STATIC_HINT: &str =
+    "hint: linking statically needs the C library's archive (libc.a, in libc6-dev on Debian)";
+
 pub fn run() -> Result<()> {
     setup::for_building()?;
     command()
@@ -14,9 +21,6 @@ pub fn run() -> Result<()> {
 pub fn command() -> Result<()> {
     let mut build = run::cargo();
     build.args(["rustc", "--release", "--package", "eni-steer"]);
-    build.args(["--bin", "eni-steer", "--", "-C"]);
-    run::succeed(build.arg("target-feature=+crt-static")).context(
-        "the command does not build\n\
-         hint: linking statically needs the C library's archive (libc.a, in libc6-dev on Debian)",
-    )
+    build.args(["--bin", "eni-steer", "--"]).args(STATIC);
+    run::succeed(&mut build).with_context(|| format!("the command does not build\n{STATIC_HINT}"))
 }

@@ -113,7 +113,6 @@ impl Desired {
             let added = access.into_iter().chain(spread.rules);
             desired.rules = rules::rules(policy, &enis, &owners, added);
             desired.rules.extend(rules::of_the_kernel(seen, policy));
-            desired.rules.sort();
             desired.routes = tables
                 .iter()
                 .filter(|(eni, _)| eni.ruled && eni.up)

@@ -30,9 +30,7 @@ pub(super) fn rules(
         rule.from = Some(net);
         rule
     };
-    let mut leads = leads(enis, owners, something_behind);
-    // In the order of rules: those that are in order are not moved again.
-    leads.sort_by_key(|(net, _)| (Family::of_net(*net), numbers.source_priority(*net), *net));
+    let leads = leads(enis, owners, something_behind);
     rules.extend(leads.into_iter().map(source_rule));
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {

@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::run;
+use crate::{
+    build::{STATIC, STATIC_HINT},
+    run,
+};
 
 /// What the machines run. With the target named, build scripts and macros, which run here, are
 /// not linked statically.
@@ -66,7 +69,7 @@ fn cargo(what: &[&str], which: &[&str]) -> Command {
         .args(["--package", TESTS])
         .args(which)
         .args(["--target", TARGET])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("RUSTFLAGS", STATIC.join(" "))
         // A quarter of the size; names remain for backtraces.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("CARGO_PROFILE_TEST_DEBUG", "false")
@@ -87,8 +90,7 @@ fn artifacts(cargo: &mut Command, kind: &str) -> Result<Vec<Program>> {
         .context("can not run cargo")?;
     ensure!(
         output.status.success(),
-        "the programs for the machines do not build: {}\n\
-         hint: linking statically needs the C library's archive (libc.a, in libc6-dev on Debian)",
+        "the programs for the machines do not build: {}\n{STATIC_HINT}",
         output.status
     );
     let text = String::from_utf8(output.stdout).context("cargo wrote something else than text")?;
