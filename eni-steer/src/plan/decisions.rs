@@ -226,3 +226,19 @@ fn every_folder_is_a_case() {
         CASES.iter().map(|case| (*case).to_owned()).collect()
     );
 }
+
+/// The kernel lets duplicates be made: what is to be come back to has the rule once.
+#[test]
+fn a_rule_that_stood_twice_when_it_was_written_down_is_wanted_once() {
+    let seen = host()
+        .eni(2, "eth0", &["172.16.20.176/24"])
+        .rule("pref 20300 from 172.16.20.176 lookup 21000 protocol 229")
+        .rule("pref 20300 from 172.16.20.176 lookup 21000 protocol 229");
+    let desired = Desired::as_it_is(&seen, &Ownership::default());
+    let plan = Plan::between(&desired, &seen);
+    let lines: Vec<_> = plan.steps.iter().map(|step| line(step, &seen)).collect();
+    assert_eq!(
+        lines,
+        ["- ip -4 rule pref 20300 from 172.16.20.176 lookup 21000 protocol 229"]
+    );
+}
