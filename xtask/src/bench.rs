@@ -44,9 +44,9 @@ pub fn run(args: &Args) -> Result<()> {
     // Asked for together, the packages share what they depend on.
     let mut build = run::cargo();
     build.args(["build", "--release"]).args(PACKAGES);
-    run::succeed(build.args(["--bins", "--bench", "costs"]))?;
-    // The command as it is shipped, in the place of the one above. Cargo does not build one
-    // package's binary for another's benchmarks.
+    run::succeed(build.args(["--bench", "costs"]))?;
+    // The command as it is shipped: cargo does not build one package's binary for another's
+    // benchmarks.
     build::command()?;
     let mut bench = run::cargo();
     bench.arg("bench").args(PACKAGES).args(["--bench", "costs"]);
