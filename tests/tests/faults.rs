@@ -265,6 +265,21 @@ fn a_run_directory_that_is_a_mount_is_emptied_by_remove_and_stays() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
+#[test]
+fn what_a_killed_writer_left_in_the_run_directory_goes_with_remove() {
+    let Kept { daemon, lab, steer } = Kept::by(&STEER);
+    let mut directories = std::fs::read_dir(steer.run_dir()).expect("the run directory");
+    let directory = directories.next().expect("the namespace's").expect("it");
+    let directory = directory.path();
+    kill_after(daemon, Duration::ZERO);
+    for name in ["state", "daemon", "unconfirmed"] {
+        let half = directory.join(name).with_extension("new");
+        std::fs::write(half, "{\n  \"half").expect("what was written so far");
+    }
+    steer.ok(&lab, &["remove"]);
+    assert!(!directory.exists(), "{}", directory.display());
+}
+
 /// Unmounts a directory.
 struct Unmount<'a>(&'a std::path::Path);
 

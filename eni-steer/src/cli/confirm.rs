@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     desired::Desired,
-    observe::{Places, State, replace_file, state_directory},
+    observe::{Places, State, remove_file, replace_file, state_directory},
     plan::Plan,
     policy::Policy,
     process::start_time,
@@ -232,11 +232,4 @@ pub(super) fn forget(places: &Places) -> Result<(), Failure> {
     let file = file(places)?;
     remove_file(&undone(&file))?;
     Ok(remove_file(&file)?)
-}
-
-fn remove_file(file: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

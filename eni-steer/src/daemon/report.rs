@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    observe::{Places, StateError, replace_file, state_directory},
+    observe::{Places, StateError, remove_file, replace_file, state_directory},
     process::start_time,
 };
 
@@ -81,9 +81,6 @@ impl DaemonReport {
         let Ok(directory) = state_directory(places) else {
             return Ok(());
         };
-        match fs::remove_file(directory.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_file(&directory.join(FILE))
     }
 }

@@ -4,6 +4,7 @@
 mod answer;
 mod configuration;
 mod leases;
+mod run_files;
 mod state;
 mod sysctl;
 
@@ -27,8 +28,8 @@ pub use answer::Answer;
 pub use configuration::{CONFIG_PATH, UnreadableConfig, read_configuration};
 pub use leases::Lease;
 pub(crate) use leases::read_text as read_lease;
+pub(crate) use run_files::{directory as state_directory, remove_file, replace as replace_file};
 pub use state::{State, StateError};
-pub(crate) use state::{directory as state_directory, replace as replace_file};
 pub(crate) use sysctl::write as write_sysctl;
 
 /// Where things are read from and written to: everything but the network namespace, which

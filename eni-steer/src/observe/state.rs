@@ -4,15 +4,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    fs, io,
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::Places;
+use super::{
+    Places,
+    run_files::{directory, remove_empty, remove_file, replace},
+};
 use crate::{
     model::{IfIndex, Knob, Memory},
     policy::Policy,
@@ -43,6 +44,14 @@ pub struct StateError {
 }
 
 impl StateError {
+    pub(super) fn reading(path: PathBuf, cause: io::Error) -> Self {
+        Self {
+            verb: "read",
+            path,
+            cause,
+        }
+    }
+
     pub(crate) fn writing(path: PathBuf, cause: io::Error) -> Self {
         Self {
             verb: "write",
@@ -52,28 +61,11 @@ impl StateError {
     }
 }
 
-/// Directory of the files of the calling thread's network namespace.
-pub(crate) fn directory(places: &Places) -> Result<PathBuf, StateError> {
-    let namespace = Path::new("/proc/thread-self/ns/net");
-    let inode = fs::metadata(namespace)
-        .map_err(|cause| StateError {
-            verb: "read",
-            path: namespace.into(),
-            cause,
-        })?
-        .ino();
-    Ok(places.run.join(inode.to_string()))
-}
-
 impl State {
     /// Reads the file; an absent one is an empty state.
     pub fn read(places: &Places) -> Result<Self, StateError> {
         let path = directory(places)?.join("state.json");
-        let fail = |cause| StateError {
-            verb: "read",
-            path: path.clone(),
-            cause,
-        };
+        let fail = |cause| StateError::reading(path.clone(), cause);
         match fs::read(&path) {
             Ok(bytes) => Self::parse(&bytes).map_err(|error| fail(error.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -90,13 +82,11 @@ impl State {
     pub fn write(&self, places: &Places) -> Result<(), StateError> {
         let directory = directory(places)?;
         let path = directory.join("state.json");
-        let fail = |cause| StateError {
-            verb: "write",
-            path: path.clone(),
-            cause,
-        };
+        let fail = |cause| StateError::writing(path.clone(), cause);
         if *self == Self::default() {
-            return remove(&path, &directory, &places.run).map_err(fail);
+            return remove_file(&path)
+                .and_then(|()| remove_empty([&directory, &places.run]))
+                .map_err(fail);
         }
         replace(
             &directory,
@@ -117,44 +107,4 @@ impl State {
             state.write(places)
         }
     }
-}
-
-/// Writes beside the file and renames: a crash leaves the old one or the new one.
-pub(crate) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let beside = path.with_extension("new");
-    let mut file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
-}
-
-fn remove(path: &Path, directory: &Path, run: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    for directory in [directory, run] {
-        match fs::remove_dir(directory) {
-            Ok(()) => {}
-            // Other namespaces' files, a confirmation under way, a mount: the directory stays.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::DirectoryNotEmpty
-                        | io::ErrorKind::ResourceBusy
-                ) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
