@@ -91,6 +91,9 @@ impl Maps {
 
     /// Opens the maps; `None`: nothing is pinned.
     pub fn open(root: &PinRoot) -> Result<Option<Self>, BpfError> {
+        if !root.may_have_maps() {
+            return Ok(None);
+        }
         let cpus = possible_cpus()?;
         let mut opened = Vec::new();
         let mut missing = None;

@@ -113,6 +113,12 @@ impl PinRoot {
         self.maps_dir().join(name)
     }
 
+    /// Whether there may be pins of maps: their directory is there, or can not be looked at.
+    pub(super) fn may_have_maps(&self) -> bool {
+        let looked = fs::metadata(self.maps_dir());
+        !matches!(looked, Err(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Where a link is to be pinned.
     pub(super) fn link(&self, ifindex: IfIndex, mac: Mac, direction: Direction) -> PathBuf {
         let mac: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
