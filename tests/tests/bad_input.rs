@@ -178,16 +178,21 @@ fn a_band_that_cannot_hold_the_rules() {
 #[test]
 fn a_table_that_someone_else_uses() {
     let (lab, steer) = lab();
+    for (family, net) in [("-4", "198.51.100.0/24"), ("-6", "2001:db8:100::/48")] {
+        let route = |verb: &str, kind: &str| {
+            let dev = if kind == "unicast" { "dev eth1" } else { "" };
+            let words = format!("{family} route {verb} {kind} {net} {dev} table 21001");
+            ip(&lab.host, &words);
+        };
+        for kind in ["unicast", "blackhole", "unreachable", "prohibit", "throw"] {
+            route("add", kind);
+            refused(&lab, &steer, &BOTH, 2, &["21001", "eth1", net]);
+            route("del", kind);
+        }
+    }
     ip(
         &lab.host,
-        "route add 198.51.100.0/24 via 172.16.20.253 dev eth1 table 21001",
-    );
-    refused(
-        &lab,
-        &steer,
-        &BOTH,
-        2,
-        &["21001", "eth1", "198.51.100.0/24"],
+        "route add unreachable 198.51.100.0/24 table 21001",
     );
     steer.ok(&lab, &both(&["--table", "eth1=1001"]));
 }

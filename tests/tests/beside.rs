@@ -308,6 +308,25 @@ fn cloud_inits_rule_that_came_later_is_named_for_what_it_breaks() {
     expect_named(&steer, &lab, "cloud-init", 19999);
 }
 
+/// What a transparent proxy needs: packets of others, delivered here.
+#[test]
+fn a_table_that_keeps_packets_here_is_named_where_it_wins() {
+    let (lab, steer, before) = host(|_| {});
+    both(&lab, "rule add pref 50 from all lookup 100");
+    both(&lab, "route add local default dev lo table 100");
+    let report = steer.json(&lab, &["verify"]);
+    let misrouted = report["policy"]["misrouted"].as_array().expect("a list");
+    assert!(!misrouted.is_empty(), "{report:#}");
+    for one in misrouted {
+        assert_eq!(one["rule"]["priority"], 50, "{one:#}");
+    }
+    both(&lab, "rule del pref 50");
+    both(&lab, "route del local default dev lo table 100");
+    expect_in_place(&steer, &lab);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
 /// Whether this kernel has VRFs. The lab's own need not; those of `cargo xtask test --kernel`
 /// do.
 fn kernel_has_vrf(lab: &Lab) -> bool {

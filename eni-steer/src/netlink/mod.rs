@@ -30,6 +30,7 @@ use self::{errno::Refusal, socket::Socket};
 pub(crate) use datagram::read as read_datagram;
 pub use errno::NetlinkError;
 pub use lookup::Answer;
+pub use route::Routes;
 pub use watch::{Event, GROUPS, Notification, Watch};
 pub(crate) use wire::Message;
 

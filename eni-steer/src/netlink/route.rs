@@ -25,18 +25,62 @@ const ONLINK: u32 = 4;
 const LOCK: u16 = 1;
 const MTU: u16 = 2;
 
+/// Which routes are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// Those that send packets on, or refuse to.
+    Forwarding,
+    /// Those by which packets come to this host: several for each of its addresses.
+    Delivery,
+    /// Those of [`Routes::Forwarding`] that carry this protocol number.
+    Of(Protocol),
+}
+
+/// All kinds of [`Routes::Forwarding`].
+const FORWARDING: [u8; 5] = [
+    libc::RTN_UNICAST,
+    libc::RTN_BLACKHOLE,
+    libc::RTN_UNREACHABLE,
+    libc::RTN_PROHIBIT,
+    libc::RTN_THROW,
+];
+/// All kinds of [`Routes::Delivery`].
+const DELIVERY: [u8; 4] = [
+    libc::RTN_LOCAL,
+    libc::RTN_BROADCAST,
+    libc::RTN_ANYCAST,
+    libc::RTN_MULTICAST,
+];
+
 impl Netlink {
-    /// The routes of both families and all tables, without cached ones: all, or those that carry
-    /// a protocol number.
-    pub async fn routes(&self, of: Option<Protocol>) -> Result<Vec<Route>, NetlinkError> {
+    /// Routes of both families and all tables, without cached ones. The kernel passes over those
+    /// of another kind far faster than it would tell of them, so each kind is asked for.
+    pub async fn routes(&self, which: Routes) -> Result<Vec<Route>, NetlinkError> {
+        let (kinds, protocol): (&[u8], _) = match which {
+            Routes::Forwarding => (&FORWARDING, 0),
+            Routes::Delivery => (&DELIVERY, 0),
+            // Few, of whatever kind.
+            Routes::Of(protocol) => (&[libc::RTN_UNSPEC], protocol.0),
+        };
         let mut routes = Vec::new();
         for family in Family::BOTH {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family_to_wire(family);
-            request.header.protocol = RouteProtocol::from(of.map_or(0, |protocol| protocol.0));
-            let request = RouteNetlinkMessage::GetRoute(request);
-            self.dump_behind(&mut routes, "list the routes", request, from_message)
-                .await?;
+            for kind in kinds {
+                let mut request = RouteMessage::default();
+                request.header.address_family = family_to_wire(family);
+                request.header.protocol = RouteProtocol::from(protocol);
+                request.header.kind = RouteType::from(*kind);
+                let request = RouteNetlinkMessage::GetRoute(request);
+                let read = |message: &Message<'_>| {
+                    let &[.., this, _, _, _, _] = message.split::<HEADER>()?.0;
+                    let wanted = match which {
+                        Routes::Of(_) => FORWARDING.contains(&this),
+                        Routes::Forwarding | Routes::Delivery => this == *kind,
+                    };
+                    from_message(message).filter(|_| wanted)
+                };
+                self.dump_behind(&mut routes, "list the routes", request, read)
+                    .await?;
+            }
         }
         Ok(routes)
     }

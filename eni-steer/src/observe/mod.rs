@@ -21,7 +21,7 @@ use crate::{
         Address, Datapath, Direction, Family, IfIndex, Knob, KnobKind, Link, Memory, Position,
         Protocol, Route, Rule, RuleAction, TableId,
     },
-    netlink::{Netlink, NetlinkError},
+    netlink::{Netlink, NetlinkError, Routes},
 };
 
 pub use answer::Answer;
@@ -61,7 +61,7 @@ pub struct Observed {
     pub links: BTreeMap<IfIndex, Link>,
     /// Addresses, in the kernel's order.
     pub addresses: Vec<Address>,
-    /// Routes of all tables.
+    /// Routes of all tables, without those by which packets come to this host.
     pub routes: Vec<Route>,
     /// Rules, in the kernel's order within a family.
     pub rules: Vec<Rule>,
@@ -114,7 +114,7 @@ pub enum ObserveError {
 
 /// Reads the host.
 pub async fn observe(netlink: &Netlink, places: &Places) -> Result<Observed, ObserveError> {
-    let mut seen = changeable(netlink, places, None).await?;
+    let mut seen = changeable(netlink, places, Routes::Forwarding).await?;
     seen.addresses = netlink.addresses().await?;
     for kind in KnobKind::SYSCTLS {
         let value = sysctl::read("all", kind)?;
@@ -137,13 +137,13 @@ pub async fn observe_changes(
     places: &Places,
     ours: Protocol,
 ) -> Result<Observed, ObserveError> {
-    changeable(netlink, places, Some(ours)).await
+    changeable(netlink, places, Routes::Of(ours)).await
 }
 
 async fn changeable(
     netlink: &Netlink,
     places: &Places,
-    routes: Option<Protocol>,
+    routes: Routes,
 ) -> Result<Observed, ObserveError> {
     let mut seen = Observed::default();
     for (link, sysctls) in netlink.interfaces().await? {

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use crate::{
     desired::Desired,
-    explain::{Flow, Outcome, decision, walk},
-    model::{Family, IfIndex, Route, RouteKind, Rule, RuleAction},
+    explain::{Flow, Outcome, best, decision, walk},
+    model::{Family, IfIndex, Route, RouteKind, Rule, RuleAction, TableId},
     neighbours::probable_owner,
-    netlink::{Answer, Netlink, NetlinkError},
+    netlink::{Answer, Netlink, NetlinkError, Routes},
     observe::Observed,
     plan::{Plan, line},
 };
@@ -112,6 +112,10 @@ pub async fn policy(
         drift: plan.steps.iter().map(|step| line(step, seen)).collect(),
         ..PolicyVerdict::default()
     };
+    // Who decides about a packet may be a route that keeps it here.
+    let mut seen = seen.clone();
+    seen.routes.extend(netlink.routes(Routes::Delivery).await?);
+    let seen = &seen;
     for question in sources::questions(seen, desired) {
         verdict.probes += 1;
         let answer = netlink.lookup(&question.flow).await?;
@@ -199,13 +203,14 @@ fn far(family: Family) -> IpAddr {
     }
 }
 
-/// Whether the destination is an address of this host: nothing leaves at all.
-fn stays(answer: &Answer) -> bool {
-    matches!(
+/// Whether the packet is for this host, as table local has it: nothing leaves at all.
+fn stays(seen: &Observed, to: IpAddr, answer: &Answer) -> bool {
+    let here = matches!(
         answer,
         Answer::Leaves {
             kind: RouteKind::Local,
             ..
         }
-    )
+    );
+    here && best(seen, TableId::LOCAL, to).is_some()
 }

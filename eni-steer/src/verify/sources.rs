@@ -80,7 +80,7 @@ impl Question {
         answer: &Answer,
         verdict: &mut PolicyVerdict,
     ) {
-        if leaves_by(answer) == Some(self.wanted) || stays(answer) {
+        if leaves_by(answer) == Some(self.wanted) || stays(seen, self.flow.to, answer) {
             return;
         }
         let by = leaves_by(answer);
