@@ -1,14 +1,14 @@
 //! 15 ENIs with 50 addresses of each family, from nothing: next to `ip`, given the same objects:
 //! the ENIs' group, routes, rules.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use eni_steer_tests::{DefaultRoute, Lab, NetNs, Shape, Steer, all_ours, ours, run_ok};
 
 use crate::Benchmark;
 use crate::batch::ip_batch;
 use crate::report::Finding;
-use crate::samples::Samples;
+use crate::samples::{Samples, ratio};
 
 pub const BENCHMARK: Benchmark = Benchmark {
     name: "from-nothing",
@@ -18,7 +18,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
 
 const ENIS: usize = 15;
 const ADDRESSES: usize = 50;
-const ROUNDS: usize = 25;
+const ROUNDS: usize = 40;
 /// Of what takes a second each time.
 const SLOW_ROUNDS: usize = 3;
 
@@ -38,55 +38,45 @@ fn measure() -> Vec<Finding> {
     let mut findings = vec![Finding::new("rules and routes", objects as f64, "")];
 
     let [mut apply, mut nothing, mut batch, mut single, mut whole] =
-        [const { Vec::new() }; 5].map(Times);
+        std::array::from_fn(|_| Samples::default());
     for round in 0..ROUNDS {
-        nothing.time(|| drop(steer.apply(&lab, &rules_only)));
+        time(&mut nothing, || drop(steer.apply(&lab, &rules_only)));
         steer.ok(&lab, &["remove"]);
-        apply.time(|| drop(steer.apply(&lab, &rules_only)));
+        time(&mut apply, || drop(steer.apply(&lab, &rules_only)));
         steer.ok(&lab, &["remove"]);
-        batch.time(|| ip_batch(&lab.host, &script));
+        time(&mut batch, || ip_batch(&lab.host, &script));
         clear(&lab);
         if round < SLOW_ROUNDS {
-            single.time(|| one_by_one(&lab.host, &script));
+            time(&mut single, || one_by_one(&lab.host, &script));
             clear(&lab);
-            whole.time(|| drop(steer.apply(&lab, &["--programs", "on"])));
+            time(&mut whole, || {
+                drop(steer.apply(&lab, &["--programs", "on"]))
+            });
             steer.ok(&lab, &["remove"]);
         }
         steer.apply(&lab, &rules_only);
     }
-    let [apply, nothing, batch, single, whole] =
-        [apply, nothing, batch, single, whole].map(|times| times.median());
-    let ms = |what: &str, value| Finding::new(what, value, "ms");
+    let ms = |what: &str, samples: &Samples| Finding::new(what, samples.median(), "ms");
     findings.extend([
-        ms("eni-steer apply --programs off", apply),
-        ms("ip -batch", batch),
-        ms("one ip process for each", single),
+        ms("eni-steer apply --programs off", &apply),
+        ms("ip -batch", &batch),
+        ms("one ip process for each", &single),
         ms(
             "eni-steer apply --programs off, with nothing to do",
-            nothing,
+            &nothing,
         ),
-        ms("eni-steer apply, with programs", whole),
-        Finding::new("apply, of ip -batch", apply / batch, "x").at_most(1.0),
-        Finding::new("nothing to do, of ip -batch", nothing / batch, "x").at_most(0.5),
+        ms("eni-steer apply, with programs", &whole),
+        Finding::new("apply, of ip -batch", ratio(&apply, &batch), "x").at_most(1.0),
+        Finding::new("nothing to do, of ip -batch", ratio(&nothing, &batch), "x").at_most(0.5),
     ]);
     findings
 }
 
-/// Times of the same thing.
-struct Times(Vec<Duration>);
-
-impl Times {
-    fn time(&mut self, work: impl FnOnce()) {
-        let began = Instant::now();
-        work();
-        self.0.push(began.elapsed());
-    }
-
-    /// Milliseconds.
-    fn median(&self) -> f64 {
-        let times: Samples = self.0.iter().map(|time| time.as_secs_f64() * 1e3).collect();
-        times.median()
-    }
+/// How long it took, in milliseconds, is one sample more.
+fn time(samples: &mut Samples, work: impl FnOnce()) {
+    let began = Instant::now();
+    work();
+    samples.push(began.elapsed().as_secs_f64() * 1e3);
 }
 
 /// What puts the ENIs into the group that a rule of ours speaks of, and they are in now.
