@@ -16,7 +16,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     measure,
 };
 
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 31;
 const SECONDS: &str = "1";
 
 /// A lab with a server, and the address that the client fetches from.
