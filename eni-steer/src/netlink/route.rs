@@ -54,7 +54,9 @@ const DELIVERY: [u8; 4] = [
 
 impl Netlink {
     /// Routes of both families and all tables, without cached ones. The kernel passes over those
-    /// of another kind far faster than it would tell of them, so each kind is asked for.
+    /// of another kind far faster than it would tell of them, so each kind is asked for
+    /// (`rtm_type`, which a strictly checked dump goes by: `ip_valid_fib_dump_req` of
+    /// net/ipv4/fib_frontend.c, since 4.20).
     pub async fn routes(&self, which: Routes) -> Result<Vec<Route>, NetlinkError> {
         let (kinds, protocol): (&[u8], _) = match which {
             Routes::Forwarding => (&FORWARDING, 0),
