@@ -125,6 +125,23 @@ impl Program {
     }
 }
 
+/// What the programs said that came to their end, whatever it was, without the last one if that
+/// was still under way; and how many they are.
+pub fn came_to_their_end(text: &str) -> (&str, usize) {
+    let began = |(at, _): (usize, &str)| at == 0 || text[..at].ends_with('\n');
+    let programs: Vec<usize> = text
+        .match_indices("program ")
+        .filter(|found| began(*found))
+        .map(|(at, _)| at)
+        .collect();
+    match programs.last() {
+        Some(last) if !text[*last..].contains("\ntest result: ") => {
+            (&text[..*last], programs.len() - 1)
+        }
+        _ => (text, programs.len()),
+    }
+}
+
 /// The number that stands before these words.
 fn number_before(text: &str, words: &str) -> Option<usize> {
     text[..text.find(words)?].rsplit(' ').next()?.parse().ok()
@@ -158,6 +175,17 @@ test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; fini
         let fact = ("attached by".to_owned(), "clsact".to_owned());
         assert_eq!(outcome.facts, [fact]);
         assert_eq!(outcome.failure(), None);
+    }
+
+    #[test]
+    fn a_program_that_was_under_way_is_not_among_those_that_ended() {
+        let failed = "program lab\ntest a ... FAILED\ntest result: FAILED. 0 passed; 1 failed";
+        let both = format!("{FINE}{failed}\n");
+        assert_eq!(came_to_their_end(&both), (both.as_str(), 2));
+        let third = format!("{both}program daemon\nrunning 7 tests\ntest a program ... ok\n");
+        assert_eq!(came_to_their_end(&third), (both.as_str(), 2));
+        assert_eq!(came_to_their_end("program lab\n"), ("", 0));
+        assert_eq!(came_to_their_end(""), ("", 0));
     }
 
     #[test]

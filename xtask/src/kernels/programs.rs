@@ -25,7 +25,7 @@ pub struct Program {
 }
 
 /// Everything that goes into a machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Programs {
     /// The first process.
     pub init: PathBuf,
