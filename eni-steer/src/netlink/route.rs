@@ -37,20 +37,22 @@ pub enum Routes {
 }
 
 /// All kinds of [`Routes::Forwarding`].
-const FORWARDING: [u8; 5] = [
-    libc::RTN_UNICAST,
-    libc::RTN_BLACKHOLE,
-    libc::RTN_UNREACHABLE,
-    libc::RTN_PROHIBIT,
-    libc::RTN_THROW,
+const FORWARDING: [RouteKind; 5] = [
+    RouteKind::Unicast,
+    RouteKind::Blackhole,
+    RouteKind::Unreachable,
+    RouteKind::Prohibit,
+    RouteKind::Throw,
 ];
 /// All kinds of [`Routes::Delivery`].
-const DELIVERY: [u8; 4] = [
-    libc::RTN_LOCAL,
-    libc::RTN_BROADCAST,
-    libc::RTN_ANYCAST,
-    libc::RTN_MULTICAST,
+const DELIVERY: [RouteKind; 4] = [
+    RouteKind::Local,
+    RouteKind::Broadcast,
+    RouteKind::Anycast,
+    RouteKind::Multicast,
 ];
+/// Any kind (`RTN_UNSPEC`).
+const ANY: RouteKind = RouteKind::Other(0);
 
 impl Netlink {
     /// Routes of both families and all tables, without cached ones. The kernel passes over those
@@ -58,11 +60,11 @@ impl Netlink {
     /// (`rtm_type`, which a strictly checked dump goes by: `ip_valid_fib_dump_req` of
     /// net/ipv4/fib_frontend.c, since 4.20).
     pub async fn routes(&self, which: Routes) -> Result<Vec<Route>, NetlinkError> {
-        let (kinds, protocol): (&[u8], _) = match which {
+        let (kinds, protocol): (&[RouteKind], _) = match which {
             Routes::Forwarding => (&FORWARDING, 0),
             Routes::Delivery => (&DELIVERY, 0),
             // Few, of whatever kind.
-            Routes::Of(protocol) => (&[libc::RTN_UNSPEC], protocol.0),
+            Routes::Of(protocol) => (&[ANY], protocol.0),
         };
         let mut routes = Vec::new();
         for family in Family::BOTH {
@@ -70,16 +72,13 @@ impl Netlink {
                 let mut request = RouteMessage::default();
                 request.header.address_family = family_to_wire(family);
                 request.header.protocol = RouteProtocol::from(protocol);
-                request.header.kind = RouteType::from(*kind);
+                request.header.kind = kind_to_wire(*kind);
                 let request = RouteNetlinkMessage::GetRoute(request);
-                let read = |message: &Message<'_>| {
-                    let &[.., this, _, _, _, _] = message.split::<HEADER>()?.0;
-                    let wanted = match which {
-                        Routes::Of(_) => FORWARDING.contains(&this),
-                        Routes::Forwarding | Routes::Delivery => this == *kind,
-                    };
-                    from_message(message).filter(|_| wanted)
+                let wanted = |route: &Route| match which {
+                    Routes::Of(_) => FORWARDING.contains(&route.kind),
+                    Routes::Forwarding | Routes::Delivery => route.kind == *kind,
                 };
+                let read = |message: &Message<'_>| from_message(message).filter(wanted);
                 self.dump_behind(&mut routes, "list the routes", request, read)
                     .await?;
             }
