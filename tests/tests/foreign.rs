@@ -349,3 +349,20 @@ fn a_permanent_neighbour_of_the_gateway_stays() {
         assert!(after.contains(entry), "{entry:?} is not in {after:?}");
     }
 }
+
+/// We make none that keeps a packet here.
+#[test]
+fn a_local_route_is_not_ours_whatever_its_protocol() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    for net in ["198.51.100.9", "2001:db8:100::9"] {
+        ip(
+            &lab.host,
+            &format!("route add local {net} dev lo table 77 proto 229"),
+        );
+    }
+    let before = steer.world(&lab);
+    steer.apply(&lab, &[]);
+    steer.ok(&lab, &["remove"]);
+    assert_unchanged(&before, &steer.world(&lab));
+}
