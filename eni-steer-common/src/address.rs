@@ -1,15 +1,15 @@
-/// Address family, with the numbers of Linux' `AF_INET` and `AF_INET6`.
+/// Address family. The numbers are those of Linux' `AF_INET` and `AF_INET6`.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// IPv4
+    /// IPv4.
     V4 = 2,
-    /// IPv6
+    /// IPv6.
     V6 = 10,
 }
 
 impl Family {
-    /// 0 for IPv4, 1 for IPv6.
+    /// Returns 0 for IPv4 and 1 for IPv6, as an index into arrays with one entry per family.
     #[inline(always)]
     pub const fn index(self) -> usize {
         match self {
@@ -19,32 +19,33 @@ impl Family {
     }
 }
 
-/// An address of either family in 16 bytes of network order; IPv4 fills the first four.
+/// An IP address in 16 bytes of network order; an IPv4 address fills the first four and leaves
+/// the others zero.
 ///
-/// It does not say its family: the key or value it stands in does.
+/// It does not say which family it belongs to: the key or the value that contains it does.
 ///
-/// The bytes are held as words, each with its bytes in memory as they stand in the packet:
-/// the programs then copy words, where the BPF target would copy an array of bytes one by one.
+/// The bytes are stored as four words, each with its bytes in memory as they are in the packet.
+/// The programs can then copy words; the BPF target would copy an array of bytes one by one.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Address([u32; 4]);
 
 impl Address {
-    /// All zero.
+    /// The address 0.0.0.0 or ::, all bytes zero.
     pub const UNSPECIFIED: Self = Self([0; 4]);
 
-    /// From words whose bytes stand in memory as in an IP header.
+    /// Makes an address of four words whose bytes in memory are those of an IP header.
     #[inline(always)]
     pub const fn from_words(words: [u32; 4]) -> Self {
         Self(words)
     }
 
-    /// From four bytes as they stand in an IPv4 header.
+    /// Makes an address of the four bytes of an IPv4 header.
     pub const fn v4(b: [u8; 4]) -> Self {
         Self([u32::from_ne_bytes(b), 0, 0, 0])
     }
 
-    /// From sixteen bytes as they stand in an IPv6 header.
+    /// Makes an address of the sixteen bytes of an IPv6 header.
     pub const fn v6(b: [u8; 16]) -> Self {
         let mut words = [0; 4];
         let mut i = 0;
@@ -56,7 +57,7 @@ impl Address {
         Self(words)
     }
 
-    /// The bytes in network order; for IPv4 only the first four mean something.
+    /// Returns the bytes in network order. For IPv4 only the first four have a meaning.
     pub const fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         let mut i = 0;
@@ -67,7 +68,7 @@ impl Address {
         bytes
     }
 
-    /// The words, see [`Address::from_words`].
+    /// Returns the four words, in the form of [`Address::from_words`].
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {
         self.0

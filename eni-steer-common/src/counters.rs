@@ -1,93 +1,98 @@
 use crate::{EventBudget, Fate, Loss};
 
-/// Direction as seen from the host.
+/// Direction of a packet as seen from the host.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "user", serde(rename_all = "lowercase"))]
 pub enum Direction {
-    /// Into the host.
+    /// The packet comes into the host.
     Ingress = 0,
-    /// Out of the host.
+    /// The packet leaves the host.
     Egress = 1,
 }
 
-/// What a frame carries, by its EtherType. A frame with a VLAN tag is [`Class::Other`]
-/// whatever stands behind the tag: it belongs to another link.
+/// What a frame carries, judged by its EtherType. A frame with a VLAN tag is [`Class::Other`]
+/// whatever follows the tag, because it belongs to a VLAN interface and not to the ENI.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// EtherType 0x0800, untagged.
+    /// EtherType 0x0800, without a VLAN tag.
     Ipv4 = 0,
-    /// EtherType 0x86dd, untagged.
+    /// EtherType 0x86dd, without a VLAN tag.
     Ipv6 = 1,
-    /// Everything else: ARP, VLAN-tagged, LLDP, ...
+    /// Everything else: ARP, LLDP, frames with a VLAN tag, ...
     Other = 2,
 }
 
-/// Packets and bytes as they are on the wire: a GSO or GRO super-packet counts as its
-/// segments, each with its headers; bytes include the Ethernet header and a VLAN tag
-/// that the driver keeps beside the packet, and exclude the FCS.
+/// Packets and bytes as they are on the wire.
+///
+/// A GSO or GRO super-packet counts as its segments, each with its own headers. Bytes include the
+/// Ethernet header and a VLAN tag that the driver keeps in the packet's metadata, and exclude the
+/// frame check sequence.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Wire packets.
+    /// Packets on the wire.
     pub packets: u64,
-    /// Wire bytes.
+    /// Bytes on the wire.
     pub bytes: u64,
 }
 
-/// What is counted of one ENI, in map [`crate::names::COUNTERS`] at its slot: exact, whatever
-/// overflows elsewhere.
+/// The counters of one ENI on one CPU, in map [`crate::names::COUNTERS`] at the ENI's slot. They
+/// are exact, whatever overflows in other maps.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EniCounters {
-    /// Came in, by [`Class`].
+    /// Packets that came in, indexed by [`Class`].
     pub ingress: [Count; 3],
-    /// Left, by [`Class`]. A packet that was steered away or dropped did not leave.
+    /// Packets that left, indexed by [`Class`]. A packet that was steered away or dropped did not
+    /// leave.
     pub egress: [Count; 3],
-    /// By [`Fate`].
+    /// Egress packets by [`Fate`], for all but those that simply left by the owner of their
+    /// source.
     pub fates: [Count; Fate::COUNT],
-    /// By [`Loss`].
+    /// What the programs could not record, by [`Loss`], in events or packets.
     pub losses: [u64; Loss::COUNT],
-    /// Of events.
+    /// How many events this CPU has sent in the current second.
     pub budget: EventBudget,
 }
 
-/// What is counted of one owned address (or delegated prefix), in map [`crate::names::CELLS`]
-/// at its slot: exact, never evicted.
+/// The counters of one owned address (or delegated prefix) on one CPU, in map
+/// [`crate::names::CELLS`] at the slot of the address. They are exact and never evicted.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressCell {
-    /// Received on the owner with this destination.
+    /// Packets to this address that its owner received.
     pub ingress: Count,
-    /// Sent by the owner with this source.
+    /// Packets from this address that left by its owner.
     pub egress: Count,
-    /// The first place that is not its own where it was seen on this CPU.
+    /// Counts of the first place where this CPU saw the address other than at its owner.
     pub first: FirstStray,
 }
 
-/// Counts of one [`StrayKey`], kept beside the address: nearly always there is only one, and a
-/// look-up is saved. The others are in [`crate::names::STRAYS`].
+/// The counts of one [`StrayKey`], stored in the cell of the address. Nearly every address that
+/// appears on a wrong ENI appears on one only, so this saves the programs a look-up. The counts
+/// of further places are in [`crate::names::STRAYS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FirstStray {
-    /// [`StrayKey::place`] of the key; 0: none yet. Never changes on a CPU, unless the slot of
-    /// the address is given to another one.
+    /// [`StrayKey::place`] of the key that is counted here; 0: none yet. On one CPU it never
+    /// changes, unless user space gives the slot to another address.
     pub place: u32,
     /// Always zero.
     pub zero: u32,
-    /// Its counts.
+    /// The counts at that place.
     pub value: StrayValue,
 }
 
-/// One owned address seen on an ENI that does not own it.
+/// One owned address seen on an ENI that does not own it, in one direction.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StrayKey {
-    /// Address slot, as in [`crate::Owner::address`].
+    /// Slot of the address, as in [`crate::Owner::address`].
     pub address: u32,
-    /// Slot of the ENI the packet was seen on.
+    /// Slot of the ENI on which the packet was seen.
     pub eni: u16,
     /// [`Direction`] as a number.
     pub direction: u8,
@@ -95,23 +100,25 @@ pub struct StrayKey {
     pub zero: u8,
 }
 
-/// Counts of a [`StrayKey`]: exact, never evicted; together they are every packet of the
-/// key, each in exactly one of the four.
+/// The counts of a [`StrayKey`] on one CPU. They are exact and never evicted. Every packet of the
+/// key is in exactly one of the four counts.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StrayValue {
-    /// Went its way by the wrong ENI: the asymmetry.
+    /// Went on through the wrong ENI. These packets are the asymmetry.
     pub passed: Count,
-    /// Redirected to the owner (egress only). It then counts in the [`AddressCell`] as sent.
+    /// Redirected to the owner (egress only). The [`AddressCell`] then counts the packet as sent,
+    /// when it leaves there.
     pub steered: Count,
-    /// Dropped (egress only, [`crate::Mode::Drop`]).
+    /// Dropped, because the mode is [`crate::Mode::Drop`] (egress only).
     pub dropped: Count,
-    /// Went its way by the wrong ENI because the configuration or the protocol says so
-    /// (exempt mark or destination, multicast, broadcast, link-local destination).
+    /// Went on through the wrong ENI because the configuration or the protocol wants it so:
+    /// exempt mark, exempt destination, multicast, broadcast or a link-local address.
     pub exempt: Count,
-    /// Nanoseconds of CLOCK_MONOTONIC at the first packet on this CPU; 0: none yet.
+    /// Time of the first packet on this CPU in nanoseconds of CLOCK_MONOTONIC; 0: none yet.
     pub first_seen: u64,
-    /// Nanoseconds of CLOCK_MONOTONIC at the last packet on this CPU (tick resolution).
+    /// Time of the last packet on this CPU in nanoseconds of CLOCK_MONOTONIC, as exact as a timer
+    /// tick.
     pub last_seen: u64,
 }
 
@@ -128,13 +135,13 @@ impl Default for EniCounters {
 }
 
 impl StrayKey {
-    /// ENI and direction as a number, never 0.
+    /// Returns ENI and direction as one number, which is never 0.
     #[inline(always)]
     pub const fn place(&self) -> u32 {
         (self.eni as u32) << 8 | self.direction as u32 | 0x80
     }
 
-    /// The key of an address at a [`StrayKey::place`]; `None` for 0.
+    /// Returns the key of the address slot `address` at a [`StrayKey::place`]; `None` for 0.
     pub const fn at(address: u32, place: u32) -> Option<Self> {
         if place == 0 {
             return None;
@@ -147,7 +154,7 @@ impl StrayKey {
         })
     }
 
-    /// The key of a packet of `address` seen on `eni`.
+    /// Makes the key of a packet with the address slot `address`, seen on the ENI at slot `eni`.
     #[inline(always)]
     pub const fn new(address: u32, eni: u16, direction: Direction) -> Self {
         Self {
@@ -160,7 +167,7 @@ impl StrayKey {
 }
 
 impl Count {
-    /// Adds `other`, wrapping like the kernel's own counters.
+    /// Adds `other`. The sums wrap around as the kernel's own counters do.
     #[inline(always)]
     pub fn add(&mut self, other: Count) {
         self.packets = self.packets.wrapping_add(other.packets);

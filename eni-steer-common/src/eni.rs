@@ -1,7 +1,7 @@
-/// How many ENIs the tables can hold. The largest instance of any cloud has fewer.
+/// How many ENIs the maps can hold. The largest instance of any cloud has fewer.
 pub const MAX_ENIS: u16 = 64;
 
-/// "No ENI": the owner of an address that two ENIs have.
+/// The owner of an address that two ENIs have. No ENI has this slot.
 pub const NO_ENI: u16 = u16::MAX;
 
 /// What the egress program of an ENI does with a packet whose source another ENI owns.
@@ -10,48 +10,53 @@ pub const NO_ENI: u16 = u16::MAX;
 #[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "user", serde(rename_all = "lowercase"))]
 pub enum Mode {
-    /// Count it and let it go: look, touch nothing.
+    /// Count the packet and let it leave. Nothing changes for it.
     #[default]
     Count = 0,
-    /// Redirect it to the owner.
+    /// Redirect the packet to the owner.
     Steer = 1,
-    /// Drop it.
+    /// Drop the packet.
     Drop = 2,
 }
 
-/// One ENI as the programs see it, in map [`crate::names::ENIS`] at its slot.
+/// One ENI, in map [`crate::names::ENIS`] at its slot. The programs read it.
 ///
-/// A slot is given to a MAC address for good, so that counters continue when an ENI is
-/// unplugged and comes back.
+/// User space keeps a slot for one MAC address, so that the counters continue when an ENI is
+/// unplugged and comes back. Only when no slot is free it reuses the one that was released
+/// longest ago.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EniRow {
-    /// Interface index; 0: the ENI is not there or down, nothing can be steered to it.
+    /// Interface index; 0: the ENI is absent or down, so nothing can be steered to it.
     pub ifindex: u32,
     /// MTU in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// [`Mode`] as a number; anything else means [`Mode::Count`].
+    /// [`Mode`] as a number; any unknown number means [`Mode::Count`].
     pub mode: u8,
-    /// 1: the slot is taken (by `mac`), 0: free.
+    /// 1: the slot belongs to the ENI with the address `mac`; 0: it is free.
     pub taken: u8,
-    /// The ENI's MAC address.
+    /// MAC address of the ENI.
     pub mac: [u8; 6],
-    /// Identifies the object files from which this ENI's programs were loaded, by
-    /// [`crate::Direction`]; 0: none.
+    /// Identifies the object file from which each of this ENI's programs was loaded, indexed by
+    /// [`crate::Direction`]; 0: none is loaded.
     pub build: [u64; 2],
-    /// aya-log level (0 off, 1 error ... 5 trace) they were loaded with, by [`crate::Direction`].
+    /// The aya-log level with which each program was loaded (0 off, 1 error ... 5 trace), indexed
+    /// by [`crate::Direction`].
     pub log_level: [u8; 2],
-    /// Which [`crate::ShortTable`] is in force, by [`crate::Family::index`]: 1 or 2; 0: none, the
-    /// table is in [`crate::names::NEXTHOPS`] only.
+    /// Which of the two [`crate::ShortTable`]s is in effect, 1 or 2, indexed by
+    /// [`crate::Family::index`]; 0: neither, the routes are in [`crate::names::NEXTHOPS`] only.
     pub short: [u8; 2],
-    /// Interface index the slot belongs to, also while `ifindex` is 0.
+    /// Interface index of the ENI that the slot belongs to. Unlike `ifindex` it stays while the
+    /// ENI is down; 0: the slot is released.
     pub home: u32,
-    /// When the ENI was last taken in or released, nanoseconds of CLOCK_BOOTTIME.
+    /// When the slot was last given to an interface or released, in nanoseconds of
+    /// CLOCK_BOOTTIME.
     pub since: u64,
 }
 
 impl Mode {
-    /// From the number in a map; unknown numbers are the harmless mode.
+    /// Returns the mode with the number `n`. Unknown numbers give [`Mode::Count`], which changes
+    /// nothing.
     #[inline(always)]
     pub const fn from_u8(n: u8) -> Self {
         match n {

@@ -6,12 +6,13 @@ macro_rules! numbered {
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl $name {
-            /// All of them, in the order of their numbers.
+            /// All variants, in the order of their numbers.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-            /// How many there are.
+            /// The number of variants.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// Stable short name, as tables, JSON and metrics show it.
+            /// Returns the short name that tables, JSON and metrics show. It stays the same
+            /// across versions.
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)* }
             }
@@ -20,63 +21,74 @@ macro_rules! numbered {
 }
 
 numbered! {
-    /// What became of an egress packet that did not simply leave by the owner of its source,
-    /// and why. Each such packet has exactly one fate, counted in [`crate::EniCounters`].
+    /// Why an egress packet was not simply sent by the owner of its source, and what happened to
+    /// it.
+    ///
+    /// Each such packet has exactly one fate. [`crate::EniCounters`] counts them. A mismatch is a
+    /// packet that is leaving by an ENI although another one owns its source.
     Fate {
-        /// Not IPv4 or IPv6.
+        /// The packet is neither IPv4 nor IPv6. It leaves as it is.
         NotIp = "not-ip",
-        /// VLAN-tagged: belongs to another link.
+        /// The frame has a VLAN tag, so it belongs to a VLAN interface. It leaves as it is.
         Vlan = "vlan",
-        /// The EtherType says IP but the header is cut off or its version or length is wrong.
+        /// The EtherType says IP, but the header is cut off, or its version or its length is
+        /// wrong. The packet leaves as it is.
         Malformed = "malformed",
-        /// The source is 0.0.0.0 or ::.
+        /// The source is 0.0.0.0 or ::, which belongs to nobody. The packet leaves as it is.
         Unspecified = "unspecified-source",
-        /// The source is link-local (169.254.0.0/16, fe80::/10); or it is a mismatch, and the
-        /// destination is.
+        /// The source is link-local (169.254.0.0/16, fe80::/10), or the packet is a mismatch and
+        /// its destination is link-local. It leaves as it is.
         LinkLocal = "link-local",
-        /// Nobody owns the source: forwarded traffic, or an address not under management.
+        /// No ENI owns the source: the packet is forwarded, or the address is on an interface
+        /// that eni-steer does not manage. It leaves as it is.
         NoOwner = "no-owner",
-        /// The source is configured on two ENIs.
+        /// Two ENIs have the source address, so it has no owner. The packet leaves as it is.
         Ambiguous = "ambiguous-owner",
-        /// Mismatch, but the destination is multicast or broadcast.
+        /// A mismatch whose destination is multicast or broadcast. It leaves as it is.
         Multicast = "multicast",
-        /// Mismatch, but the packet carries the exempt mark.
+        /// A mismatch that carries the exempt mark. It leaves as it is.
         ExemptMark = "exempt-mark",
-        /// Mismatch, but the destination is exempt (metadata services, configured ones).
+        /// A mismatch whose destination is exempt: a metadata service, or one from the
+        /// configuration. It leaves as it is.
         ExemptDestination = "exempt-destination",
-        /// Mismatch on an ENI whose mode is count.
+        /// A mismatch on an ENI whose mode is [`crate::Mode::Count`]. It leaves as it is.
         CountOnly = "count-only",
-        /// Mismatch, to be steered, but the owner is not there or down.
+        /// A mismatch that can not be steered because the owner is absent or down. It leaves as
+        /// it is.
         OwnerAbsent = "owner-absent",
-        /// Mismatch, to be steered, but the owner's table has no route to the destination.
+        /// A mismatch that can not be steered because the owner's table has no route to the
+        /// destination. It leaves as it is.
         NoNextHop = "no-next-hop",
-        /// Mismatch, to be steered, but the owner's table refuses the destination
-        /// (blackhole, unreachable or prohibit route).
+        /// A mismatch that is not steered because the owner's table refuses the destination (a
+        /// blackhole, unreachable or prohibit route). It leaves as it is.
         Refused = "refused-by-route",
-        /// Mismatch, to be steered, but larger than the owner's MTU.
+        /// A mismatch that can not be steered because it is larger than the MTU of the owner or
+        /// of its route. It leaves as it is.
         Mtu = "mtu",
-        /// Mismatch, to be steered, but a kernel helper refused.
+        /// A mismatch that was not steered because a helper of the kernel failed. It leaves as it
+        /// is.
         HelperFailed = "helper-failed",
-        /// Mismatch: redirected to the owner.
+        /// A mismatch that was redirected to the owner.
         Steered = "steered",
-        /// Mismatch: dropped.
+        /// A mismatch that was dropped, because the mode is [`crate::Mode::Drop`].
         Dropped = "dropped",
     }
 }
 
 numbered! {
-    /// What the programs could not write down, counted in [`crate::EniCounters`].
+    /// What the programs could not record. [`crate::EniCounters`] counts it.
     Loss {
-        /// A stray packet for which no counter could be made: the matrix is not complete.
+        /// A packet on the wrong ENI for which [`crate::names::STRAYS`] had no room. The counts
+        /// by address are then incomplete; the totals are not.
         Stray = "stray-uncounted",
-        /// A packet whose source could not be entered in the source table.
+        /// A packet whose source could not be entered in the table of sources.
         Source = "source-uncounted",
-        /// An entry of the source table that made room for another source: what it had counted
-        /// is part of the totals only.
+        /// A source that lost its entry to another source. The packets that it had counted there
+        /// remain in the totals only.
         SourceEvicted = "source-evicted",
-        /// An event beyond the rate limit.
+        /// An event that was not sent because of the limit per second.
         EventLimited = "event-rate-limited",
-        /// An event for which the ring buffer had no room.
+        /// An event that was not sent because the ring buffer was full.
         EventDropped = "event-ring-full",
     }
 }

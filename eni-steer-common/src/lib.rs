@@ -1,11 +1,15 @@
-//! The contract between the TC programs and the user side: what the maps hold.
+//! The contract between the TC programs and user space: what the maps contain.
 //!
-//! Every type here is `repr(C)` without padding, and its size is asserted at
-//! compile time, because the kernel hashes and copies raw bytes. Addresses are
-//! kept as they stand in the packet (network byte order) in private arrays;
-//! all other numbers are in host byte order, since both sides run on one host.
+//! Every type here is `repr(C)` without padding, and its size is asserted at compile time,
+//! because the kernel hashes and copies raw bytes. Addresses are in network byte order, as they
+//! are in the packet, in private arrays. All other numbers are in host byte order, since both
+//! sides run on one host.
 //!
-//! A change of any size, field or meaning is a new [`names::LAYOUT`].
+//! A change of any size, field or meaning needs a new [`names::LAYOUT`]: pinned maps outlive the
+//! program that made them, and a newer version must not read them wrongly.
+//!
+//! Two words occur everywhere. A *slot* is the number of an ENI, or of an address, in the maps.
+//! The *owner* of an address is the ENI that it belongs to.
 #![no_std]
 
 mod address;

@@ -1,55 +1,58 @@
-//! Names of maps, programs and pins: written here and nowhere else.
+//! The names of maps, programs, globals and pins. No other file writes them out.
 
-/// Version of the layout of all pinned maps; names the directory of the pins.
+/// Version of the layout of all pinned maps. It is part of the name of the pins' directory, so
+/// that versions with different layouts never share a map.
 pub const LAYOUT: u32 = 2;
 
-/// Ingress program (at most 15 bytes: the kernel cuts longer names).
+/// Name of the ingress program. The kernel keeps at most 15 bytes of a name (`BPF_OBJ_NAME_LEN`).
 pub const INGRESS: &str = "eni_steer_in";
-/// Egress program.
+/// Name of the egress program.
 pub const EGRESS: &str = "eni_steer_out";
 
-/// `.rodata` global of each loaded program: the slot of the ENI it is attached to (`u32`).
+/// Global in `.rodata`: the slot of the ENI that the program is attached to (`u32`).
 pub const GLOBAL_ENI: &str = "ENI_SLOT";
-/// `.rodata` global: 1 if the kernel knows `bpf_ktime_get_coarse_ns` (5.11 and later), else 0 (`u32`).
+/// Global in `.rodata`: 1 if the kernel has `bpf_ktime_get_coarse_ns` (5.11 and later), else 0
+/// (`u32`).
 pub const GLOBAL_COARSE_CLOCK: &str = "COARSE_CLOCK";
-/// `.rodata` global: entries of [`SOURCES`] (`u32`).
+/// Global in `.rodata`: the number of entries of [`SOURCES`] (`u32`).
 pub const GLOBAL_SOURCE_SETS: &str = "SOURCE_SETS";
-/// `.rodata` global: see [`crate::SourceKey::hash`] (`u64`).
+/// Global in `.rodata`: the random start value for [`crate::SourceKey::hash`] (`u64`).
 pub const GLOBAL_SOURCE_SEED: &str = "SOURCE_SEED";
 
-/// Array of [`crate::EniRow`], indexed by ENI slot.
+/// Array of [`crate::EniRow`], indexed by the slot of the ENI.
 pub const ENIS: &str = "ENIS";
-/// Hash of IPv4 address (4 bytes, network order) to [`crate::Owner`].
+/// Hash of an IPv4 address (4 bytes, network order) to [`crate::Owner`].
 pub const OWNERS4: &str = "OWNERS4";
-/// Hash of IPv6 address (16 bytes, network order) to [`crate::Owner`].
+/// Hash of an IPv6 address (16 bytes, network order) to [`crate::Owner`].
 pub const OWNERS6: &str = "OWNERS6";
-/// Array of [`crate::AddressRow`], indexed by address slot.
+/// Array of [`crate::AddressRow`], indexed by the slot of the address.
 pub const ADDRESSES: &str = "ADDRESSES";
-/// LPM trie of [`crate::PrefixKey`] to [`crate::Owner`]: prefixes delegated to an ENI.
+/// LPM trie of [`crate::PrefixKey`] to [`crate::Owner`]: the prefixes delegated to an ENI.
 pub const PREFIXES: &str = "PREFIXES";
-/// LPM trie of [`crate::DestinationKey`] to [`crate::NextHop`]: each ENI's table.
+/// LPM trie of [`crate::DestinationKey`] to [`crate::NextHop`]: the routes of each ENI's table.
 pub const NEXTHOPS: &str = "NEXTHOPS";
 /// Array of [`crate::ShortTable`], indexed by [`crate::ShortTable::index`].
 pub const SHORT_TABLES: &str = "SHORT_TABLES";
-/// LPM trie of [`crate::PrefixKey`] to `u32`: destinations that are never steered.
+/// LPM trie of [`crate::PrefixKey`] to `u32`: the destinations that are never steered.
 pub const EXEMPT: &str = "EXEMPT";
 /// Array with one [`crate::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
-/// Per-CPU array of [`crate::EniCounters`], indexed by ENI slot.
+/// Per-CPU array of [`crate::EniCounters`], indexed by the slot of the ENI.
 pub const COUNTERS: &str = "COUNTERS";
-/// Per-CPU array of [`crate::AddressCell`], indexed by address slot.
+/// Per-CPU array of [`crate::AddressCell`], indexed by the slot of the address.
 pub const CELLS: &str = "CELLS";
-/// Per-CPU hash of [`crate::StrayKey`] to [`crate::StrayValue`], never evicted: those that are
-/// not in [`crate::AddressCell::first`].
+/// Per-CPU hash of [`crate::StrayKey`] to [`crate::StrayValue`], never evicted. It has the counts
+/// that are not in [`crate::AddressCell::first`].
 pub const STRAYS: &str = "STRAYS";
 /// Per-CPU array of [`crate::SourceSet`], indexed by [`crate::SourceHash::set`].
 pub const SOURCES: &str = "SOURCES";
-/// Array of `u64`: not 0 if one of [`crate::MARKED`] entries of [`SOURCES`] was ever written to.
+/// Array of `u64`. An entry is not 0 if a program ever wrote to one of [`crate::MARKED`] entries
+/// of [`SOURCES`].
 pub const SOURCE_MARKS: &str = "SOURCE_MARKS";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
 
-/// Every map that is pinned, in the order in which a directory of pins is filled.
+/// Every map that is pinned, in the order in which the loader pins them.
 pub const PINNED: [&str; 15] = [
     ENIS,
     ADDRESSES,

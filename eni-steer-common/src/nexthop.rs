@@ -1,30 +1,31 @@
 use crate::{Address, Family};
 
-/// A destination in one ENI's table, as data of an LPM trie key.
+/// A destination in the table of one ENI: the data of a key of the LPM trie
+/// [`crate::names::NEXTHOPS`].
 ///
-/// The prefix length counts bits of this struct: [`DestinationKey::BITS`] for a default
-/// route, plus the length of the destination's prefix.
+/// The trie's prefix length counts bits of this struct: [`DestinationKey::BITS`] for a default
+/// route, plus the length of the destination's prefix for others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationKey {
-    /// ENI slot, big-endian: the trie reads bits from the first byte on.
+    /// Slot of the ENI, big-endian, because the trie compares bits from the first byte on.
     eni: [u8; 2],
     family: u8,
     zero: u8,
     destination: Address,
 }
 
-/// How a destination is reached through an ENI.
+/// How an ENI reaches a destination.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHopKind {
-    /// The destination itself is the neighbour.
+    /// Directly: the destination itself is the neighbour.
     OnLink = 0,
-    /// Through the gateway, an IPv4 address.
+    /// Through a gateway with an IPv4 address.
     ViaV4 = 1,
-    /// Through the gateway, an IPv6 address (also for IPv4 destinations, RFC 5549).
+    /// Through a gateway with an IPv6 address, also for IPv4 destinations (RFC 5549).
     ViaV6 = 2,
-    /// Blackhole, unreachable or prohibit.
+    /// Not at all: the table has a blackhole, unreachable or prohibit route.
     Refuse = 3,
 }
 
@@ -32,62 +33,62 @@ pub enum NextHopKind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NextHop {
-    /// The gateway; unspecified if there is none.
+    /// Address of the gateway; [`Address::UNSPECIFIED`] if there is none.
     pub gateway: Address,
-    /// Path MTU of the route in bytes; 0: the ENI's.
+    /// Path MTU of the route in bytes; 0: that of the ENI.
     pub mtu: u32,
-    /// [`NextHopKind`] as a number; unknown numbers refuse.
+    /// [`NextHopKind`] as a number; unknown numbers mean [`NextHopKind::Refuse`].
     pub kind: u8,
     /// Always zero.
     pub zero: [u8; 3],
 }
 
-/// Routes that a [`ShortTable`] can hold.
+/// How many routes a [`ShortTable`] can hold.
 pub const SHORT: usize = 4;
 
 /// One route of a [`ShortTable`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ShortRoute {
-    /// The prefix.
+    /// The prefix, with all bits outside of the mask zero.
     pub destination: Address,
-    /// Its mask.
+    /// The mask that belongs to the length of the prefix.
     pub mask: Address,
-    /// How it is reached.
+    /// How the ENI reaches destinations in the prefix.
     pub hop: NextHop,
 }
 
-/// The whole of an ENI's table in one family, where it is short, as it nearly always is: a
-/// default route and a subnet. A walk over it costs a fifth of a look-up in the trie.
+/// All routes of an ENI's table in one family, if they are few. They nearly always are: a default
+/// route and a subnet. To walk them costs a fifth of a look-up in the trie.
 ///
-/// In map [`crate::names::SHORT_TABLES`] at [`ShortTable::index`]. There are two for each ENI
-/// and family, of which [`crate::EniRow::short`] names the one in force: the other one can be
-/// written while programs read.
+/// The tables are in map [`crate::names::SHORT_TABLES`] at [`ShortTable::index`]. Each ENI has
+/// two per family, and [`crate::EniRow::short`] names the one in effect. User space writes the
+/// other one and then switches, so programs never read a table that is half written.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShortTable {
-    /// Routes, the longest prefix first; after them, routes that match nothing.
+    /// The routes, the longest prefix first. [`ShortRoute::NOTHING`] fills the rest.
     pub routes: [ShortRoute; SHORT],
 }
 
 impl ShortTable {
-    /// Entries of the map.
+    /// Number of entries of the map.
     pub const ENTRIES: u32 = crate::MAX_ENIS as u32 * 4;
 
-    /// Index of one of the two tables of an ENI slot and family; `which` is 1 or 2.
+    /// Returns the index of one of the two tables of an ENI slot and a family; `which` is 1 or 2.
     #[inline(always)]
     pub const fn index(eni: u16, family: Family, which: u8) -> u32 {
         (eni as u32 * 2 + family.index() as u32) * 2 + (which as u32 & 1)
     }
 
-    /// No route.
+    /// Returns a table without routes.
     pub const fn empty() -> Self {
         Self {
             routes: [ShortRoute::NOTHING; SHORT],
         }
     }
 
-    /// The next hop of a destination.
+    /// Returns the next hop of a destination; `None` if no route matches.
     #[inline(always)]
     pub fn find(&self, family: Family, destination: Address) -> Option<&NextHop> {
         self.routes
@@ -98,7 +99,7 @@ impl ShortTable {
 }
 
 impl ShortRoute {
-    /// Matches no destination: a masked address has no bit outside of its mask.
+    /// A route that matches no destination: a masked address has no bits outside of its mask.
     pub const NOTHING: Self = Self {
         destination: Address::from_words([u32::MAX; 4]),
         mask: Address::UNSPECIFIED,
@@ -118,10 +119,10 @@ impl ShortRoute {
 }
 
 impl DestinationKey {
-    /// Bits before the destination.
+    /// Bits of the key before the destination.
     pub const BITS: u32 = 32;
 
-    /// The key of `destination` in the table of the ENI at slot `eni`.
+    /// Makes the key of `destination` in the table of the ENI at slot `eni`.
     #[inline(always)]
     pub const fn new(eni: u16, family: Family, destination: Address) -> Self {
         Self {
@@ -132,24 +133,24 @@ impl DestinationKey {
         }
     }
 
-    /// The ENI slot.
+    /// Returns the slot of the ENI.
     pub const fn eni(&self) -> u16 {
         u16::from_be_bytes(self.eni)
     }
 
-    /// Family as a number.
+    /// Returns the [`Family`] as a number.
     pub const fn family(&self) -> u8 {
         self.family
     }
 
-    /// The destination.
+    /// Returns the destination address.
     pub const fn destination(&self) -> Address {
         self.destination
     }
 }
 
 impl NextHop {
-    /// A next hop of `kind`.
+    /// Makes a next hop; `mtu` is in bytes, and 0 means the ENI's.
     pub const fn new(kind: NextHopKind, gateway: Address, mtu: u32) -> Self {
         Self {
             gateway,
@@ -161,7 +162,8 @@ impl NextHop {
 }
 
 impl NextHopKind {
-    /// From the number in a map.
+    /// Returns the kind with the number `n`. Unknown numbers give [`NextHopKind::Refuse`], so a
+    /// packet is never sent to a next hop that the program does not understand.
     #[inline(always)]
     pub const fn from_u8(n: u8) -> Self {
         match n {

@@ -1,44 +1,46 @@
 use crate::{Address, Family};
 
-/// Who owns an address or a prefix, the value of [`crate::names::OWNERS4`] and its like.
+/// The owner of an address or a prefix: the value of [`crate::names::OWNERS4`],
+/// [`crate::names::OWNERS6`] and [`crate::names::PREFIXES`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// Slot of the address in [`crate::names::CELLS`] and [`crate::names::ADDRESSES`].
     pub address: u32,
-    /// Slot of the ENI that owns it; [`crate::NO_ENI`]: two ENIs have it, so nobody does
-    /// (counted per ENI, never steered).
+    /// Slot of the ENI that owns the address. [`crate::NO_ENI`] if two ENIs have it: its packets
+    /// are then counted per ENI and never steered.
     pub eni: u16,
     /// Always zero.
     pub zero: u16,
 }
 
-/// What an address slot counts, in map [`crate::names::ADDRESSES`]. The programs do not read it.
+/// Which address a slot counts, in map [`crate::names::ADDRESSES`]. Only user space reads it.
 ///
-/// A slot is given to an address (or delegated prefix) together with its owner, and is kept
-/// when the address goes: when it comes back, its counters continue; when it moves to another
-/// ENI, what was counted before stays with the old one.
+/// User space gives a slot to an address (or delegated prefix) together with its owner, and keeps
+/// it there when the address is removed. If the address comes back, its counters continue. If it
+/// moves to another ENI it gets another slot, and what was counted before stays with the old
+/// owner.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AddressRow {
-    /// When the slot was last given or released, nanoseconds of CLOCK_BOOTTIME: of the slots
-    /// that no owner entry names, the one released longest ago is given away first.
+    /// When the slot was last given to an address or released, in nanoseconds of CLOCK_BOOTTIME.
+    /// If slots run out, user space reuses the one that was released longest ago.
     pub since: u64,
-    /// The address or the prefix.
+    /// The address, or the first address of the prefix.
     pub address: Address,
-    /// [`Family`] as a number; 0: the slot was never given.
+    /// [`Family`] as a number; 0: the slot was never used.
     pub family: u8,
-    /// Prefix length; an address has the length of its family.
+    /// Length of the prefix in bits; for a single address 32 or 128.
     pub length: u8,
-    /// Slot of the ENI that owns it, or [`crate::NO_ENI`].
+    /// Slot of the ENI that owns the address, or [`crate::NO_ENI`].
     pub eni: u16,
     /// Always zero.
     pub zero: u32,
 }
 
-/// Address or prefix of either family, as data of an LPM trie key.
+/// An address or a prefix of either family: the data of a key of an LPM trie.
 ///
-/// The prefix length counts bits of this struct: [`PrefixKey::BITS`] plus the length of
+/// The trie's prefix length counts bits of this struct: [`PrefixKey::BITS`] plus the length of
 /// the prefix.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +51,7 @@ pub struct PrefixKey {
 }
 
 impl Owner {
-    /// The owner at ENI slot `eni` of the address at slot `address`.
+    /// Makes the entry for the address at slot `address`, which the ENI at slot `eni` owns.
     pub const fn new(address: u32, eni: u16) -> Self {
         Self {
             address,
@@ -60,10 +62,10 @@ impl Owner {
 }
 
 impl PrefixKey {
-    /// Bits before the address.
+    /// Bits of the key before the address.
     pub const BITS: u32 = 32;
 
-    /// The key of `address`.
+    /// Makes the key of `address`.
     #[inline(always)]
     pub const fn new(family: Family, address: Address) -> Self {
         Self {
@@ -73,12 +75,12 @@ impl PrefixKey {
         }
     }
 
-    /// Family as a number.
+    /// Returns the [`Family`] as a number.
     pub const fn family(&self) -> u8 {
         self.family
     }
 
-    /// The address.
+    /// Returns the address, or the first address of the prefix.
     pub const fn address(&self) -> Address {
         self.address
     }

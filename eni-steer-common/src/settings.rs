@@ -1,23 +1,24 @@
 use crate::{Address, Family};
 
-/// What all programs read, in map [`crate::names::SETTINGS`] at index 0.
+/// The settings that all programs read, in map [`crate::names::SETTINGS`] at index 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Mismatched packets with `mark & exempt_mask == exempt_mark` are not touched;
-    /// a mask of 0 exempts none.
+    /// The programs leave mismatched packets alone if `mark & exempt_mask == exempt_mark`. A mask
+    /// of 0 exempts none.
     pub exempt_mark: u32,
-    /// See `exempt_mark`.
+    /// The bits of the mark that are compared with `exempt_mark`.
     pub exempt_mask: u32,
-    /// 1 if [`crate::names::PREFIXES`] has entries: saves the look-up otherwise.
+    /// 1 if [`crate::names::PREFIXES`] has entries; 0 saves the programs the look-up.
     pub prefixes: u32,
-    /// Which destinations can be in [`crate::names::EXEMPT`] at all: likewise.
+    /// Which destinations can be in [`crate::names::EXEMPT`] at all; for all others the programs
+    /// save the look-up.
     pub exempt: ExemptFilter,
-    /// Mismatch events a CPU may send each second; 0: none.
+    /// How many mismatch events each CPU may send per second and ENI; 0 turns events off.
     pub events_per_second: u32,
-    /// Mask of remote IPv4 sources.
+    /// The mask by which ingress packets are grouped by their IPv4 source.
     pub source_mask4: Address,
-    /// Mask of remote IPv6 sources.
+    /// The mask by which ingress packets are grouped by their IPv6 source.
     pub source_mask6: Address,
 }
 
@@ -35,8 +36,9 @@ impl Default for Settings {
     }
 }
 
-/// A filter before the look-up of exemptions, of 256 bits for each family: a destination whose
-/// bit is not set is not exempt. Nearly every destination is told by it.
+/// A filter ahead of the look-up in [`crate::names::EXEMPT`], with 256 bits per family. A
+/// destination whose bit is not set is not exempt, and for nearly every destination that settles
+/// it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExemptFilter {
@@ -44,7 +46,8 @@ pub struct ExemptFilter {
 }
 
 impl ExemptFilter {
-    /// Lets every destination in a prefix pass on to the look-up.
+    /// Sets the bits of every destination in a prefix of `length` bits, so that they are looked
+    /// up.
     pub fn add(&mut self, family: Family, address: Address, length: u8) {
         let words = &mut self.words[family.index()];
         if length < Self::bits(family) {
@@ -55,14 +58,15 @@ impl ExemptFilter {
         }
     }
 
-    /// Whether a destination can be exempt.
+    /// Returns whether a destination can be exempt. `true` means that a look-up has to decide.
     #[inline(always)]
     pub fn may_hold(&self, family: Family, address: Address) -> bool {
         let bit = Self::bit(family, address);
         self.words[family.index()][bit / 32 % 8] >> (bit % 32) & 1 != 0
     }
 
-    /// The first bits of an address, on which its bit depends.
+    /// Returns how many leading bits of an address select its bit in the filter. A shorter prefix
+    /// sets all 256 bits.
     const fn bits(family: Family) -> u8 {
         match family {
             Family::V4 => 16,

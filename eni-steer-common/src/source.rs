@@ -1,29 +1,30 @@
 //! The table of sources: for each CPU a set-associative cache, as processors have them.
 //!
-//! A source may stand in any of the [`WAYS`] entries of one [`SourceSet`], which its hash names.
-//! Next to an LRU hash of the kernel a look-up costs a fraction, and a new source takes the place
-//! of an old one without a lock, a list or another CPU: a flood of sources costs no more than
-//! the cache lines it touches.
+//! The hash of a source selects one [`SourceSet`], and the source may be in any of that set's
+//! [`WAYS`] entries. A look-up costs a fraction of one in an LRU hash of the kernel. A new source
+//! takes the place of an old one without a lock, a list or another CPU, so a flood of sources
+//! costs no more than the cache lines that it touches.
 
 use crate::{Address, Count, Direction, Family};
 
 /// Entries of a set.
 pub const WAYS: usize = 8;
 
-/// Sets that an entry of [`crate::names::SOURCE_MARKS`] stands for: readers leave out what was
-/// never written to, which is nearly all of a table that few sources use.
+/// How many sets share one entry of [`crate::names::SOURCE_MARKS`]. Readers skip sets that no
+/// program ever wrote to, which are nearly all of them if there are few sources.
 pub const MARKED: u32 = 16;
 
-/// A source IP on one ENI in one direction.
+/// A source address on one ENI in one direction.
 ///
-/// Ingress: every source, masked to the configured prefix length. Egress: sources that
-/// have no exact entry among the owners (those are counted in their cells).
+/// On ingress every source is counted, masked to the configured prefix length. On egress only
+/// those are that have no exact entry among the owners; an [`crate::AddressCell`] counts the
+/// others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SourceKey {
-    /// The source.
+    /// The source address.
     pub source: Address,
-    /// ENI slot.
+    /// Slot of the ENI.
     pub eni: u16,
     /// [`Family`] as a number.
     pub family: u8,
@@ -31,16 +32,17 @@ pub struct SourceKey {
     pub direction: u8,
 }
 
-/// Counts of a [`SourceKey`] on one CPU.
+/// The counts of a [`SourceKey`] on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceValue {
-    /// Wire packets and bytes. On egress only those that left by this ENI.
+    /// Packets and bytes on the wire; on egress only those that left by this ENI.
     pub count: Count,
-    /// Of these, wire packets that were a mismatch: ingress, the destination is owned by
-    /// another ENI; egress, the source lies in a prefix delegated to another ENI.
+    /// How many of these packets were a mismatch: on ingress another ENI owns the destination, on
+    /// egress the source is in a prefix delegated to another ENI.
     pub mismatched: u64,
-    /// Nanoseconds of CLOCK_MONOTONIC at the last packet on this CPU (tick resolution).
+    /// Time of the last packet on this CPU in nanoseconds of CLOCK_MONOTONIC, as exact as a timer
+    /// tick.
     pub last_seen: u64,
 }
 
@@ -48,43 +50,46 @@ pub struct SourceValue {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceEntry {
-    /// Which source; nothing where the entry is empty.
+    /// The source; zeros if the entry is empty.
     pub key: SourceKey,
-    /// Jiffies, the lower half, when `last_seen` was written: the clock is asked once a tick.
+    /// Lower half of jiffies when the program wrote `last_seen`. The program reads the clock only
+    /// when this has changed.
     pub tick: u32,
-    /// What it counts.
+    /// The counts of the source.
     pub value: SourceValue,
 }
 
-/// Some sources of one CPU, the value of [`crate::names::SOURCES`].
+/// A set: a few sources on one CPU, the value of [`crate::names::SOURCES`].
 ///
-/// The kernel copies it from its beginning to its end while a program may write. Only giving an
-/// entry to another source needs care, since a key must not be read with the counts of another
-/// one: the program adds one to `begun`, writes, and adds one to `finished`. A copy in which the
-/// two differ was taken in between ([`SourceSet::is_torn`]).
+/// The kernel copies a set to user space from its beginning to its end, while a program may write
+/// to it. Counts may change meanwhile, but a key must not be read together with the counts of
+/// another source. When a program gives an entry to another source it therefore adds one to
+/// `begun`, writes the entry, and sets `finished` to the same number. A copy in which the two
+/// differ was made in between; [`SourceSet::is_torn`] tells.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceSet {
-    /// Changes of keys that are finished.
+    /// How many changes of keys are complete.
     pub finished: u32,
-    /// A bit for each entry that was used since the others were: never all of them.
+    /// One bit for each entry that was used recently. When all bits would be set, all others are
+    /// cleared, so at least one is always clear.
     pub recent: u32,
-    /// [`SourceHash::tag`] of each entry; 0: it is empty.
+    /// [`SourceHash::tag`] of each entry; 0: the entry is empty.
     pub tags: [u32; WAYS],
-    /// The entries.
+    /// The entries. Their order means nothing.
     pub entries: [SourceEntry; WAYS],
-    /// Changes of keys that have begun.
+    /// How many changes of keys have begun.
     pub begun: u32,
     /// Always zero.
     pub zero: u32,
 }
 
-/// Where a source stands.
+/// The hash of a [`SourceKey`]: it selects the set and tells the sources of a set apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceHash(u64);
 
 impl SourceKey {
-    /// The key of a packet from `source` seen on `eni`.
+    /// Makes the key of a packet from `source` seen on the ENI at slot `eni`.
     #[inline(always)]
     pub const fn new(source: Address, family: Family, eni: u16, direction: Direction) -> Self {
         Self {
@@ -95,14 +100,14 @@ impl SourceKey {
         }
     }
 
-    /// The hash of the key. With a seed that senders do not know they can not choose sources
-    /// that push a certain one out.
+    /// Returns the hash of the key. Senders do not know the seed, so they can not choose sources
+    /// that evict a particular one.
     #[inline(always)]
     pub const fn hash(&self, seed: u64) -> SourceHash {
         let [a, b, c, d] = self.source.words();
         let place = (self.eni as u64) << 16 | (self.family as u64) << 8 | (self.direction as u64);
-        // Rounds of a multiplication, which carries upwards, and a shift back down; the factors
-        // are MurmurHash3's.
+        // Rounds of a multiplication, which carries bits upwards, and a shift, which brings them
+        // down again. The factors are those of MurmurHash3.
         let mut hash = seed ^ (a as u64 | (b as u64) << 32);
         hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
         hash ^= hash >> 32;
@@ -113,7 +118,7 @@ impl SourceKey {
         SourceHash(hash.wrapping_mul(0xff51_afd7_ed55_8ccd))
     }
 
-    /// Whether it is the same key.
+    /// Returns whether both keys are equal. It compares words, where `==` would compare bytes.
     #[inline(always)]
     pub fn is(&self, other: &Self) -> bool {
         let (one, two) = (self.source.words(), other.source.words());
@@ -127,13 +132,13 @@ impl SourceKey {
 }
 
 impl SourceHash {
-    /// The index of the set, where there are so many.
+    /// Returns the index of the set, below `sets`.
     #[inline(always)]
     pub const fn set(self, sets: u32) -> u32 {
         (((self.0 >> 32) * sets as u64) >> 32) as u32
     }
 
-    /// What tells the sources of a set apart, nearly always; never 0.
+    /// Returns a number that nearly always differs between the sources of a set; never 0.
     #[inline(always)]
     pub const fn tag(self) -> u32 {
         self.0 as u32 | 1
@@ -141,17 +146,18 @@ impl SourceHash {
 }
 
 impl SourceSet {
-    /// Bits of [`SourceSet::recent`].
+    /// The bits of [`SourceSet::recent`].
     const ALL: u32 = (1 << WAYS) - 1;
 
-    /// The entry of a source.
+    /// Returns the index of the entry that counts `key`; `None` if there is none. `tag` is
+    /// [`SourceHash::tag`] of the key, which saves most comparisons of keys.
     #[inline(always)]
     pub fn find(&self, key: &SourceKey, tag: u32) -> Option<usize> {
         (0..WAYS).find(|way| self.tags[*way] == tag && self.entries[*way].key.is(key))
     }
 
-    /// The entry that a new source is given: an empty one as long as there are any, then one
-    /// that was not used since others were.
+    /// Returns the index of the entry that a new source takes: an empty one as long as there are
+    /// any, then one that was not used recently. (An empty entry has never been used.)
     #[inline(always)]
     pub fn oldest(&self) -> usize {
         let mut free = !self.recent & Self::ALL;
@@ -170,7 +176,8 @@ impl SourceSet {
         way
     }
 
-    /// Notes down that an entry was used: when all were, only this one was.
+    /// Records that an entry was used. If that would mark all entries as recent, it clears the
+    /// marks of the others.
     #[inline(always)]
     pub fn used(&mut self, way: usize) {
         let bit = 1 << way;
@@ -180,12 +187,13 @@ impl SourceSet {
         }
     }
 
-    /// Whether a program was giving an entry to another source while it was copied.
+    /// Returns whether a program was giving an entry to another source while the kernel made this
+    /// copy.
     pub fn is_torn(&self) -> bool {
         self.finished != self.begun
     }
 
-    /// The entries that are not empty.
+    /// Returns the entries that are not empty.
     pub fn listed(&self) -> impl Iterator<Item = &SourceEntry> {
         let tags = self.tags.iter();
         tags.zip(&self.entries)
@@ -198,7 +206,7 @@ const _: () = assert!(size_of::<SourceKey>() == 20);
 const _: () = assert!(size_of::<SourceValue>() == 32);
 const _: () = assert!(size_of::<SourceEntry>() == 56);
 const _: () = assert!(size_of::<SourceSet>() == 496);
-// The search of `oldest` halves eight.
+// The search in `oldest` halves eight entries three times.
 const _: () = assert!(WAYS == 8);
 
 #[cfg(test)]
@@ -210,7 +218,7 @@ mod tests {
         SourceKey::new(source, Family::V4, 3, Direction::Ingress)
     }
 
-    /// As the programs do it, without the counting.
+    /// Does what the programs do for a packet, without counting it.
     fn see(set: &mut SourceSet, number: u32) {
         let (key, tag) = (key(number), key(number).hash(0).tag());
         let way = set.find(&key, tag).unwrap_or_else(|| {
@@ -231,7 +239,7 @@ mod tests {
         let mut set = SourceSet::default();
         for number in 0..WAYS as u32 {
             see(&mut set, number);
-            // Old ones are used in between.
+            // An old source comes again in between.
             see(&mut set, number / 2);
         }
         assert!((0..WAYS as u32).all(|number| holds(&set, number)));
@@ -239,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_again_stays_while_others_pass_through() {
+    fn a_source_that_keeps_coming_back_is_not_evicted() {
         let mut set = SourceSet::default();
         for number in 0..1000 {
             see(&mut set, 7777);
@@ -249,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_spread_evenly_over_sets() {
+    fn adjacent_addresses_are_spread_evenly_over_sets() {
         const SETS: u32 = 1000;
         for (seed, step) in [(0, 1), (0x1234_5678_9abc_def0, 1), (1, 256), (1, 1 << 16)] {
             let mut load = [0u32; SETS as usize];
@@ -257,14 +265,14 @@ mod tests {
                 let set = key(number.wrapping_mul(step)).hash(seed).set(SETS);
                 load[set as usize] += 1;
             }
-            // Of a Poisson distribution around 8: less than one of 10^5 is at 25 or above.
+            // In a Poisson distribution around 8, fewer than one set in 10^5 has 25 or more.
             let fullest = load.iter().max();
             assert!(fullest < Some(&26), "{fullest:?} with step {step}");
         }
     }
 
     #[test]
-    fn every_part_of_the_key_tells() {
+    fn every_part_of_the_key_changes_the_hash() {
         let v6 = |bytes| SourceKey::new(Address::v6(bytes), Family::V6, 0, Direction::Ingress);
         let mut keys = [v6([0; 16]); 20];
         for (at, key) in keys.iter_mut().take(16).enumerate() {

@@ -1,4 +1,5 @@
-//! `aya::Pod` for the types that are keys or values of maps.
+//! Implements `aya::Pod` for the types that are keys or values of maps, so that aya can copy them
+//! as bytes.
 
 use crate::{
     Address, AddressCell, AddressRow, Count, DestinationKey, EniCounters, EniRow, Event, NextHop,
@@ -7,8 +8,8 @@ use crate::{
 
 macro_rules! pod {
     ($($t:ty),* $(,)?) => {$(
-        // SAFETY: repr(C) or repr(transparent), made of integers and arrays of integers
-        // only, every bit pattern is valid, and its size assertion beside the type
+        // SAFETY: the type is repr(C) or repr(transparent) and consists of integers and arrays of
+        // integers only, so every bit pattern is valid. The size assertion beside the type
         // excludes padding.
         unsafe impl aya::Pod for $t {}
     )*};
