@@ -1,5 +1,7 @@
-//! The counters. All are per CPU: a program is not interrupted by another one of the same CPU,
-//! so they are added to without atomics and nothing is lost.
+//! The counters of packets, and one function that adds to each.
+//!
+//! All of them are per CPU. The kernel runs TC programs with bottom halves disabled, so on one
+//! CPU no program interrupts another, and plain additions lose nothing: no atomics are needed.
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_F_NO_PREALLOC},
@@ -23,28 +25,35 @@ static STRAYS: PerCpuHashMap<StrayKey, StrayValue> = PerCpuHashMap::pinned(1, BP
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Which count of a stray a packet belongs to.
+/// What happened to a packet that a program saw on an ENI that does not own its local address: it
+/// selects the field of [`StrayValue`] that counts the packet.
 #[derive(Clone, Copy)]
 pub enum Stray {
-    /// Went its way by the wrong ENI.
+    /// It went on through the wrong ENI.
     Passed,
-    /// Redirected.
+    /// The egress program redirected it to the owner.
     Steered,
-    /// Dropped.
+    /// The egress program dropped it.
     Dropped,
-    /// Went its way by the wrong ENI, and should.
+    /// It went on through the wrong ENI, and the configuration or the protocol wants it so.
     Exempt,
 }
 
-/// The counters of this program's ENI; there always are, the verifier only does not know it.
+/// Returns the counters of this program's ENI on this CPU.
+///
+/// It is never `None` at run time, because slots are below [`MAX_ENIS`], but the verifier does
+/// not know that and insists on the check.
 #[inline(always)]
 fn own() -> Option<&'static mut EniCounters> {
     let counters = COUNTERS.get_ptr_mut(config::own_slot().into())?;
-    // SAFETY: an entry of a per-CPU array of this CPU, see the module; no caller keeps it.
+    // SAFETY: the pointer is to an entry of a per-CPU array, aligned and as long as
+    // `EniCounters`. Only this CPU's programs write it, and they do not interrupt each other (see
+    // the module). Every caller drops the reference before it calls `own` again.
     Some(unsafe { &mut *counters })
 }
 
-/// A packet of this class came in by, or leaves by, this program's ENI.
+/// Counts a packet of `class` in the totals of this program's ENI: on ingress it arrived there,
+/// on egress it leaves there.
 #[inline(always)]
 pub fn total(direction: Direction, class: Class, count: Count) {
     if let Some(counters) = own() {
@@ -55,11 +64,13 @@ pub fn total(direction: Direction, class: Class, count: Count) {
     }
 }
 
-/// A packet of an address that this program's ENI owns.
+/// Counts a packet at the address slot `address`, which this program's ENI owns.
 #[inline(always)]
 pub fn home(direction: Direction, address: u32, count: Count) {
     if let Some(cell) = CELLS.get_ptr_mut(address) {
-        // SAFETY: an entry of a per-CPU array of this CPU, see the module.
+        // SAFETY: the pointer is to an entry of a per-CPU array, aligned and as long as
+        // `AddressCell`. Only this CPU's programs write it, and they do not interrupt each other
+        // (see the module).
         let cell = unsafe { &mut *cell };
         match direction {
             Direction::Ingress => cell.ingress.add(count),
@@ -68,12 +79,18 @@ pub fn home(direction: Direction, address: u32, count: Count) {
     }
 }
 
-/// A packet of an address that this program's ENI does not own.
+/// Counts a packet at the address slot `address`, which this program's ENI does not own.
+///
+/// Most addresses appear on one wrong ENI at most. The address cell itself holds the counts of
+/// the first such place, which saves the look-up in [`STRAYS`]; further places have entries
+/// there. If the map has no room for another entry, the packet is counted as [`Loss::Stray`].
 #[inline(always)]
 pub fn stray(direction: Direction, address: u32, way: Stray, count: Count, now: u64) {
     let key = StrayKey::new(address, config::own_slot(), direction);
     if let Some(cell) = CELLS.get_ptr_mut(address) {
-        // SAFETY: an entry of a per-CPU array of this CPU, see the module.
+        // SAFETY: the pointer is to an entry of a per-CPU array, aligned and as long as
+        // `AddressCell`. Only this CPU's programs write it, and they do not interrupt each other
+        // (see the module).
         let first = unsafe { &mut (*cell).first };
         if first.place == 0 {
             first.place = key.place();
@@ -85,8 +102,8 @@ pub fn stray(direction: Direction, address: u32, way: Stray, count: Count, now: 
     let value = match STRAYS.get_ptr_mut(key) {
         Some(value) => value,
         None => {
-            // Another CPU may have made the entry since: BPF_ANY then writes the (empty) value
-            // of this CPU only.
+            // Another CPU may have created the entry since the look-up. With BPF_ANY the helper
+            // then overwrites this CPU's value only, which nothing has counted in yet.
             let empty = StrayValue::default();
             match STRAYS
                 .insert(key, empty, BPF_ANY.into())
@@ -98,8 +115,10 @@ pub fn stray(direction: Direction, address: u32, way: Stray, count: Count, now: 
             }
         }
     };
-    // SAFETY: this CPU's value of a per-CPU map, see the module; entries are removed by the
-    // user side only when their address slot is given to another address.
+    // SAFETY: the pointer is to this CPU's value of an entry of a per-CPU hash, aligned and as
+    // long as `StrayValue`. Only this CPU's programs add to it, and they do not interrupt each
+    // other (see the module). User space deletes an entry only when it gives the address slot to
+    // another address.
     add_stray(unsafe { &mut *value }, way, count, now);
 }
 
@@ -117,7 +136,8 @@ fn add_stray(value: &mut StrayValue, way: Stray, count: Count, now: u64) {
     value.last_seen = now;
 }
 
-/// An egress packet that did not simply leave by the owner of its source.
+/// Counts an egress packet under its [`Fate`]. Packets that leave by the owner of their source
+/// have none.
 #[inline(always)]
 pub fn fate(fate: Fate, count: Count) {
     if let Some(counters) = own() {
@@ -132,7 +152,7 @@ fn add_fate(counters: &mut EniCounters, fate: Fate, count: Count) {
     }
 }
 
-/// Something that could not be written down.
+/// Counts something that the programs could not record.
 #[inline(always)]
 pub fn lost(loss: Loss) {
     if let Some(counters) = own() {
@@ -140,8 +160,10 @@ pub fn lost(loss: Loss) {
     }
 }
 
-/// Whether this ENI may send another event this second on this CPU. An event that it may not
-/// send is counted as lost.
+/// Returns whether this ENI may send another event on this CPU in the current second, and if so
+/// takes one from the budget. If not, it counts the event as [`Loss::EventLimited`].
+///
+/// `now` is in nanoseconds of CLOCK_MONOTONIC, `limit` in events per second.
 #[inline(always)]
 pub fn within_budget(now: u64, limit: u64) -> bool {
     let Some(counters) = own() else {

@@ -1,4 +1,5 @@
-//! Egress: whose address is the source, and what to do if it is another ENI's.
+//! Egress: finds the owner of the source address, counts the packet, and decides what to do if
+//! the owner is another ENI.
 
 use aya_ebpf::programs::TcContext;
 use eni_steer_common::{Class, Count, Direction, Fate, Mode, NO_ENI, Owner, Settings};
@@ -15,16 +16,20 @@ use crate::{
 
 const OUT: Direction = Direction::Egress;
 
-/// What became of an egress packet.
+/// What the egress program decided about a packet.
 #[derive(Clone, Copy)]
 pub enum Outcome {
-    /// It leaves by the ENI that owns its source.
+    /// The packet leaves by the ENI that owns its source. This is the common case; nothing else
+    /// is recorded about it.
     Home,
-    /// Something else, and why.
+    /// Anything else. The fate says what happens and why.
     Fate(Fate),
 }
 
-/// Counts the packet and decides about it.
+/// Counts the packet and decides what happens to it.
+///
+/// The common packet is finished after one hash look-up, by `home`. Everything else goes through
+/// `elsewhere`.
 #[inline(always)]
 pub fn egress(ctx: &TcContext) -> Outcome {
     let count = wire::egress(ctx);
@@ -41,14 +46,16 @@ pub fn egress(ctx: &TcContext) -> Outcome {
         Frame::Tagged => return leaves(Class::Other, Fate::Vlan, count),
         Frame::Other => return leaves(Class::Other, Fate::NotIp, count),
     };
-    // From here on one code serves both families: compiled and verified once.
+    // From here on the same code serves both families, so it is compiled and verified once.
     match config::settings() {
         Some(settings) => elsewhere(ctx, &packet, owner, settings),
         None => leaves(packet.class(), Fate::HelperFailed, count),
     }
 }
 
-/// The common packet: two additions and it is gone. If it is not one, the owner of its source.
+/// Handles the common packet: this ENI owns its source, so the function counts it and is done.
+///
+/// Otherwise it counts nothing and returns the owner that the exact table names, if any.
 #[inline(always)]
 fn home<A: Ip>(header: &Header<A>, count: Count) -> Result<(), Option<&'static Owner>> {
     let owner = header.source.owner();
@@ -62,7 +69,8 @@ fn home<A: Ip>(header: &Header<A>, count: Count) -> Result<(), Option<&'static O
     }
 }
 
-/// The packet leaves by this ENI, and why.
+/// Counts a packet that nobody owns or that eni-steer does not handle, and lets it leave by this
+/// ENI. `fate` says why.
 #[inline(always)]
 fn leaves(class: Class, fate: Fate, count: Count) -> Outcome {
     counters::total(OUT, class, count);
@@ -70,7 +78,13 @@ fn leaves(class: Class, fate: Fate, count: Count) -> Outcome {
     Outcome::Fate(fate)
 }
 
-/// A packet whose source is not exactly an address of this ENI.
+/// Handles a packet whose source the exact table does not give to this ENI.
+///
+/// A delegated prefix may still give it to this ENI. If nobody owns the source, the packet leaves
+/// as it is. If another ENI owns it, or two ENIs have it, [`decide`] chooses.
+///
+/// A packet that is steered or dropped does not leave by this ENI, so it is neither in this ENI's
+/// totals nor in its source table.
 #[inline(always)]
 fn elsewhere(
     ctx: &TcContext,
@@ -84,8 +98,8 @@ fn elsewhere(
         count,
         ..
     } = *packet;
-    // Sources that have no entry of their own are counted one by one, in or beside the prefix
-    // they lie in. Whatever prefix is around it: an unspecified source is nobody's.
+    // A source without an exact entry has no cell of its own, so the source table lists it. An
+    // unspecified source belongs to nobody, even if a delegated prefix covers it.
     let listed = owner.is_none();
     let owner = match owner {
         None if settings.prefixes != 0 && !ip::is_unspecified(source) => {
@@ -105,7 +119,7 @@ fn elsewhere(
     }
     let now = clock::now();
     let fate = opaque::fate(ctx.skb.skb, decide(ctx, packet, eni, settings));
-    let (way, told) = match fate {
+    let (way, reported) = match fate {
         Fate::Steered => (Stray::Steered, true),
         Fate::Dropped => (Stray::Dropped, true),
         Fate::LinkLocal | Fate::Multicast | Fate::ExemptMark | Fate::ExemptDestination => {
@@ -132,13 +146,13 @@ fn elsewhere(
             sources::count(OUT, family, source, eni != NO_ENI, count);
         }
     }
-    if told {
+    if reported {
         events::send(ctx, packet, settings, OUT, eni, fate as u8, now);
     }
     Outcome::Fate(fate)
 }
 
-/// Why nobody owns the source.
+/// Returns why no ENI owns the source of `packet`.
 #[inline(always)]
 fn unowned(packet: &Packet) -> Fate {
     if ip::is_unspecified(packet.source) {
@@ -150,8 +164,12 @@ fn unowned(packet: &Packet) -> Fate {
     }
 }
 
-/// The order of the reasons: first what the packet is, then what the configuration exempts,
-/// then the mode of the ENI it is leaving by.
+/// Decides what happens to a packet whose source the ENI at slot `eni` owns, or two ENIs have
+/// ([`NO_ENI`]).
+///
+/// The reasons are checked in this order: first what the packet is, then what the configuration
+/// exempts, then the mode of the ENI that the packet is leaving by. The first that applies is the
+/// fate.
 #[inline(always)]
 fn decide(ctx: &TcContext, packet: &Packet, eni: u16, settings: &Settings) -> Fate {
     let Packet {

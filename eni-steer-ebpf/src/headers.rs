@@ -1,5 +1,9 @@
-//! A bounded walk over the headers, for what only some packets need: ports of events, and the
-//! header length of a super-packet's segments. No decision about ownership depends on it.
+//! Finds the header of the upper layer (TCP, UDP, ...) behind VLAN tags, IP options and IPv6
+//! extension headers.
+//!
+//! Only some packets need it: those that are reported as events (for the ports), and
+//! super-packets (for the length of the headers that each segment repeats). Who owns a packet
+//! never depends on it.
 
 use aya_ebpf::bindings::__sk_buff;
 
@@ -23,29 +27,32 @@ const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
-/// Extension headers that are followed; a packet with more has no ports that we know of.
+/// How many IPv6 extension headers are followed. The verifier needs a bound; a packet with more
+/// is reported without ports.
 const EXTENSIONS: u32 = 8;
-/// VLAN tags that are followed.
+/// How many VLAN tags are followed.
 const TAGS: u32 = 2;
-/// A BIG TCP super-packet carries a hop-by-hop header of this length, with a jumbo payload
-/// option, that segmentation takes out again: it is never on the wire.
+/// Length in bytes of the hop-by-hop header with a jumbo payload option that the kernel puts into
+/// an IPv6 BIG TCP super-packet. Segmentation removes it again, so it is never on the wire.
 const JUMBO: u32 = 8;
 
-/// Where the walk ended.
+/// What the parser found.
 #[derive(Clone, Copy)]
 pub struct Headers {
-    /// Protocol of the upper layer, or of the last header that could be read.
+    /// IP protocol number of the upper layer, or of the last header that could be read.
     pub protocol: u8,
-    /// Offset of the upper layer's header, from the Ethernet header on.
+    /// Offset in bytes of the upper layer's header, counted from the start of the Ethernet
+    /// header.
     pub upper: u16,
-    /// Whether the upper layer's header is there: not in a later fragment.
+    /// Whether the upper layer's header is in this packet. Later fragments do not have it.
     pub whole: bool,
-    /// Bytes of the BIG TCP header that is not on the wire.
+    /// Bytes of the BIG TCP hop-by-hop header, which is in the packet but never on the wire;
+    /// usually 0.
     pub phantom: u8,
 }
 
 impl Headers {
-    /// In one register: a subprogram can return no more.
+    /// Packs the result into the one register in which a BPF subprogram returns its value.
     fn pack(self) -> u64 {
         u64::from(self.protocol)
             | u64::from(self.upper) << 8
@@ -62,7 +69,8 @@ impl Headers {
         }
     }
 
-    /// Source and destination port in host byte order; zeros where there are none.
+    /// Returns the source and the destination port in host byte order; zeros if the protocol has
+    /// no ports or the packet does not contain them.
     #[inline(always)]
     pub fn ports(self, skb: *mut __sk_buff) -> (u16, u16) {
         match self.protocol {
@@ -74,8 +82,9 @@ impl Headers {
         }
     }
 
-    /// Bytes of all headers that each segment of a super-packet repeats. Headers inside a
-    /// tunnel are not known here.
+    /// Returns how many bytes of headers each segment of a super-packet repeats, from the
+    /// Ethernet header to the end of the TCP or UDP header. It does not look into tunnels: the
+    /// headers of an inner packet are not included.
     #[inline(always)]
     pub fn repeated(self, skb: *mut __sk_buff) -> u32 {
         let upper = u32::from(self.upper);
@@ -91,15 +100,19 @@ impl Headers {
     }
 }
 
-/// Walks the headers of the packet.
+/// Parses the headers of the packet.
 #[inline(always)]
-pub fn walk(skb: *mut __sk_buff) -> Headers {
+pub fn parse_headers(skb: *mut __sk_buff) -> Headers {
     Headers::unpack(eni_steer_walk(skb))
 }
 
-/// A global function, to the verifier: it is verified once and by itself, and whoever calls it
-/// sees any number come back. A static one is followed from each caller, and verifiers before
-/// 6.4 then stop merging what they have seen: a million instructions instead of fifty thousand.
+/// Parses the headers of the packet and returns them packed, see [`Headers`].
+///
+/// It must stay a global function. The verifier checks a global function once, on its own, and
+/// assumes at each call that any number may come back. It would follow a static function again
+/// from each call, and verifiers before Linux 6.4 then stop merging equal states: they walk a
+/// million instructions instead of fifty thousand, and refuse the program.
+// SAFETY: no other symbol of the object has this name. Without it the function is not global.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn eni_steer_walk(skb: *mut __sk_buff) -> u64 {

@@ -1,4 +1,5 @@
-//! Ingress: who sent it, and whose address it is for.
+//! Ingress: finds the owner of the destination address and counts the packet. It never changes
+//! what happens to the packet.
 
 use aya_ebpf::programs::TcContext;
 use eni_steer_common::{Class, Count, Direction, NO_ENI, Owner, Settings};
@@ -15,7 +16,7 @@ use crate::{
 
 const IN: Direction = Direction::Ingress;
 
-/// Counts the packet.
+/// Counts the packet. If another ENI owns its destination, it also sends an event.
 #[inline(always)]
 pub fn ingress(ctx: &TcContext) {
     let count = wire::ingress(ctx);
@@ -37,7 +38,10 @@ pub fn ingress(ctx: &TcContext) {
     }
 }
 
-/// Counts an IP packet; returns it with its owner if that is not this ENI.
+/// Counts an IP packet in the totals, at its address and in the source table.
+///
+/// If this ENI does not own the destination but another one does, or two ENIs have it, the
+/// function returns the packet with that owner; the caller counts it as a stray.
 #[inline(always)]
 fn ip<A: Ip>(
     header: &Header<A>,
@@ -45,8 +49,9 @@ fn ip<A: Ip>(
     count: Count,
 ) -> Option<(Packet, &'static Owner)> {
     counters::total(IN, A::CLASS, count);
-    // References up to the end: of a copy that is not there, compilers read the (unused) fields
-    // from a place on the stack where nothing was written, and the verifier of 5.10 refuses that.
+    // Keep references up to the end. If the owner were copied, compilers would read the (unused)
+    // fields of an absent one from stack memory that nothing has written, and the verifier of
+    // Linux 5.10 refuses that.
     let owner = match header.destination.owner() {
         None if settings.prefixes != 0 => {
             owners::by_prefix(A::FAMILY, header.destination.address())

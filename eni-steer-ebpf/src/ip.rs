@@ -1,39 +1,42 @@
-//! What IPv4 and IPv6 have in common.
+//! IPv4 and IPv6 behind one trait, so that the common path is written once.
 
 use eni_steer_common::{Address, Class, Count, Family, Owner, Settings};
 
 use crate::owners;
 
-/// The fixed IP header, as far as decisions need it: options, extension headers and fragments
-/// can not disturb them.
+/// The two addresses of an IP header. Decisions need nothing else of it, so IP options, extension
+/// headers and fragments do not affect them.
 #[derive(Clone, Copy)]
 pub struct Header<A> {
-    /// Source address.
+    /// The source address.
     pub source: A,
-    /// Destination address.
+    /// The destination address.
     pub destination: A,
 }
 
-/// What the common packet needs, written once and compiled for each family.
+/// An address of one family, with what the common path needs. The code is written once and
+/// compiled for each family.
 pub trait Ip: Copy {
-    /// Its family.
+    /// The family of the address.
     const FAMILY: Family;
-    /// Its class in the totals.
+    /// The class that counts packets of this family in the totals.
     const CLASS: Class;
 
-    /// Its owner, from the exact table.
+    /// Returns the owner that the table of exact addresses names, if any. It does not look at
+    /// delegated prefixes.
     fn owner(&self) -> Option<&'static Owner>;
-    /// Both families in one type.
+    /// Returns the address in the type that serves both families.
     fn address(&self) -> Address;
-    /// The address of a remote source, folded as the settings say.
+    /// Returns the address, masked to the prefix length by which the settings group sources of
+    /// this family.
     fn folded(&self, settings: &Settings) -> Address;
 }
 
-/// An IPv4 address: a word with its bytes as they stand in the packet.
+/// An IPv4 address: one word whose bytes in memory are those of the packet.
 #[derive(Clone, Copy)]
 pub struct V4(pub u32);
 
-/// An IPv6 address: words with their bytes as they stand in the packet.
+/// An IPv6 address: four words whose bytes in memory are those of the packet.
 #[derive(Clone, Copy)]
 pub struct V6(pub [u32; 4]);
 
@@ -79,21 +82,21 @@ impl Ip for V6 {
     }
 }
 
-/// An IP packet of either family, for everything beyond the common packet: there one code
-/// serves both.
+/// An IP packet of either family, for everything beyond the common path. There the same code
+/// serves both families, so it is compiled and verified once.
 pub struct Packet {
-    /// Its family.
+    /// The family of both addresses.
     pub family: Family,
-    /// Source address.
+    /// The source address.
     pub source: Address,
-    /// Destination address.
+    /// The destination address.
     pub destination: Address,
-    /// What it counts.
+    /// The packets and bytes that it adds to a counter, see [`crate::wire`].
     pub count: Count,
 }
 
 impl Packet {
-    /// Of a header.
+    /// Builds the packet from its header and from what it counts.
     #[inline(always)]
     pub fn new<A: Ip>(header: &Header<A>, count: Count) -> Self {
         Self {
@@ -104,7 +107,7 @@ impl Packet {
         }
     }
 
-    /// Its class in the totals.
+    /// Returns the class that counts the packet in the totals.
     #[inline(always)]
     pub fn class(&self) -> Class {
         match self.family {
@@ -114,19 +117,19 @@ impl Packet {
     }
 }
 
-/// A word with these bytes in memory.
+/// Returns the word whose bytes in memory are `bytes`, on machines of either byte order.
 const fn word(bytes: [u8; 4]) -> u32 {
     u32::from_ne_bytes(bytes)
 }
 
-/// 0.0.0.0 or ::
+/// Returns whether the address is 0.0.0.0 or ::.
 #[inline(always)]
 pub fn is_unspecified(address: Address) -> bool {
     let [a, b, c, d] = address.words();
     a | b | c | d == 0
 }
 
-/// 169.254.0.0/16 or fe80::/10
+/// Returns whether the address is in 169.254.0.0/16 or fe80::/10.
 #[inline(always)]
 pub fn is_link_local(family: Family, address: Address) -> bool {
     let first = address.words()[0];
@@ -136,8 +139,10 @@ pub fn is_link_local(family: Family, address: Address) -> bool {
     }
 }
 
-/// 224.0.0.0/4, 255.255.255.255 or ff00::/8. The broadcast address of a subnet shows only in
-/// the Ethernet header.
+/// Returns whether the address is in 224.0.0.0/4 or ff00::/8, or is 255.255.255.255.
+///
+/// It can not recognise the broadcast address of a subnet, which depends on the subnet's length.
+/// See [`crate::packet::to_a_group`] for those.
 #[inline(always)]
 pub fn is_multicast(family: Family, address: Address) -> bool {
     let first = address.words()[0];

@@ -1,4 +1,4 @@
-//! Who owns an address, and how an owner reaches a destination.
+//! Looks up who owns an address, and through which next hop an owner reaches a destination.
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -27,34 +27,40 @@ static SHORT_TABLES: Array<ShortTable> = Array::pinned(ShortTable::ENTRIES, 0);
 #[map]
 static EXEMPT: LpmTrie<PrefixKey, u32> = LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
 
-/// The owner of exactly this IPv4 address.
+/// Returns the owner of exactly this IPv4 address.
 #[inline(always)]
 pub fn of_v4(address: &u32) -> Option<&'static Owner> {
-    // SAFETY: the value is read once, field by field. If the user side removes the entry
-    // meanwhile, its memory stays a valid `Owner` of this map until the program ends.
+    // SAFETY: the map is preallocated, so an entry's memory stays part of the map for as long as
+    // the program runs. If user space deletes the entry meanwhile and the kernel reuses it, a
+    // read returns fields of another entry: a valid `Owner` too, since every bit pattern is one.
     unsafe { OWNERS4.get(address) }
 }
 
-/// The owner of exactly this IPv6 address.
+/// Returns the owner of exactly this IPv6 address.
 #[inline(always)]
 pub fn of_v6(address: &[u32; 4]) -> Option<&'static Owner> {
-    // SAFETY: as above.
+    // SAFETY: OWNERS6 is preallocated as OWNERS4 is, so an entry's memory stays part of the map
+    // for as long as the program runs and always holds a valid `Owner`.
     unsafe { OWNERS6.get(address) }
 }
 
-/// The owner of the longest delegated prefix that holds the address.
+/// Returns the owner of the longest delegated prefix that contains the address.
 #[inline(always)]
 pub fn by_prefix(family: Family, address: Address) -> Option<&'static Owner> {
     PREFIXES.get(prefix_key(family, address))
 }
 
-/// Whether the destination is exempt from steering.
+/// Returns whether the configuration exempts the destination from steering.
 #[inline(always)]
 pub fn is_exempt(family: Family, destination: Address) -> bool {
     EXEMPT.get(prefix_key(family, destination)).is_some()
 }
 
-/// How the table of the ENI at slot `eni` reaches the destination.
+/// Returns how the ENI at slot `eni` reaches the destination by its routing table, of which the
+/// maps hold a copy; `None` if the table has no route.
+///
+/// `row` is the ENI's row. It names the short table that is in effect, if the routes fit into
+/// one; otherwise the trie is searched. See [`ShortTable`].
 #[inline(always)]
 pub fn next_hop(
     eni: u16,
@@ -82,7 +88,7 @@ fn prefix_key(family: Family, address: Address) -> Key<PrefixKey> {
     )
 }
 
-/// Bits of an address.
+/// Returns how many bits an address of the family has.
 #[inline(always)]
 fn bits(family: Family) -> u32 {
     match family {

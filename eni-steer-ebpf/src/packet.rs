@@ -1,4 +1,4 @@
-//! What kind of frame it is, and its addresses.
+//! Classifies a frame and reads its addresses.
 
 use aya_ebpf::programs::TcContext;
 use eni_steer_common::Class;
@@ -8,45 +8,48 @@ use crate::{
     skb,
 };
 
-/// Bytes of an Ethernet header.
+/// Length of an Ethernet header in bytes.
 pub const ETHERNET: usize = 14;
-/// Bytes of an IPv4 header without options.
+/// Length in bytes of an IPv4 header without options.
 const IPV4: usize = 20;
-/// Bytes of an IPv6 header.
+/// Length in bytes of an IPv6 header without extension headers.
 const IPV6: usize = 40;
 
-/// EtherType of IPv4.
+/// EtherType of IPv4, in host byte order like the others below.
 pub const TYPE_IPV4: u16 = 0x0800;
 /// EtherType of IPv6.
 pub const TYPE_IPV6: u16 = 0x86dd;
-/// EtherType of a VLAN tag.
+/// EtherType of a VLAN tag (802.1Q).
 pub const TYPE_VLAN: u16 = 0x8100;
-/// EtherType of an outer VLAN tag.
+/// EtherType of an outer VLAN tag (802.1ad).
 pub const TYPE_QINQ: u16 = 0x88a8;
 
-/// A frame, by what the programs do with it.
+/// A frame, sorted by what the programs do with it.
 pub enum Frame {
-    /// IPv4 with a whole header.
+    /// An IPv4 packet whose header is complete.
     V4(Header<V4>),
-    /// IPv6 with a whole header.
+    /// An IPv6 packet whose header is complete.
     V6(Header<V6>),
-    /// It says it is IP, but its header is cut off or its version or length is wrong.
+    /// The EtherType says IP, but the header is cut off, or its version or its length is wrong.
+    /// The class is that of the EtherType.
     Malformed(Class),
-    /// With a VLAN tag, in the frame or beside it: it belongs to another link.
+    /// A frame with a VLAN tag, in the frame itself or in the packet's metadata. It belongs to a
+    /// VLAN interface, not to the ENI.
     Tagged,
-    /// Anything else.
+    /// Anything else, for example ARP.
     Other,
 }
 
-/// Looks at the frame. The EtherType is the one in the frame: that is what is on the wire,
-/// whatever the kernel thinks of the packet.
+/// Classifies the frame. The EtherType is read from the frame and not from `skb->protocol`,
+/// because the frame is what is on the wire.
 #[inline(always)]
 pub fn frame(ctx: &TcContext) -> Frame {
     if skb::vlan_present(ctx) != 0 {
         return Frame::Tagged;
     }
     let ether_type = if let Some(start) = skb::linear::<ETHERNET>(ctx) {
-        // SAFETY: `start` begins ETHERNET readable bytes.
+        // SAFETY: `linear` has checked that ETHERNET (14) bytes are readable from `start` on, and
+        // the two bytes at 12 are the last of them.
         unsafe { skb::half(start.add(12)) }
     } else {
         match skb::copy::<u16>(ctx.skb.skb, 12) {
@@ -72,7 +75,8 @@ pub fn frame(ctx: &TcContext) -> Frame {
 fn ipv4(ctx: &TcContext) -> Option<Header<V4>> {
     let (first, source, destination) = if let Some(start) = skb::linear::<{ ETHERNET + IPV4 }>(ctx)
     {
-        // SAFETY: `start` begins ETHERNET + IPV4 readable bytes.
+        // SAFETY: `linear` has checked that ETHERNET + IPV4 (34) bytes are readable from `start`
+        // on, and the last word read ends there.
         unsafe {
             let ip = start.add(ETHERNET);
             (*ip, skb::word(ip.add(12)), skb::word(ip.add(16)))
@@ -84,8 +88,8 @@ fn ipv4(ctx: &TcContext) -> Option<Header<V4>> {
     let header_length = u32::from(first & 0x0f) * 4;
     if first >> 4 != 4
         || header_length < IPV4 as u32
-        // The shortest header is in the packet as we have just read it; the length of the
-        // packet is only asked for where there are options.
+        // The code above has read the shortest header, so it is there. Only a header with options
+        // is compared with the length of the packet, which costs a load.
         || (header_length > IPV4 as u32 && ETHERNET as u32 + header_length > skb::len(ctx))
     {
         return None;
@@ -100,7 +104,8 @@ fn ipv4(ctx: &TcContext) -> Option<Header<V4>> {
 fn ipv6(ctx: &TcContext) -> Option<Header<V6>> {
     let (first, source, destination) = if let Some(start) = skb::linear::<{ ETHERNET + IPV6 }>(ctx)
     {
-        // SAFETY: `start` begins ETHERNET + IPV6 readable bytes.
+        // SAFETY: `linear` has checked that ETHERNET + IPV6 (54) bytes are readable from `start`
+        // on, and the last word read ends there.
         unsafe {
             let ip = start.add(ETHERNET);
             let word = |at: usize| skb::word(ip.add(at));
@@ -124,13 +129,15 @@ fn ipv6(ctx: &TcContext) -> Option<Header<V6>> {
     })
 }
 
-/// Whether the Ethernet header says that the frame goes to more than one station. It tells
-/// the broadcast address of a subnet, which no table here knows: the kernel has resolved it
-/// to the broadcast MAC address by now.
+/// Returns whether the Ethernet header addresses more than one station.
+///
+/// This recognises the broadcast address of a subnet, which no map here knows: by now the kernel
+/// has resolved it to the broadcast MAC address.
 #[inline(always)]
 pub fn to_a_group(ctx: &TcContext) -> bool {
     let first = match skb::linear::<ETHERNET>(ctx) {
-        // SAFETY: `start` begins ETHERNET readable bytes.
+        // SAFETY: `linear` has checked that ETHERNET (14) bytes are readable from `start` on, and
+        // this reads the first.
         Some(start) => Some(unsafe { *start }),
         None => skb::copy::<u8>(ctx.skb.skb, 0),
     };

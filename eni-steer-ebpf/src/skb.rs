@@ -1,11 +1,12 @@
-//! The packet and its metadata: the only place that reads through raw pointers.
+//! Reads the packet and its metadata. Raw pointers into packet data are made and read only here
+//! and in [`crate::packet`].
 
 use aya_ebpf::{
     bindings::__sk_buff, cty::c_long, helpers::generated::bpf_skb_load_bytes, programs::TcContext,
 };
 
-/// A load in one piece. Packet data can be read at any address on the machines we are for, but
-/// the compiler does not know it, and would load byte by byte.
+/// Loads a value with one instruction. All machines that eni-steer runs on can read packet data
+/// at any address, but the compiler does not know that and would load byte by byte.
 #[cfg(target_arch = "bpf")]
 macro_rules! load {
     ($name:literal, $type:ty, $at:expr) => {{
@@ -20,7 +21,7 @@ macro_rules! load {
     }};
 }
 
-/// The same where the programs are only linted.
+/// Does the same on other targets, where the programs are linted but never run.
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! load {
     ($name:literal, $type:ty, $at:expr) => {
@@ -33,61 +34,68 @@ macro_rules! field {
         $(#[$doc])*
         #[inline(always)]
         pub fn $name(ctx: &TcContext) -> u32 {
-            // SAFETY: the pointer is the context the kernel called the program with; it is
-            // valid as long as the program runs, and the verifier checks each field.
+            // SAFETY: the pointer is the context that the kernel called the program with. It is
+            // valid for as long as the program runs, and the verifier checks the access to each
+            // field.
             unsafe { (*ctx.skb.skb).$name }
         }
     };
 }
 
 field!(
-    /// Bytes of the packet, from the Ethernet header on.
+    /// Returns the length of the packet in bytes, from the Ethernet header on.
     len
 );
 field!(
-    /// Bytes on the wire as the queueing layer estimated them.
+    /// Returns the bytes on the wire as the queueing layer computed them before egress
+    /// (`qdisc_pkt_len_init`, net/core/dev.c). On ingress it can not be relied on, see
+    /// [`crate::wire`].
     wire_len
 );
 field!(
-    /// Payload bytes of one segment; 0 if the packet is not a super-packet.
+    /// Returns the payload bytes of one segment; 0 if the packet is not a super-packet.
     gso_size
 );
 field!(
-    /// Segments of a super-packet; 0 if nobody has counted them.
+    /// Returns the number of segments of a super-packet; 0 if nobody has counted them.
     gso_segs
 );
 field!(
-    /// Not 0 if a VLAN tag travels beside the packet instead of in it.
+    /// Returns a number other than 0 if the packet's VLAN tag is in its metadata and not in the
+    /// frame.
     vlan_present
 );
 field!(
-    /// The mark.
+    /// Returns the packet's mark (`SO_MARK`, netfilter's `MARK`).
     mark
 );
 
-/// Reads two bytes of a packet, wherever they stand.
+/// Reads two bytes of a packet at any alignment, without changing their order.
 ///
 /// # Safety
 ///
-/// `at` points to as many readable bytes.
+/// The two bytes at `at` must be readable: inside the range that [`linear`] has checked.
 #[inline(always)]
 pub unsafe fn half(at: *const u8) -> u16 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that the two bytes at `at` are readable, and the load takes any
+    // alignment.
     unsafe { load!("u16", u16, at) }
 }
 
-/// Reads four bytes of a packet, wherever they stand.
+/// Reads four bytes of a packet at any alignment, without changing their order.
 ///
 /// # Safety
 ///
-/// `at` points to as many readable bytes.
+/// The four bytes at `at` must be readable: inside the range that [`linear`] has checked.
 #[inline(always)]
 pub unsafe fn word(at: *const u8) -> u32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller promises that the four bytes at `at` are readable, and the load takes
+    // any alignment.
     unsafe { load!("u32", u32, at) }
 }
 
-/// The first `N` bytes of the packet where they lie in one piece, which is nearly always.
+/// Returns a pointer to the first `N` bytes of the packet if they are contiguous in memory, which
+/// they nearly always are; otherwise `None`, and the caller uses [`copy`].
 #[inline(always)]
 pub fn linear<const N: usize>(ctx: &TcContext) -> Option<*const u8> {
     let start = ctx.data();
@@ -97,11 +105,16 @@ pub fn linear<const N: usize>(ctx: &TcContext) -> Option<*const u8> {
     Some(start as *const u8)
 }
 
-/// Copies bytes of the packet wherever they lie; none if the packet ends before.
+/// Copies bytes of the packet, wherever they are in memory; `None` if the packet ends before
+/// them.
+///
+/// `T` must be an integer or an array of integers: the function fills it with raw bytes in the
+/// order of the packet.
 #[inline(always)]
 pub fn copy<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has the size given, and the helper bounds the source itself.
+    // SAFETY: the destination is `value`, and the size given is its size. The helper itself
+    // refuses a range beyond the end of the packet. `skb` is the program's context.
     let result: c_long = unsafe {
         bpf_skb_load_bytes(
             skb.cast(),
@@ -111,8 +124,8 @@ pub fn copy<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
         )
     };
     if result == 0 {
-        // SAFETY: on success the helper has filled every byte; all callers ask for integers or
-        // arrays of integers.
+        // SAFETY: when the helper returns 0 it has written every byte of `value`, and every
+        // caller asks for integers or arrays of integers, for which all bit patterns are valid.
         Some(unsafe { value.assume_init() })
     } else {
         None

@@ -1,4 +1,4 @@
-//! Sending a packet out of the ENI that owns its source.
+//! Sends a packet out of the ENI that owns its source.
 
 use aya_ebpf::{
     bindings::{TC_ACT_REDIRECT, bpf_redir_neigh, bpf_tunnel_key},
@@ -10,14 +10,14 @@ use eni_steer_common::{Address, EniRow, Family, Fate, NextHop, NextHopKind};
 
 use crate::{config, headers, ip::Packet, owners, packet::ETHERNET, skb};
 
-/// The part of `bpf_tunnel_key` that is set: tunnel id and remote IPv4 address. Every kernel
-/// from 5.10 on takes this size; later fields are refused by old ones.
+/// Bytes of `bpf_tunnel_key` that are passed: the tunnel id and the remote IPv4 address. Every
+/// kernel from 5.10 on accepts this size; old kernels refuse a size that includes later fields.
 const TUNNEL_KEY: u32 = 8;
 
-/// Redirects the packet to the ENI at slot `eni`, or says why not.
+/// Redirects the packet to the ENI at slot `eni`, or returns why not and leaves it where it is.
 ///
-/// Neither rules nor tables nor forwarding have a part in it: the next hop comes from a map
-/// that mirrors the owner's table.
+/// It uses neither the host's rules and tables nor IP forwarding, because it is needed most when
+/// they are gone: the next hop comes from a map that holds a copy of the owner's table.
 #[inline(always)]
 pub fn steer(ctx: &TcContext, packet: &Packet, eni: u16) -> Fate {
     let Packet {
@@ -40,7 +40,7 @@ pub fn steer(ctx: &TcContext, packet: &Packet, eni: u16) -> Fate {
         (NextHopKind::OnLink, family) => (family, destination),
         (NextHopKind::ViaV6, _) => (Family::V6, hop.gateway),
         (NextHopKind::ViaV4, Family::V4) => (Family::V4, hop.gateway),
-        // The helper has no such thing.
+        // Neither the helper nor Linux' own routes can send IPv6 through an IPv4 gateway.
         (NextHopKind::ViaV4, Family::V6) => return Fate::NoNextHop,
         (NextHopKind::Refuse, _) => {
             debug!(ctx, "not steered: the table of slot {} refuses", eni);
@@ -54,8 +54,8 @@ pub fn steer(ctx: &TcContext, packet: &Packet, eni: u16) -> Fate {
     redirect(ctx, owner.ifindex, neighbours, neighbour)
 }
 
-/// Whether the packet, or a segment of it, is larger than the route. The kernel has cut it for
-/// the ENI it was leaving by, and nobody will cut it again.
+/// Returns whether the packet, or a segment of it, exceeds the MTU of the route or of the owner.
+/// The kernel has cut the packet for the ENI it was leaving by, and nobody would cut it again.
 #[inline(always)]
 fn too_large(ctx: &TcContext, owner: &EniRow, hop: &NextHop) -> bool {
     let mtu = match hop.mtu {
@@ -68,21 +68,21 @@ fn too_large(ctx: &TcContext, owner: &EniRow, hop: &NextHop) -> bool {
     if size == 0 {
         return skb::len(ctx) > mtu + ethernet;
     }
-    let headers = headers::walk(ctx.skb.skb);
+    let headers = headers::parse_headers(ctx.skb.skb);
     let segment = headers.repeated(ctx.skb.skb) - u32::from(headers.phantom) + size;
     segment > mtu + ethernet
 }
 
 #[inline(always)]
 fn redirect(ctx: &TcContext, ifindex: u32, family: Family, neighbour: Address) -> Fate {
-    // The packet must forget its route first. While the neighbour is not resolved it waits in
-    // the neighbour's queue, and when the answer comes the kernel looks the neighbour up again,
-    // by the packet's route (`__neigh_update`): that of the wrong ENI. The first packets would
-    // leave by the right ENI with the wrong ENI's MAC addresses, and the helper would still
-    // report success. A tunnel key replaces the route by a metadata destination, which has no
-    // neighbours of its own; nothing else looks at it on an Ethernet device.
+    // The packet must forget its route first. While the neighbour is not resolved, the packet waits
+    // in the neighbour's queue. When the answer comes, the kernel looks the neighbour up again by
+    // the packet's route (`__neigh_update`), which is the wrong ENI's. The first packets would
+    // leave by the right ENI with the wrong ENI's MAC addresses, and the helper would still report
+    // success. Setting a tunnel key replaces the route by a metadata destination, which has no
+    // neighbour look-up of its own. Nothing else reads the key on an Ethernet device.
     let mut key = 0u64;
-    // SAFETY: the helper reads TUNNEL_KEY bytes, which is the size of `key`.
+    // SAFETY: the helper reads TUNNEL_KEY (8) bytes, all of `key`, and keeps no pointer to it.
     let forgotten = unsafe {
         bpf_skb_set_tunnel_key(
             ctx.skb.skb,
@@ -102,7 +102,7 @@ fn redirect(ctx: &TcContext, ifindex: u32, family: Family, neighbour: Address) -
         family: family as u32,
         neighbour,
     };
-    // SAFETY: `Target` is `struct bpf_redir_neigh`, and the size is its own.
+    // SAFETY: `Target` has the fields and the size of `struct bpf_redir_neigh`, which is copied.
     let result = unsafe {
         bpf_redirect_neigh(
             ifindex,
@@ -119,8 +119,8 @@ fn redirect(ctx: &TcContext, ifindex: u32, family: Family, neighbour: Address) -
     Fate::Steered
 }
 
-/// `struct bpf_redir_neigh`, with the union written as what it holds: an IPv4 address is the
-/// first word.
+/// `struct bpf_redir_neigh` (include/uapi/linux/bpf.h) with its union written as an [`Address`]:
+/// an IPv4 address is the first word.
 #[repr(C)]
 struct Target {
     family: u32,
