@@ -7,6 +7,7 @@ mod image;
 mod machine;
 mod outcome;
 mod programs;
+mod selection;
 mod table;
 
 use std::{env, fs, path::PathBuf, time::Instant};
@@ -19,6 +20,7 @@ use catalog::{KERNELS, Kernel};
 use machine::End;
 use outcome::Outcome;
 use programs::Programs;
+use selection::{Group, Only, Wanted};
 use table::Column;
 
 /// Tests that make no sense in a machine whose processor is a program, by what their names contain.
@@ -32,10 +34,10 @@ const TESTS_NOT_HERE: [(&str, &str); 4] = [
     ("a_thousand_hot_plugs", "a thousand applies in a row"),
 ];
 
-/// Programs of tests that do not run in machines; all others do.
-const PROGRAMS_NOT_HERE: [(&str, &str); 3] = [
+/// Programs of tests, and modules of the lab's, that run in machines only if `--test` names them.
+const GROUPS_NOT_HERE: [(&str, &str); 3] = [
     ("bad_input", "no kernel is asked for anything"),
-    ("parsers", "no kernel is asked for anything"),
+    ("offline", "no kernel is asked for anything"),
     ("service", "systemd is not there"),
 ];
 
@@ -47,7 +49,7 @@ pub enum Command {
         /// Which; all unless named
         names: Vec<String>,
     },
-    /// Write the README's table from what the last runs showed
+    /// Write the documents' table from what the last runs showed
     Table,
 }
 
@@ -75,6 +77,8 @@ pub fn command(command: &Command) -> Result<()> {
 enum Ran {
     Passed {
         tests: usize,
+        /// How many the kernel does not have what they need.
+        skipped: usize,
         seconds: u64,
     },
     Failed(String),
@@ -82,10 +86,19 @@ enum Ran {
     Skipped(String),
 }
 
-/// Runs the tests whose names contain one of the filters, or all, on each of the kernels.
+/// What the machines run.
+struct Tests {
+    programs: Programs,
+    groups: Vec<Group>,
+    /// For each program of tests.
+    arguments: Vec<String>,
+}
+
+/// Runs the tests whose names contain one of the filters, or all, on each of the kernels; of the
+/// programs and modules that are named, or of those that make sense there.
 pub fn test(
     names: &[String],
-    programs: &[String],
+    tests: &[String],
     filters: &[String],
     passed_on: &[String],
 ) -> Result<()> {
@@ -95,6 +108,7 @@ pub fn test(
          hint: run this on an x86-64 machine"
     );
     let kernels = catalog::named(names)?;
+    let only = selection::named(&run::workspace().join("tests/tests"), tests)?;
     setup::for_kernels()?;
     // First what can not be had, then the build, then the machines one after another.
     let mut there = Vec::new();
@@ -106,14 +120,9 @@ pub fn test(
         }
     }
     if !there.is_empty() {
-        let programs = if programs.is_empty() {
-            every_program()?
-        } else {
-            programs::build(programs)?
-        };
-        let arguments = arguments(filters, passed_on);
+        let tests = build(&only, filters, passed_on)?;
         for (kernel, unpacked) in there {
-            let ran = test_on(kernel, &unpacked, &programs, &arguments)
+            let ran = test_on(kernel, &unpacked, &tests)
                 .unwrap_or_else(|error| Ran::Failed(format!("{error:#}")));
             results.push((kernel, ran));
         }
@@ -121,80 +130,81 @@ pub fn test(
     summary(&results, names)
 }
 
-/// The programs of tests that run in machines.
-fn every_program() -> Result<Programs> {
-    let mut programs = programs::build(&[])?;
-    for (name, why) in PROGRAMS_NOT_HERE {
-        println!("not in a machine: tests of {name} ({why})");
-        programs.tests.retain(|test| test.name != name);
-    }
-    Ok(programs)
-}
-
-/// What each program of tests is told.
-fn arguments(filters: &[String], passed_on: &[String]) -> Vec<String> {
-    let mut arguments = Vec::new();
-    if !passed_on.iter().any(|a| a.starts_with("--test-threads")) {
+/// Builds the programs, and chooses the tests.
+fn build(only: &[Only], filters: &[String], passed_on: &[String]) -> Result<Tests> {
+    let (mut wanted, mut arguments) = Wanted::read(filters, passed_on);
+    if !arguments.iter().any(|a| a.starts_with("--test-threads")) {
         arguments.push("--test-threads=2".to_owned());
     }
-    for (test, why) in TESTS_NOT_HERE {
-        println!("not in a machine: {test} ({why})");
-        arguments.extend(["--skip".to_owned(), test.to_owned()]);
+    let mut programs: Vec<&str> = only.iter().map(|only| only.program.as_str()).collect();
+    programs.sort();
+    programs.dedup();
+    let programs = programs::build(&programs)?;
+    // Whole names are the wish of somebody who knows; these here are parts of names.
+    if !wanted.exact {
+        for (test, why) in TESTS_NOT_HERE {
+            println!("not in a machine: {test} ({why})");
+            wanted.skips.push(test.to_owned());
+        }
     }
-    arguments.extend_from_slice(passed_on);
-    arguments.extend_from_slice(filters);
-    arguments
+    let mut groups = Vec::new();
+    for program in &programs.tests {
+        let tests = program.list()?;
+        groups.extend(selection::groups(&program.name, &tests, only, &wanted));
+    }
+    if only.is_empty() {
+        for (name, why) in GROUPS_NOT_HERE {
+            println!("not in a machine: tests of {name} ({why})");
+            groups.retain(|group| group.name != name);
+        }
+    }
+    ensure!(
+        !groups.is_empty(),
+        "no test is left to run: no name fits the filters"
+    );
+    Ok(Tests {
+        programs,
+        groups,
+        arguments,
+    })
 }
 
-fn test_on(
-    kernel: &Kernel,
-    unpacked: &Unpacked,
-    programs: &Programs,
-    arguments: &[String],
-) -> Result<Ran> {
+fn test_on(kernel: &Kernel, unpacked: &Unpacked, tests: &Tests) -> Result<Ran> {
+    let name = kernel.name;
     println!(
-        "kernel {}: {} ({}), {}",
-        kernel.name, unpacked.release, unpacked.version, kernel.why
+        "kernel {name}: {} ({}), {}",
+        unpacked.release, unpacked.version, kernel.why
     );
     let began = Instant::now();
     let home = home();
     fs::create_dir_all(&home).with_context(|| format!("can not make {}", home.display()))?;
-    let file = |ending: &str| home.join(format!("{}.{ending}", kernel.name));
+    let file = |ending: &str| home.join(format!("{name}.{ending}"));
     let (image, log, results) = (file("cpio"), file("log"), file("results"));
-    let mut left = programs.clone();
-    let mut said = String::new();
-    let mut in_vain = 0;
-    let ended = loop {
-        image::write(&image, unpacked, &left, arguments)?;
-        let ended = machine::run(&unpacked.image, &image, &log, &results)?;
-        let now = fs::read(&results).context("the machine left no results")?;
-        let now = String::from_utf8_lossy(&now);
-        let (whole, count) = outcome::came_to_their_end(&now);
-        in_vain = if count == 0 { in_vain + 1 } else { 0 };
-        if ended != End::Stumbled || in_vain == 2 {
-            said += &now;
-            break ended;
+    let (said, ended) = to_the_end(&tests.groups, |left, first| {
+        if !first {
+            println!(
+                "kernel {name}: the emulator left a breakpoint where there is none; once more for \
+                 the {} tests that have not come to an end",
+                selection::count(left)
+            );
         }
-        // Their results stand; the machine of the others is another one.
-        said += whole;
-        said += "\n";
-        left.tests.drain(..count);
-        let Some(next) = left.tests.first() else {
-            break End::Well;
-        };
-        println!(
-            "kernel {}: the emulator left a breakpoint where there is none; once more from {} on",
-            kernel.name, next.name
-        );
-    };
+        image::write(&image, unpacked, &tests.programs, left, &tests.arguments)?;
+        let ended = machine::run(&unpacked.image, &image, &log, &results)?;
+        let said = fs::read(&results).context("the machine left no results")?;
+        Ok((String::from_utf8_lossy(&said).into_owned(), ended))
+    })?;
     fs::write(&results, &said).with_context(|| format!("can not write {}", results.display()))?;
     let outcome = Outcome::read(&said);
+    let failure = outcome.failure(&tests.groups);
     let why =
         match ended {
             End::OutOfTime => Some("the machine did not end in time".to_owned()),
-            End::Stumbled => Some("the emulator failed twice in one program (int3)".to_owned()),
-            End::Well => outcome.failure(),
-            End::Badly(code) => Some(outcome.failure().unwrap_or_else(|| {
+            End::Stumbled => Some(format!(
+                "the emulator failed twice before a test came to its end (int3): {}",
+                failure.unwrap_or_default()
+            )),
+            End::Well => failure,
+            End::Badly(code) => Some(failure.unwrap_or_else(|| {
                 format!("the machine ended with {code:?}: see {}", log.display())
             })),
         };
@@ -202,9 +212,42 @@ fn test_on(
         Some(why) => Ran::Failed(why),
         None => Ran::Passed {
             tests: outcome.passed(),
+            skipped: outcome.skipped(),
             seconds: began.elapsed().as_secs(),
         },
     })
+}
+
+/// Runs the groups in a machine, and after a fault of the emulator's in further ones, each with the
+/// tests that have not come to an end; until none is left, or twice in a row none came to one.
+/// `machine` is given the tests, and whether it is the first; it returns what its programs said.
+/// Returns what all of them said, and how the last one ended.
+fn to_the_end(
+    groups: &[Group],
+    mut machine: impl FnMut(&[Group], bool) -> Result<(String, End)>,
+) -> Result<(String, End)> {
+    let mut left = groups.to_vec();
+    let mut said = String::new();
+    let mut in_vain = 0;
+    loop {
+        let (now, ended) = machine(&left, said.is_empty() && in_vain == 0)?;
+        if ended != End::Stumbled {
+            said += &now;
+            return Ok((said, ended));
+        }
+        said += outcome::whole_lines(&now);
+        let rest = selection::left(groups, &Outcome::read(&said));
+        let none_ended = rest == left;
+        left = rest;
+        in_vain = if none_ended { in_vain + 1 } else { 0 };
+        if left.is_empty() {
+            // What was still to come is the machine's own end.
+            return Ok((said, End::Well));
+        }
+        if in_vain == 2 {
+            return Ok((said, ended));
+        }
+    }
 }
 
 /// Where images, logs and results are.
@@ -220,9 +263,11 @@ fn summary(results: &[(&Kernel, Ran)], names: &[String]) -> Result<()> {
     for (kernel, result) in results {
         let name = kernel.name;
         match result {
-            Ran::Passed { tests, seconds } => {
-                println!("kernel {name}: {tests} tests passed in {seconds} s");
-            }
+            Ran::Passed {
+                tests,
+                skipped,
+                seconds,
+            } => println!("kernel {name}: {tests} tests passed, {skipped} skipped, in {seconds} s"),
             Ran::Failed(why) => {
                 println!("kernel {name}: FAILED: {why}");
                 failed.push(name);
@@ -249,7 +294,7 @@ fn summary(results: &[(&Kernel, Ran)], names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The README's table, from the results that lie here.
+/// The documents' table, from the results that lie here.
 fn write_table() -> Result<()> {
     let mut columns = Vec::new();
     for kernel in &KERNELS {
@@ -270,5 +315,89 @@ fn write_table() -> Result<()> {
         columns.iter().any(|column| column.outcome.is_some()),
         "no kernel was tested yet\nhint: cargo xtask test --kernel all"
     );
-    table::write(&run::workspace().join("README.md"), &columns)
+    table::write(run::workspace(), &columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups() -> Vec<Group> {
+        let group = |name: &str, tests: &[&str]| Group {
+            name: name.to_owned(),
+            program: "lab".to_owned(),
+            tests: tests.iter().map(|test| (*test).to_owned()).collect(),
+        };
+        vec![
+            group("access", &["access::a"]),
+            group("daemon", &["daemon::a", "daemon::b", "daemon::c"]),
+        ]
+    }
+
+    /// Runs machines of which each says one of these, and ends so; returns the tests that each
+    /// was given, and the end.
+    fn machines(script: &[(&str, End)]) -> (Vec<Vec<String>>, String, End) {
+        let mut given = Vec::new();
+        let (said, ended) = to_the_end(&groups(), |left, first| {
+            assert_eq!(first, given.is_empty());
+            let (said, ended) = script[given.len()];
+            given.push(left.iter().flat_map(|group| group.tests.clone()).collect());
+            Ok((said.to_owned(), ended))
+        })
+        .expect("the machines run");
+        assert_eq!(given.len(), script.len(), "every machine was asked for");
+        (given, said, ended)
+    }
+
+    const ALL: [&str; 4] = ["access::a", "daemon::a", "daemon::b", "daemon::c"];
+
+    #[test]
+    fn after_a_fault_of_the_emulator_only_tests_without_a_result_run_again() {
+        let (given, said, ended) = machines(&[
+            (
+                "program access\ntest access::a ... FAILED\n\
+                 program daemon\ntest daemon::b ... ok\ntest daemon::c ... o",
+                End::Stumbled,
+            ),
+            ("program daemon\ntest daemon::a ... ok\n", End::Stumbled),
+            ("program daemon\ntest daemon::c ... ok\n", End::Well),
+        ]);
+        assert_eq!(
+            given,
+            [&ALL[..], &["daemon::a", "daemon::c"], &["daemon::c"]]
+        );
+        assert_eq!(ended, End::Well);
+        let outcome = Outcome::read(&said);
+        assert_eq!(outcome.passed(), 3, "{said}");
+        let failure = outcome.failure(&groups()).expect("the first one failed");
+        assert!(failure.contains("access::a"), "{failure}");
+    }
+
+    #[test]
+    fn a_fault_after_the_last_test_is_none() {
+        let all = "program access\ntest access::a ... ok\nprogram daemon\n\
+                   test daemon::a ... ok\ntest daemon::b ... ok\ntest daemon::c ... ok\n";
+        let (given, _, ended) = machines(&[(all, End::Stumbled)]);
+        assert_eq!(given, [ALL]);
+        assert_eq!(ended, End::Well);
+    }
+
+    #[test]
+    fn an_emulator_that_fails_twice_without_a_result_in_between_is_given_up() {
+        let (given, said, ended) = machines(&[
+            ("program access\ntest access::a ... ok\n", End::Stumbled),
+            ("program daemon\n", End::Stumbled),
+            ("program daemon\n", End::Stumbled),
+        ]);
+        assert_eq!(given[2], ALL[1..]);
+        assert_eq!(ended, End::Stumbled);
+        assert!(Outcome::read(&said).failure(&groups()).is_some());
+    }
+
+    #[test]
+    fn a_machine_that_ends_badly_is_not_tried_again() {
+        let said = "program access\ntest access::a ... ok\n";
+        let (_, _, ended) = machines(&[(said, End::Badly(Some(3)))]);
+        assert_eq!(ended, End::Badly(Some(3)));
+    }
 }

@@ -1,12 +1,17 @@
 //! The first process of a virtual machine that runs tests on another kernel
-//! (`cargo xtask test --kernel`). It does what `/orders` says: loads modules, runs programs of
-//! tests one after another, and ends the machine with their verdict.
+//! (`cargo xtask test --kernel`). It does what `/orders` says: loads modules, runs groups of tests
+//! one after another, each by one call of its program, and ends the machine with their verdict.
 //!
 //! ```text
 //! module /modules/veth.ko
-//! test /tests/lab
+//! program /tests/lab
+//! group kernels
+//! test kernels::the_programs_load
 //! argument --test-threads=2
 //! ```
+//!
+//! Tests that need what this kernel does not have are not run: it prints a line
+//! `skipped: NAME: WHY` for each.
 //!
 //! What it and the programs print goes to the console and, without the kernel's messages in
 //! between, to a second serial port. The machine ends by qemu's isa-debug-exit device; if this
@@ -18,7 +23,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use eni_steer_tests::kernel_has_tcx;
+use eni_steer_tests::Feature;
 use nix::mount::{MsFlags, mount, umount};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -29,7 +34,7 @@ const EXIT_PORT: u16 = 0xf4;
 /// The port that carries results only.
 const RESULTS: &str = "/dev/ttyS1";
 
-/// Longer than any program of tests takes: what hangs is ended, and the next one is run.
+/// Longer than any group of tests takes: what hangs is ended, and the next one is run.
 const PATIENCE: Duration = Duration::from_secs(45 * 60);
 
 fn main() -> ExitCode {
@@ -53,8 +58,16 @@ fn main() -> ExitCode {
 #[derive(Default)]
 struct Orders {
     modules: Vec<String>,
-    tests: Vec<String>,
+    groups: Vec<Group>,
     arguments: Vec<String>,
+}
+
+/// Tests of one program that run together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Group {
+    name: String,
+    program: String,
+    tests: Vec<String>,
 }
 
 fn work() -> Result<bool> {
@@ -90,23 +103,25 @@ fn work() -> Result<bool> {
         .open(RESULTS)
         .with_context(|| format!("can not open {RESULTS}"))?;
     let mut arguments = orders.arguments;
-    // What is ignored elsewhere because it needs a machine of its own.
-    arguments.push("--include-ignored".to_owned());
-    if !kernel_has_tcx() {
-        tell(
-            &mut results,
-            "init: no TCX: tests named with_tcx are skipped",
-        )?;
-        arguments.extend(["--skip".to_owned(), "with_tcx".to_owned()]);
-    }
+    // What is ignored elsewhere because it needs a machine of its own. The tests are given by
+    // their whole names.
+    arguments.extend(["--include-ignored", "--exact"].map(str::to_owned));
+    let absent: Vec<Feature> = Feature::absent().collect();
     let mut well = true;
-    for test in &orders.tests {
-        hide_types(!test.ends_with(WITH_TYPES))?;
-        match run(test, &arguments, &mut results) {
+    for mut group in orders.groups {
+        hide_types(group.name != WITH_TYPES)?;
+        tell(&mut results, &format!("program {}", group.name))?;
+        for line in group.leave_out(&absent) {
+            tell(&mut results, &line)?;
+        }
+        if group.tests.is_empty() {
+            continue;
+        }
+        match run(&group, &arguments, &mut results) {
             Ok(true) => {}
             Ok(false) => well = false,
             Err(error) => {
-                tell(&mut results, &format!("init: {test}: {error:#}"))?;
+                tell(&mut results, &format!("init: {}: {error:#}", group.name))?;
                 well = false;
             }
         }
@@ -121,20 +136,42 @@ impl Orders {
     fn read(text: &str) -> Result<Self> {
         let mut orders = Self::default();
         for line in text.lines() {
-            let list = match line.split_once(' ') {
-                Some(("module", _)) => &mut orders.modules,
-                Some(("test", _)) => &mut orders.tests,
-                Some(("argument", _)) => &mut orders.arguments,
+            let (what, value) = line.split_once(' ').unwrap_or((line, ""));
+            let value = value.to_owned();
+            if what == "program" {
+                orders.groups.push(Group {
+                    program: value,
+                    ..Group::default()
+                });
+                continue;
+            }
+            match (what, orders.groups.last_mut()) {
+                ("module", _) => orders.modules.push(value),
+                ("argument", _) => orders.arguments.push(value),
+                ("group", Some(group)) => group.name = value,
+                ("test", Some(group)) => group.tests.push(value),
                 _ => bail!("what is {line}?"),
-            };
-            list.extend(line.split_once(' ').map(|(_, rest)| rest.to_owned()));
+            }
         }
         Ok(orders)
     }
 }
 
-/// The program of tests that runs as the kernel is.
-const WITH_TYPES: &str = "/kernels";
+impl Group {
+    /// Takes out the tests that need one of these; returns a line for each.
+    fn leave_out(&mut self, absent: &[Feature]) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.tests.retain(|test| {
+            let missing = absent.iter().find(|f| test.contains(f.marker()));
+            lines.extend(missing.map(|f| format!("skipped: {test}: {}", f.why_skipped())));
+            missing.is_none()
+        });
+        lines
+    }
+}
+
+/// The group that runs as the kernel is.
+const WITH_TYPES: &str = "kernels";
 
 /// Hides the kernel's description of its types, or shows it again. Whenever an object is loaded all
 /// of it is read, half a second of emulation, and nothing in our programs depends on it.
@@ -172,13 +209,12 @@ fn command(program: &str) -> Command {
     command
 }
 
-/// Runs a program of tests; whether it succeeded.
-fn run(test: &str, arguments: &[String], results: &mut File) -> Result<bool> {
-    let name = test.rsplit('/').next().unwrap_or(test);
-    tell(results, &format!("program {name}"))?;
+/// Runs a group of tests; whether it succeeded.
+fn run(group: &Group, arguments: &[String], results: &mut File) -> Result<bool> {
+    let name = &group.name;
     let (reader, writer) = std::io::pipe().context("can not make a pipe")?;
-    let mut command = command(test);
-    command.args(arguments);
+    let mut command = command(&group.program);
+    command.args(arguments).args(&group.tests);
     let child = command
         .stdout(writer.try_clone().context("can not duplicate a pipe")?)
         .stderr(writer)
@@ -253,3 +289,48 @@ fn write_port(port: u16, value: u8) {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn write_port(_port: u16, _value: u8) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_belongs_to_the_program_and_group_above_it() {
+        let orders = Orders::read(
+            "module /modules/veth.ko\nprogram /tests/lab\ngroup access\ntest access::a\n\
+             program /tests/programs\ngroup programs\ntest hooks::b\ntest sums::c\n\
+             argument --test-threads=2\n",
+        )
+        .expect("orders");
+        let group = |program: &str, name: &str, tests: &[&str]| Group {
+            name: name.to_owned(),
+            program: program.to_owned(),
+            tests: tests.iter().map(|test| (*test).to_owned()).collect(),
+        };
+        assert_eq!(
+            orders.groups,
+            [
+                group("/tests/lab", "access", &["access::a"]),
+                group("/tests/programs", "programs", &["hooks::b", "sums::c"]),
+            ]
+        );
+        assert_eq!(orders.modules, ["/modules/veth.ko"]);
+        assert_eq!(orders.arguments, ["--test-threads=2"]);
+        assert!(Orders::read("test access::a\n").is_err(), "of no program");
+        assert!(Orders::read("nonsense\n").is_err());
+    }
+
+    #[test]
+    fn a_test_that_needs_what_is_absent_is_left_out_with_the_reason() {
+        let mut group = Group {
+            tests: ["x::a", "x::a_with_tcx"].map(str::to_owned).to_vec(),
+            ..Group::default()
+        };
+        assert!(group.leave_out(&[]).is_empty());
+        assert_eq!(
+            group.leave_out(&[Feature::Tcx]),
+            ["skipped: x::a_with_tcx: no TCX on this kernel (needs 6.6)"]
+        );
+        assert_eq!(group.tests, ["x::a"]);
+    }
+}

@@ -17,7 +17,8 @@ use eni_steer::{
     netlink::Netlink,
 };
 use eni_steer_tests::{
-    Bpffs, Injector, NetNs, kernel_has_tcx, packets::Packet, run_ok, write_sysctl,
+    Bpffs, Feature, Injector, NetNs, kernel_has_tcx, packets::Packet, requires, run_ok,
+    write_sysctl,
 };
 
 use crate::bench::*;
@@ -313,10 +314,8 @@ fn tcx_is_chosen_where_the_kernel_has_it_and_refused_by_name_where_it_has_not() 
 }
 
 #[test]
-fn changing_the_kind_leaves_one_program() {
-    if !kernel_has_tcx() {
-        return; // there is nothing to change to, as the test above has checked
-    }
+fn changing_the_kind_leaves_one_program_with_tcx() {
+    requires(Feature::Tcx);
     host(async |host| {
         for kind in [AttachKind::Tcx, AttachKind::Clsact, AttachKind::Tcx] {
             host.attach(OUT, kind).await;
@@ -388,10 +387,8 @@ fn filters_and_qdiscs_of_others_survive() {
 }
 
 #[test]
-fn links_of_others_survive_and_run_after_ours_or_are_named() {
-    if !kernel_has_tcx() {
-        return; // the kernel has no such links
-    }
+fn links_of_others_survive_and_run_after_ours_or_are_named_with_tcx() {
+    requires(Feature::Tcx);
     host(async |host| {
         host.foreign_link(TcAttachType::Egress, LinkOrder::first(), "early");
         host.attach(OUT, AttachKind::Tcx).await;

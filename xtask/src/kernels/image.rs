@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::{archive::Unpacked, cpio::Cpio, programs::Programs};
+use super::{archive::Unpacked, cpio::Cpio, programs::Programs, selection::Group};
 use crate::{run, setup};
 
 /// Modules of what the lab is made of. Those that a kernel does not have are built into it,
@@ -62,11 +62,13 @@ const NAMES: [&str; 4] = [
 /// Where the first process finds what to do.
 const ORDERS: &str = "/orders";
 
-/// Writes the image of a kernel's machine; in it, each program of tests gets these arguments.
+/// Writes the image of a kernel's machine, which runs these groups of tests one after another;
+/// each program of tests gets the arguments.
 pub fn write(
     path: &Path,
     kernel: &Unpacked,
     programs: &Programs,
+    groups: &[Group],
     arguments: &[String],
 ) -> Result<()> {
     let file = File::create(path).with_context(|| format!("can not write {}", path.display()))?;
@@ -93,10 +95,15 @@ pub fn write(
     }
     image.installed("/init", &programs.init)?;
     image.installed("/usr/bin/eni-steer", &programs.command)?;
-    for test in &programs.tests {
-        let place = format!("/tests/{}", test.name);
-        image.installed(&place, &test.path)?;
-        orders += &format!("test {place}\n");
+    for group in groups {
+        let program = programs.tests.iter().find(|p| p.name == group.program);
+        let program = program.ok_or_else(|| anyhow!("no program {}", group.program))?;
+        let place = format!("/tests/{}", program.name);
+        image.installed(&place, &program.path)?;
+        orders += &format!("program {place}\ngroup {}\n", group.name);
+        for test in &group.tests {
+            orders += &format!("test {test}\n");
+        }
     }
     for argument in arguments {
         ensure!(
@@ -154,6 +161,9 @@ impl Image {
 
     /// One of this machine's files, at a place of its own.
     fn installed(&mut self, place: &str, from: &Path) -> Result<()> {
+        if self.known.contains(place) {
+            return Ok(());
+        }
         let content = fs::read(from).with_context(|| format!("can not read {}", from.display()))?;
         self.content(place, 0o755, &content)
     }

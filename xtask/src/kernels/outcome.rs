@@ -2,37 +2,40 @@
 
 use std::fmt;
 
+use super::selection::{self, Group};
+
 /// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Passed,
     Failed,
     Ignored,
+    /// The kernel does not have what it needs: why.
+    Skipped(String),
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Passed => "ok",
-            Self::Failed => "FAILED",
-            Self::Ignored => "ignored",
-        })
+        match self {
+            Self::Passed => f.write_str("ok"),
+            Self::Failed => f.write_str("FAILED"),
+            Self::Ignored => f.write_str("ignored"),
+            Self::Skipped(why) => write!(f, "skipped: {why}"),
+        }
     }
 }
 
-/// A program of tests, as far as it came.
+/// A group of tests, as far as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Program {
     pub name: String,
+    /// By their full names, in the order they ended.
     pub tests: Vec<(String, Verdict)>,
-    /// How many passed, by the program's own closing line; none if there was no such line, or
-    /// one that says failure.
-    pub passed: Option<usize>,
-    /// How many it did not run, because of their names.
-    pub filtered_out: usize,
+    /// A test whose verdict stands on a line of its own, because something came in between.
+    open: Option<String>,
 }
 
-/// Everything that a machine's programs said.
+/// Everything that the programs of one or several machines said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub programs: Vec<Program>,
@@ -41,16 +44,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Reads it from the lines that the first process and the programs wrote.
+    /// Reads it from the lines that the first process and the programs wrote. A group may come
+    /// several times: each machine goes on where the one before has died.
     pub fn read(text: &str) -> Self {
         let mut outcome = Self::default();
+        let mut current = None;
         for line in text.lines() {
             let line = line.trim_end();
             if let Some(name) = line.strip_prefix("program ") {
-                outcome.programs.push(Program {
-                    name: name.to_owned(),
-                    ..Program::default()
-                });
+                current = Some(outcome.position(name));
             } else if let Some((name, value)) = line
                 .find("fact: ")
                 .and_then(|at| line[at + "fact: ".len()..].split_once(" = "))
@@ -59,92 +61,108 @@ impl Outcome {
                 if !outcome.facts.contains(&fact) {
                     outcome.facts.push(fact);
                 }
-            } else if let Some(program) = outcome.programs.last_mut() {
-                program.hear(line);
+            } else if let Some(current) = current {
+                outcome.programs[current].hear(line);
             }
         }
         outcome
     }
 
-    /// How many tests passed.
-    pub fn passed(&self) -> usize {
-        self.programs.iter().filter_map(|p| p.passed).sum()
+    /// Where this group is; it becomes one if it is none yet.
+    fn position(&mut self, name: &str) -> usize {
+        let there = self.programs.iter().position(|p| p.name == name);
+        let position = there.unwrap_or(self.programs.len());
+        if there.is_none() {
+            self.programs.push(Program {
+                name: name.to_owned(),
+                ..Program::default()
+            });
+        }
+        // What was open when the machine died has not ended.
+        self.programs[position].open = None;
+        position
     }
 
-    /// Why this is no success; none if it is one.
-    pub fn failure(&self) -> Option<String> {
-        if self.programs.is_empty() {
-            return Some("no program of tests was started".to_owned());
-        }
-        for Program {
-            name,
-            tests,
-            passed,
-            filtered_out,
-        } in &self.programs
-        {
+    /// How many tests passed.
+    pub fn passed(&self) -> usize {
+        self.count(|verdict| *verdict == Verdict::Passed)
+    }
+
+    /// How many tests the kernel could not run.
+    pub fn skipped(&self) -> usize {
+        self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
+    }
+
+    fn count(&self, is: impl Fn(&Verdict) -> bool) -> usize {
+        let tests = self.programs.iter().flat_map(|p| &p.tests);
+        tests.filter(|(_, verdict)| is(verdict)).count()
+    }
+
+    /// Whether a test of a group came to an end, whatever it was.
+    pub fn ended(&self, group: &str, test: &str) -> bool {
+        let group = self.programs.iter().find(|p| p.name == group);
+        group.is_some_and(|group| group.tests.iter().any(|(name, _)| name == test))
+    }
+
+    /// Why this is no success of these tests; none if it is one.
+    pub fn failure(&self, wanted: &[Group]) -> Option<String> {
+        for Program { name, tests, .. } in &self.programs {
             let failed: Vec<&str> = tests
                 .iter()
                 .filter(|(_, verdict)| *verdict == Verdict::Failed)
                 .map(|(test, _)| test.as_str())
                 .collect();
-            match passed {
-                _ if !failed.is_empty() => {
-                    return Some(format!("{name}: failed: {}", failed.join(", ")));
-                }
-                None => return Some(format!("{name} did not come to its end")),
-                // Nothing but what was not asked for, or a measurement.
-                Some(0) if *filtered_out == 0 && !tests.is_empty() => {}
-                Some(0) if *filtered_out == 0 => return Some(format!("{name} ran no test")),
-                Some(_) => {}
+            if !failed.is_empty() {
+                return Some(format!("{name}: failed: {}", failed.join(", ")));
             }
         }
-        (self.passed() == 0).then(|| "no test ran".to_owned())
+        if let Some(group) = selection::left(wanted, self).first() {
+            let tests = group.tests.join(", ");
+            return Some(format!("{}: did not come to an end: {tests}", group.name));
+        }
+        (self.passed() == 0).then(|| "no test passed".to_owned())
     }
 }
 
 impl Program {
     fn hear(&mut self, line: &str) {
-        if let Some(result) = line.strip_prefix("test result: ") {
-            self.filtered_out = number_before(result, " filtered out").unwrap_or(0);
-            self.passed = result
-                .starts_with("ok. ")
-                .then(|| number_before(result, " passed"))
-                .flatten();
-        } else if let Some((test, verdict)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.rsplit_once(" ... "))
+        if let Some((test, why)) = line
+            .strip_prefix("skipped: ")
+            .and_then(|rest| rest.split_once(": "))
         {
-            let verdict = match verdict {
-                "ok" => Verdict::Passed,
-                _ if verdict.starts_with("ignored") => Verdict::Ignored,
-                _ => Verdict::Failed,
-            };
-            self.tests.push((test.to_owned(), verdict));
+            self.tests
+                .push((test.to_owned(), Verdict::Skipped(why.to_owned())));
+        } else if let Some(rest) = line.strip_prefix("test ") {
+            if let Some((test, word)) = rest.rsplit_once(" ... ") {
+                match verdict(word) {
+                    Some(verdict) => self.tests.push((test.to_owned(), verdict)),
+                    // Something that the test printed: its verdict is still to come.
+                    None => self.open = Some(test.to_owned()),
+                }
+            } else if let Some(test) = rest.strip_suffix(" ...") {
+                self.open = Some(test.to_owned());
+            }
+        } else if let Some(verdict) = verdict(line)
+            && let Some(test) = self.open.take()
+        {
+            self.tests.push((test, verdict));
         }
     }
 }
 
-/// What the programs said that came to their end, whatever it was, without the last one if that
-/// was still under way; and how many they are.
-pub fn came_to_their_end(text: &str) -> (&str, usize) {
-    let began = |(at, _): (usize, &str)| at == 0 || text[..at].ends_with('\n');
-    let programs: Vec<usize> = text
-        .match_indices("program ")
-        .filter(|found| began(*found))
-        .map(|(at, _)| at)
-        .collect();
-    match programs.last() {
-        Some(last) if !text[*last..].contains("\ntest result: ") => {
-            (&text[..*last], programs.len() - 1)
-        }
-        _ => (text, programs.len()),
+/// The test program's word for how a test ended.
+fn verdict(word: &str) -> Option<Verdict> {
+    match word {
+        "ok" => Some(Verdict::Passed),
+        "FAILED" => Some(Verdict::Failed),
+        _ if word == "ignored" || word.starts_with("ignored, ") => Some(Verdict::Ignored),
+        _ => None,
     }
 }
 
-/// The number that stands before these words.
-fn number_before(text: &str, words: &str) -> Option<usize> {
-    text[..text.find(words)?].rsplit(' ').next()?.parse().ok()
+/// What a machine that has died said in whole lines: the last one may be cut off.
+pub fn whole_lines(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |at| at + 1)]
 }
 
 #[cfg(test)]
@@ -152,13 +170,25 @@ mod tests {
     use super::*;
 
     const FINE: &str = "program kernels\r
-running 2 tests\r
+running 3 tests\r
 fact: attached by = clsact\r
-test a_name ... ok\r
-test costs ... ignored, a measurement\r
+test kernels::a_name ... ok\r
+test kernels::late ... \r
+fact: attached by = clsact\r
+ok\r
+test kernels::costs ... ignored, a measurement\r
+skipped: kernels::links_with_tcx: no TCX on this kernel (needs 6.6)\r
 \r
-test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 1.5s\r
+test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 1.5s\r
 ";
+
+    fn wanted(name: &str, tests: &[&str]) -> [Group; 1] {
+        [Group {
+            name: name.to_owned(),
+            program: "lab".to_owned(),
+            tests: tests.iter().map(|test| (*test).to_owned()).collect(),
+        }]
+    }
 
     #[test]
     fn a_success_is_read_test_by_test() {
@@ -166,46 +196,65 @@ test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; fini
         let [program] = &outcome.programs[..] else {
             panic!("{outcome:?}");
         };
+        let no_tcx = Verdict::Skipped("no TCX on this kernel (needs 6.6)".to_owned());
         let tests = [
-            ("a_name".to_owned(), Verdict::Passed),
-            ("costs".to_owned(), Verdict::Ignored),
+            ("kernels::a_name", Verdict::Passed),
+            ("kernels::late", Verdict::Passed),
+            ("kernels::costs", Verdict::Ignored),
+            ("kernels::links_with_tcx", no_tcx),
         ];
-        assert_eq!(program.tests, tests);
-        assert_eq!((program.passed, program.filtered_out), (Some(1), 3));
+        assert_eq!(
+            program.tests,
+            tests
+                .clone()
+                .map(|(name, verdict)| (name.to_owned(), verdict))
+        );
+        assert_eq!((outcome.passed(), outcome.skipped()), (2, 1));
         let fact = ("attached by".to_owned(), "clsact".to_owned());
         assert_eq!(outcome.facts, [fact]);
-        assert_eq!(outcome.failure(), None);
+        let wanted = wanted("kernels", &tests.map(|(name, _)| name));
+        assert_eq!(outcome.failure(&wanted), None);
     }
 
     #[test]
-    fn a_program_that_was_under_way_is_not_among_those_that_ended() {
-        let failed = "program lab\ntest a ... FAILED\ntest result: FAILED. 0 passed; 1 failed";
-        let both = format!("{FINE}{failed}\n");
-        assert_eq!(came_to_their_end(&both), (both.as_str(), 2));
-        let third = format!("{both}program daemon\nrunning 7 tests\ntest a program ... ok\n");
-        assert_eq!(came_to_their_end(&third), (both.as_str(), 2));
-        assert_eq!(came_to_their_end("program lab\n"), ("", 0));
-        assert_eq!(came_to_their_end(""), ("", 0));
+    fn a_line_that_was_cut_off_is_no_verdict() {
+        let died = "program lab\ntest a::b ... ok\ntest a::c ... ign";
+        assert_eq!(whole_lines(died), "program lab\ntest a::b ... ok\n");
+        assert_eq!(whole_lines("program"), "");
+        let outcome = Outcome::read("program lab\ntest a::c ...\nprogram lab\nok\n");
+        assert!(
+            !outcome.ended("lab", "a::c"),
+            "the second machine says ok of something else"
+        );
     }
 
     #[test]
     fn nothing_but_a_success_is_a_success() {
-        let fails = |text: &str| Outcome::read(text).failure().is_some();
-        assert!(fails(""));
-        assert!(fails("program lab\nrunning 0 tests\n"), "it ended early");
+        let fails = |text: &str, tests: &[&str]| {
+            let failure = Outcome::read(text).failure(&wanted("lab", tests));
+            failure.is_some()
+        };
+        let ok = "program lab\ntest x::a ... ok\n";
+        assert!(!fails(ok, &["x::a"]));
+        assert!(fails(ok, &["x::a", "x::b"]), "one has no verdict");
+        assert!(fails("", &["x::a"]));
+        assert!(fails("program lab\nrunning 0 tests\n", &[]));
+        assert!(fails("program lab\ntest x::a ... ignored\n", &["x::a"]));
         assert!(fails(
-            "program lab\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out"
+            "program lab\nskipped: x::a: no such thing\n",
+            &["x::a"]
         ));
         assert!(fails(
-            "program lab\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out"
+            "program lab\ntest x::b ... ok\ntest x::a ... FAILED\n\
+             test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+            &["x::a", "x::b"]
         ));
         assert!(
-            fails(&format!("{FINE}program lab\n")),
-            "the second did not end"
+            fails(
+                &format!("{ok}program daemon\ntest y::a ... FAILED\n"),
+                &["x::a"]
+            ),
+            "the second group failed"
         );
-        assert!(fails(
-            "program lab\ntest a ... FAILED\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; \
-             0 measured; 0 filtered out"
-        ));
     }
 }

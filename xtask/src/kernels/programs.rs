@@ -35,13 +35,26 @@ pub struct Programs {
     pub tests: Vec<Program>,
 }
 
+impl Program {
+    /// The full names of its tests. It is linked statically for this processor: it runs here too,
+    /// and to say what it has it asks no kernel for anything.
+    pub fn list(&self) -> Result<Vec<String>> {
+        let listed = run::output(Command::new(&self.path).arg("--list"))
+            .with_context(|| format!("{} does not list its tests", self.path.display()))?;
+        let tests = listed
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"));
+        Ok(tests.map(str::to_owned).collect())
+    }
+}
+
 /// Builds them; of the programs with tests those of these names, or all.
-pub fn build(tests: &[String]) -> Result<Programs> {
+pub fn build(tests: &[&str]) -> Result<Programs> {
     let commands = artifacts(
         &mut cargo(&["build"], &["--package", "eni-steer", "--bins"]),
         "bin",
     )?;
-    let mut which: Vec<&str> = tests.iter().flat_map(|name| ["--test", name]).collect();
+    let mut which: Vec<&str> = tests.iter().flat_map(|name| ["--test", *name]).collect();
     if which.is_empty() {
         // Not `--tests`: that is the unit tests as well.
         which.extend(["--test", "*"]);

@@ -1,16 +1,24 @@
-//! The README's table of kernels and tests, from what the machines said.
+//! The documents' table of kernels and tests, from what the machines said.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::outcome::{Outcome, Verdict};
+use super::outcome::{Outcome, Program, Verdict};
 
 const BEGIN: &str = "<!-- kernels -->";
 const END: &str = "<!-- /kernels -->";
 
-/// The program whose tests have a row each; of others only how many passed.
+/// The group whose tests have a row each; of others only how many passed.
 const DETAILED: &str = "kernels";
+
+/// Where the table may be: in the first of these that has its markers.
+const DOCUMENTS: [&str; 2] = ["docs/kernels.md", "README.md"];
 
 /// A kernel, and what was seen on it.
 #[derive(Debug)]
@@ -21,22 +29,27 @@ pub struct Column {
     pub outcome: Option<Outcome>,
 }
 
-/// Puts the table between the README's markers.
-pub fn write(readme: &Path, columns: &[Column]) -> Result<()> {
-    let text =
-        fs::read_to_string(readme).with_context(|| format!("can not read {}", readme.display()))?;
-    let new = between_markers(&text, &table(columns))?;
-    fs::write(readme, new).with_context(|| format!("can not write {}", readme.display()))
+/// Puts the table between the markers of a document of this checkout.
+pub fn write(checkout: &Path, columns: &[Column]) -> Result<()> {
+    for document in DOCUMENTS {
+        let path = checkout.join(document);
+        let text = fs::read_to_string(&path).with_context(|| format!("can not read {document}"))?;
+        if let Some(new) = between_markers(&text, &table(columns)) {
+            fs::write(&path, new).with_context(|| format!("can not write {document}"))?;
+            println!("the table is in {document}");
+            return Ok(());
+        }
+    }
+    bail!(
+        "no line {BEGIN} and {END} after it in {}",
+        DOCUMENTS.join(" or ")
+    )
 }
 
-fn between_markers(text: &str, table: &str) -> Result<String> {
-    let Some((before, rest)) = text.split_once(BEGIN) else {
-        bail!("the README has no {BEGIN}");
-    };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("the README has no {END}");
-    };
-    Ok(format!("{before}{BEGIN}\n{table}{END}{after}"))
+fn between_markers(text: &str, table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
 }
 
 fn table(columns: &[Column]) -> String {
@@ -60,7 +73,8 @@ fn table(columns: &[Column]) -> String {
     for test in unique(&seen, |outcome| {
         detailed(outcome).map(|(name, _)| name.clone()).collect()
     }) {
-        row(test.replace('_', " "), &|outcome| {
+        let name = test.rsplit("::").next().unwrap_or(&test);
+        row(name.replace('_', " "), &|outcome| {
             let found = detailed(outcome).find(|(name, _)| *name == test);
             found.map(|(_, verdict)| verdict.to_string())
         });
@@ -73,9 +87,7 @@ fn table(columns: &[Column]) -> String {
         }
         row(format!("tests of `{program}`"), &|outcome| {
             let found = outcome.programs.iter().find(|p| p.name == program)?;
-            let of = |verdict| found.tests.iter().filter(|(_, v)| *v == verdict).count();
-            let (passed, failed) = (of(Verdict::Passed), of(Verdict::Failed));
-            Some(format!("{passed} of {} ok", passed + failed))
+            Some(totals(found))
         });
     }
     let mut text = String::new();
@@ -85,6 +97,23 @@ fn table(columns: &[Column]) -> String {
     for (name, cells) in &rows {
         let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
         line(&mut text, name, &cells);
+    }
+    text
+}
+
+/// How many of a group's tests passed, and how many could not run for which reason.
+fn totals(group: &Program) -> String {
+    let of = |verdict| group.tests.iter().filter(|(_, v)| *v == verdict).count();
+    let (passed, failed) = (of(Verdict::Passed), of(Verdict::Failed));
+    let mut text = format!("{passed} of {} ok", passed + failed);
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, verdict) in &group.tests {
+        if let Verdict::Skipped(why) = verdict {
+            *reasons.entry(why).or_default() += 1;
+        }
+    }
+    for (why, count) in reasons {
+        text += &format!(", {count} skipped: {why}");
     }
     text
 }
@@ -116,8 +145,9 @@ mod tests {
     #[test]
     fn a_kernel_is_a_column_and_one_that_is_not_to_be_had_is_no_pass() {
         let outcome = Outcome::read(
-            "program kernels\nfact: attached by = tcx\ntest it_works ... ok\n\
-             program lab\ntest a ... ok\ntest b ... FAILED\n",
+            "program kernels\nfact: attached by = tcx\ntest kernels::it_works ... ok\n\
+             program daemon\ntest daemon::a ... ok\ntest daemon::b ... FAILED\n\
+             skipped: daemon::c_with_tcx: no TCX on this kernel (needs 6.6)\n",
         );
         let columns = [
             Column {
@@ -132,7 +162,7 @@ mod tests {
         assert_eq!(
             table(&columns),
             "|  | 5.10 | 7.3.4 |\n| --- | --- | --- |\n| attached by | SKIP | tcx |\n\
-             | it works | SKIP | ok |\n| tests of `lab` | SKIP | 1 of 2 ok |\n"
+             | it works | SKIP | ok |\n| tests of `daemon` | SKIP | 1 of 2 ok, 1 skipped: no TCX on this kernel (needs 6.6) |\n"
         );
     }
 
@@ -141,6 +171,6 @@ mod tests {
         let text = format!("a\n{BEGIN}\nold\n{END}\nb\n");
         let new = between_markers(&text, "new\n").expect("markers");
         assert_eq!(new, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
-        assert!(between_markers("nothing", "new").is_err());
+        assert_eq!(between_markers("nothing", "new"), None);
     }
 }

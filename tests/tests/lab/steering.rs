@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use eni_steer_tests::packets::{self, Packet};
 use eni_steer_tests::{
-    Capture, Counters, Eni, Exchange, Frame, Injector, Lab, Mac, Ping, Shape, Steer, TcxProgram,
-    UdpServer, Way, attach_kinds, expect_symmetry, flush_neighbours, neighbours, nft, ping,
-    read_sysctl, run_ok, tcp_transfer, udp_exchange,
+    Capture, Counters, Eni, Exchange, Feature, Frame, Injector, Lab, Mac, Ping, Shape, Steer,
+    TcxProgram, UdpServer, Way, attach_kinds, expect_symmetry, flush_neighbours, neighbours, nft,
+    ping, read_sysctl, requires, run_ok, tcp_transfer, udp_exchange,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(5);
@@ -42,6 +42,7 @@ fn a_reply_leaves_by_the_eni_that_owns_its_source(args: &[&str], steered: bool) 
 
 #[test]
 fn a_reply_leaves_by_the_eni_that_owns_its_source_by_steering_alone_with_tcx() {
+    requires(Feature::Tcx);
     a_reply_leaves_by_the_eni_that_owns_its_source(&with("tcx"), true);
 }
 
@@ -171,6 +172,7 @@ fn the_first_steered_packet_has_the_right_macs(kind: &'static str) {
 
 #[test]
 fn the_first_steered_packet_has_the_right_macs_with_tcx() {
+    requires(Feature::Tcx);
     the_first_steered_packet_has_the_right_macs("tcx");
 }
 

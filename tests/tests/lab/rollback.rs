@@ -1,8 +1,6 @@
 //! A failed step leaves the host as it was: each step of each plan fails once.
 
-mod common;
-
-use common::{Inside, inside, policy};
+use crate::common::{Inside, inside, policy};
 use eni_steer::{
     apply::{Host, Kernel, Report, StepError, apply},
     desired::Desired,
@@ -11,7 +9,9 @@ use eni_steer::{
     plan::{Plan, Step, line},
     policy::{Policy, PrimaryPolicy, Sizes},
 };
-use eni_steer_tests::{DefaultRoute, Lab, Shape, Steer, assert_unchanged, run_ok};
+use eni_steer_tests::{
+    DefaultRoute, Feature, Lab, Shape, Steer, assert_unchanged, requires, run_ok,
+};
 
 /// The host, but one step is refused.
 struct Refusing {
@@ -219,6 +219,7 @@ fn a_failed_remove_leaves_the_host_as_it_was(attach: AttachKind) {
 
 #[test]
 fn a_failed_first_apply_leaves_the_host_as_it_was_with_tcx() {
+    requires(Feature::Tcx);
     a_failed_first_apply_leaves_the_host_as_it_was(AttachKind::Tcx);
 }
 
@@ -229,6 +230,7 @@ fn a_failed_first_apply_leaves_the_host_as_it_was_with_clsact() {
 
 #[test]
 fn a_failed_change_leaves_the_host_as_it_was_with_tcx() {
+    requires(Feature::Tcx);
     a_failed_change_leaves_the_host_as_it_was(AttachKind::Tcx);
 }
 
@@ -239,6 +241,7 @@ fn a_failed_change_leaves_the_host_as_it_was_with_clsact() {
 
 #[test]
 fn a_failed_remove_leaves_the_host_as_it_was_with_tcx() {
+    requires(Feature::Tcx);
     a_failed_remove_leaves_the_host_as_it_was(AttachKind::Tcx);
 }
 

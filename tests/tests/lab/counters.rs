@@ -1,20 +1,18 @@
 //! The counters are what was on the wire.
 
-mod common;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use common::{Inside, inside, policy};
+use crate::common::{Inside, inside, policy};
 use eni_steer::{
     apply::{Host, apply},
     plan::Plan,
 };
 use eni_steer_tests::packets::{self, Packet};
 use eni_steer_tests::{
-    Capture, Count, Counters, DeviceCounters, Frame, Injector, Lab, Ping, Shape, Steer,
+    Capture, Count, Counters, DeviceCounters, Feature, Frame, Injector, Lab, Ping, Shape, Steer,
     TcpTransfer, UdpServer, Until, Way, attach_kinds, flush_neighbours, ping, receive_queue,
-    run_ok, tcp_transfer, udp_blast, udp_exchange,
+    requires, run_ok, tcp_transfer, udp_blast, udp_exchange,
 };
 
 const BRIEFLY: Duration = Duration::from_millis(2);
@@ -128,6 +126,7 @@ fn totals_equal_the_devices_own_counters(kind: &str, mode: &str) {
 
 #[test]
 fn totals_equal_the_devices_own_counters_with_tcx() {
+    requires(Feature::Tcx);
     totals_equal_the_devices_own_counters("tcx", "count");
 }
 

@@ -1,0 +1,105 @@
+//! What a test needs of the kernel that some kernels do not have.
+//!
+//! Such a test carries the feature's marker in its name and begins with [`requires`]. The runner
+//! (`cargo xtask test`) asks the kernel once, leaves these tests out where the feature is absent,
+//! and prints a line `skipped: NAME: WHY` for each. Whoever runs them in another way sees them
+//! fail with the same reason: none passes without having tested anything.
+
+use crate::kernel_has_tcx;
+
+/// Something that only some kernels have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Programs attached to TC's hooks by links.
+    Tcx,
+}
+
+impl Feature {
+    /// Every one that a test needs.
+    pub const ALL: [Self; 1] = [Self::Tcx];
+
+    /// What the name of each test that needs it contains.
+    #[must_use]
+    pub const fn marker(self) -> &'static str {
+        match self {
+            Self::Tcx => "with_tcx",
+        }
+    }
+
+    /// Why a test that needs it does not run where it is absent.
+    #[must_use]
+    pub const fn why_skipped(self) -> &'static str {
+        match self {
+            Self::Tcx => "no TCX on this kernel (needs 6.6)",
+        }
+    }
+
+    /// Whether this kernel has it: found out by asking, not by the version.
+    #[must_use]
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Tcx => kernel_has_tcx(),
+        }
+    }
+
+    /// Those that this kernel does not have.
+    pub fn absent() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|feature| !feature.is_here())
+    }
+}
+
+/// Fails the test where the kernel does not have what it needs.
+#[track_caller]
+pub fn requires(feature: Feature) {
+    assert!(
+        feature.is_here(),
+        "{}: this test can not run here\n\
+         hint: cargo xtask test leaves it out and lists it; elsewhere: --skip {}",
+        feature.why_skipped(),
+        feature.marker()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    use super::*;
+
+    fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).expect("sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_test_has_a_features_marker_in_its_name_exactly_if_it_requires_the_feature() {
+        let mut files = Vec::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        sources(&root, &mut files);
+        let mut marked = 0;
+        for file in files {
+            let text = fs::read_to_string(&file).expect("a source");
+            // From one test to the next.
+            for test in text.split("#[test]").skip(1) {
+                let name = test.split_once("fn ").expect("a function").1;
+                let name = name.split('(').next().expect("a name");
+                for feature in Feature::ALL {
+                    let has_marker = name.contains(feature.marker());
+                    let asks = test.contains(&format!("requires(Feature::{feature:?})"));
+                    assert_eq!(has_marker, asks, "{}: {name}", file.display());
+                    marked += usize::from(asks);
+                }
+            }
+        }
+        assert!(marked > 0, "no test below {} was read", root.display());
+    }
+}
