@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what eni-steer costs, next to what one would use instead.
+//! `cargo xtask bench`: measures what eni-steer costs, beside what people would use instead.
 
 use std::{
     env,
@@ -9,27 +9,28 @@ use anyhow::{Context as _, Result};
 
 use crate::{build, run, setup};
 
-/// What `bench` takes.
+/// Arguments of `bench`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only the benchmarks whose name contains one of these
     filters: Vec<String>,
-    /// Write what was measured to this file, as JSON
+    /// Write the measurements to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the curves that were measured to this file, as SVG
+    /// Draw the measured curves into this file, as SVG
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
-    /// Write what was measured into this document, and its curves beside it
+    /// Write the measurements into this document, and the curves beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// Write what has a bound into this file, between <!-- bench --> and <!-- /bench -->
+    /// Write the measurements that have a bound into this file, between <!-- bench --> and <!--
+    /// /bench -->
     #[arg(long, value_name = "FILE")]
     readme: Option<PathBuf>,
     /// Fail if a bound is not met
     #[arg(long)]
     check: bool,
-    /// Only say which benchmarks there are
+    /// Only list the benchmarks
     #[arg(long)]
     list: bool,
 }
@@ -41,17 +42,17 @@ const MEMORY: &str = "/dev/shm";
 pub fn run(args: &Args) -> Result<()> {
     run::require_root("the lab", "bench")?;
     setup::run()?;
-    // Asked for together, the packages share what they depend on.
+    // One cargo call for all packages, so that they share their dependencies.
     let mut build = run::cargo();
     build.args(["build", "--release"]).args(PACKAGES);
     run::succeed(build.args(["--bench", "costs"]))?;
-    // The command as it is shipped: cargo does not build one package's binary for another's
-    // benchmarks.
+    // Build the command as it is shipped: cargo does not build one package's binary for another
+    // package's benchmarks.
     build::command()?;
     let mut bench = run::cargo();
     bench.arg("bench").args(PACKAGES).args(["--bench", "costs"]);
-    // What eni-steer remembers is in /run, which is memory; on a disk it would be the disk that is
-    // measured.
+    // eni-steer saves its state in /run, which is in memory. With a temporary directory on a disk
+    // the benchmark would measure the disk.
     if Path::new(MEMORY).is_dir() {
         bench.env("TMPDIR", MEMORY);
     }
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     run::succeed(&mut bench)
 }
 
-/// Cargo runs benchmarks in the directory of their package.
+/// Makes the path absolute, because cargo runs benchmarks in the directory of their package.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let here = env::current_dir().context("can not find out the working directory")?;
     Ok(here.join(path))

@@ -1,15 +1,15 @@
-//! Which compiler and which linker make the eBPF object.
+//! Finds the compiler and the linker that build the eBPF object.
 //!
-//! `eni-steer/build.rs` includes this file and builds with what it finds;
-//! `cargo xtask setup` uses it to see what is missing. There is no file in
-//! which a choice is stored: both look at the machine, by the same code.
+//! The build script of `eni-steer` includes this file and builds with what it finds; `cargo xtask
+//! setup` uses it to see what is missing. No file stores the choice: both look at the machine,
+//! with the same code.
 //!
-//! Two things are needed beside an ordinary Rust:
+//! Two things are needed besides an ordinary Rust:
 //!
-//! - `core` for the BPF target: either prebuilt in a compiler's sysroot, or
-//!   as source (rust-src), to be built with `-Z build-std=core`;
-//! - bpf-linker, whose LLVM reads the bitcode that the compiler writes. Newer
-//!   LLVM reads older bitcode, not the other way round.
+//! - `core` for the BPF target: either prebuilt in a compiler's sysroot, or as source (rust-src),
+//!   to be built with `-Z build-std=core`;
+//! - bpf-linker, whose LLVM reads the bitcode that the compiler writes. Newer LLVM reads older
+//!   bitcode, but not the other way round.
 
 use std::{
     collections::BTreeSet,
@@ -21,7 +21,7 @@ use std::{
 /// The oldest compiler that builds this workspace.
 pub const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// The BPF target whose byte order is that of the machine the object is for.
+/// Returns the BPF target with the byte order of the machine that the object is for.
 pub fn target(big_endian: bool) -> &'static str {
     if big_endian {
         "bpfeb-unknown-none"
@@ -30,62 +30,62 @@ pub fn target(big_endian: bool) -> &'static str {
     }
 }
 
-/// Where `core` for the BPF target comes from. The better one first: a
-/// prebuilt `core` saves a minute on every cold build.
+/// Where `core` for the BPF target comes from. The order is the preference: a prebuilt `core`
+/// saves a minute in every cold build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Core {
-    /// A library in the compiler's sysroot.
+    /// It is a library in the compiler's sysroot.
     Prebuilt,
-    /// The source in the compiler's sysroot.
+    /// Its source is in the compiler's sysroot.
     Source,
 }
 
 /// A Rust compiler that has a `core` for the BPF target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
-    /// The real `rustc`, not rustup's proxy.
+    /// Path of the real `rustc`, not of rustup's proxy.
     pub rustc: PathBuf,
-    /// The directory its libraries are in.
+    /// The directory that contains its libraries.
     pub sysroot: PathBuf,
-    /// Major and minor version.
+    /// Its major and minor version.
     pub release: (u32, u32),
-    /// The major version of its LLVM.
+    /// The major version of the LLVM inside.
     pub llvm: u32,
-    /// Where it finds `core`.
+    /// Where this compiler finds `core`.
     pub core: Core,
 }
 
-/// A bpf-linker that runs.
+/// A bpf-linker that starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linker {
-    /// The executable.
+    /// Path of the executable.
     pub path: PathBuf,
     /// The major version of its LLVM; `None` if LLVM is linked statically.
     pub llvm: Option<u32>,
 }
 
-/// A compiler and a linker that fit each other.
+/// A compiler and a linker that work together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toolchain {
-    /// The compiler.
+    /// The compiler to build with.
     pub compiler: Compiler,
-    /// The linker.
+    /// The linker to link with.
     pub linker: Linker,
 }
 
-/// What a machine lacks.
+/// What is missing on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// No compiler has a `core` for the BPF target.
     Core {
-        /// The target.
+        /// The BPF target.
         target: String,
     },
     /// No bpf-linker has an LLVM that is new enough.
     Linker {
-        /// The compiler that wants one.
+        /// The compiler that needs one.
         compiler: Compiler,
-        /// What was looked at and refused.
+        /// The linkers that were found, whose LLVM is too old.
         refused: Vec<Linker>,
     },
 }
@@ -133,22 +133,22 @@ impl fmt::Display for Linker {
 }
 
 impl Toolchain {
-    /// Looks at the machine.
+    /// Searches this machine.
     pub fn find(target: &str) -> Result<Self, Missing> {
         choose(target, &compilers(target), &linkers())
     }
 }
 
-/// The best compiler for which there is a linker.
+/// Returns the best compiler for which there is a linker.
 fn choose(target: &str, compilers: &[Compiler], linkers: &[Linker]) -> Result<Toolchain, Missing> {
     let mut compilers: Vec<_> = compilers
         .iter()
         .filter(|compiler| Some(compiler.release) >= release(OLDEST))
         .collect();
-    // Stable: among equals the first one found stays first.
+    // The sort is stable: among equals the first one found stays first.
     compilers.sort_by_key(|compiler| compiler.core);
     for compiler in &compilers {
-        // A linker that tells its LLVM before one that does not.
+        // Prefer a linker whose LLVM is known to one whose LLVM is not.
         let mut fit: Vec<_> = linkers
             .iter()
             .filter(|linker| linker.llvm.is_none_or(|llvm| llvm >= compiler.llvm))
@@ -172,8 +172,7 @@ fn choose(target: &str, compilers: &[Compiler], linkers: &[Linker]) -> Result<To
     })
 }
 
-/// The compilers with a `core`: cargo's own, then rustup's, then the
-/// distribution's.
+/// Returns the compilers that have a `core`: cargo's own, then rustup's, then the distribution's.
 fn compilers(target: &str) -> Vec<Compiler> {
     let own = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let own = output(Command::new(own).args(["--print", "sysroot"]));
@@ -227,20 +226,20 @@ fn core_in(sysroot: &Path, target: &str) -> Option<Core> {
     }
 }
 
-/// The release and the LLVM major in what `rustc -vV` says.
+/// Reads the release and the LLVM major version from the output of `rustc -vV`.
 fn versions(text: &str) -> Option<((u32, u32), u32)> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     let llvm = field("LLVM version: ")?.split('.').next()?.parse().ok()?;
     Some((release(field("release: ")?)?, llvm))
 }
 
-/// Major and minor version.
+/// Parses the major and minor version.
 pub fn release(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.').map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??))
 }
 
-/// Every bpf-linker that runs: cargo's, then those on the PATH.
+/// Returns every bpf-linker that starts: the one in cargo's directory, then those on the PATH.
 fn linkers() -> Vec<Linker> {
     let mut dirs: Vec<_> = cargo_home().iter().map(|home| home.join("bin")).collect();
     dirs.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
@@ -258,8 +257,8 @@ fn linkers() -> Vec<Linker> {
         .collect()
 }
 
-/// The major version of the LLVM library in what `ldd` says:
-/// `libLLVM.so.22.1 => ...`, before LLVM 18 `libLLVM-17.so.1 => ...`.
+/// Reads the major version of the LLVM library from the output of `ldd`: `libLLVM.so.22.1 =>
+/// ...`, before LLVM 18 `libLLVM-17.so.1 => ...`.
 fn llvm_library(ldd: &str) -> Option<u32> {
     ldd.lines().find_map(|line| {
         let rest = line.trim().strip_prefix("libLLVM")?;
@@ -275,14 +274,14 @@ fn home() -> Option<PathBuf> {
     env::var_os("HOME").map(PathBuf::from)
 }
 
-/// Where cargo keeps what it downloads and installs.
+/// Returns the directory where cargo keeps what it downloads and installs.
 pub fn cargo_home() -> Option<PathBuf> {
     env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(home()?.join(".cargo")))
 }
 
-/// The entries of a directory in order; of one that can not be read, none.
+/// Returns the entries of a directory, sorted; nothing if the directory can not be read.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(dir)
         .into_iter()
@@ -294,7 +293,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// What a command that succeeds prints.
+/// Returns what a command prints; `None` unless it succeeds.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

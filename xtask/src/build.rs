@@ -1,13 +1,13 @@
-//! `cargo xtask build`: the command as it is shipped.
+//! `cargo xtask build`: builds the command as it is shipped.
 
 use anyhow::{Context as _, Result};
 
 use crate::{run, setup};
 
-/// What tells rustc to link statically.
+/// Compiler flags for linking statically.
 pub const STATIC: [&str; 2] = ["-C", "target-feature=+crt-static"];
 
-/// What may be missing where that fails.
+/// The likely cause if linking statically fails.
 pub const STATIC_HINT: &str =
     "hint: linking statically needs the C library's archive (libc.a, in libc6-dev on Debian)";
 
@@ -16,8 +16,8 @@ pub fn run() -> Result<()> {
     command()
 }
 
-/// Builds `target/release/eni-steer`: one file that needs no library of the host it is copied to,
-/// however old that is, and that starts without looking for any.
+/// Builds `target/release/eni-steer`: one file that needs no libraries, so it runs on any host it
+/// is copied to, however old that is, and starts faster.
 pub fn command() -> Result<()> {
     let mut build = run::cargo();
     build.args(["rustc", "--release", "--package", "eni-steer"]);

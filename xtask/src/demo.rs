@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: from a fresh clone to steering that can be watched.
+//! `cargo xtask demo`: shows steering at work, from a fresh clone.
 
 use std::{env, os::unix::process::CommandExt as _, process::Command};
 
@@ -9,7 +9,7 @@ use crate::{
     setup,
 };
 
-/// What `demo` takes.
+/// Arguments of `demo`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Passed on to the demo
@@ -20,10 +20,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     run::require_root("the demo", "demo")?;
     setup::run()?;
-    // The dev profile and all packages, as the tests are built: nothing that
-    // one of them has built is built again for the other.
+    // The dev profile and all packages, exactly as for the tests, so that each of the two finds
+    // what the other has built.
     run::succeed(run::cargo().arg("build").args(HOST_PACKAGES).arg("--bins"))?;
-    // xtask comes from the same profile, so the demo lies beside it.
+    // xtask was built with the same profile, so the demo is beside it.
     let xtask = env::current_exe().context("can not find out where xtask itself is")?;
     let demo = xtask.with_file_name("demo");
     let error = Command::new(&demo).args(&args.args).exec();

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: every parser of what comes from outside, fed by cargo-fuzz.
+//! `cargo xtask fuzz`: fuzzes every parser of external input with cargo-fuzz.
 
 use std::{fs, process::Command};
 
@@ -6,12 +6,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{run, setup};
 
-/// What `fuzz` takes.
+/// Arguments of `fuzz`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Which; all unless named (the files of tests/fuzz/fuzz_targets)
+    /// Which target; all unless named (the files of tests/fuzz/fuzz_targets)
     target: Option<String>,
-    /// How long each of them runs
+    /// How long each target runs
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
 }
@@ -39,11 +39,11 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Coverage and sanitizers are switches that a stable compiler has and keeps for nightly ones; with
-/// this it takes them, and no second compiler is needed.
+/// Stable compilers have the switches for coverage and sanitizers, but accept them only with this
+/// variable. With it no nightly compiler is needed.
 const ALLOW: &str = "RUSTC_BOOTSTRAP";
 
-/// The targets by name.
+/// Returns the names of the targets.
 fn targets() -> Result<Vec<String>> {
     let directory = run::workspace().join("tests/fuzz/fuzz_targets");
     let entries = fs::read_dir(&directory)
@@ -60,8 +60,9 @@ fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// Runs one target: over what is committed, and what earlier runs have found interesting, which
-/// stays in `target`. Bytes that make a parser panic are kept beside it.
+/// Makes the command that fuzzes one target. It starts from the committed corpus and from what
+/// earlier runs found interesting, which stays in `target`. Input that makes a parser panic is
+/// saved there too.
 fn fuzz(target: &str, seconds: u32) -> Result<Command> {
     let home = run::target_dir().join("fuzz");
     let (found, failures) = (home.join("corpus").join(target), home.join("failures"));
@@ -76,7 +77,7 @@ fn fuzz(target: &str, seconds: u32) -> Result<Command> {
     command.arg(run::workspace().join("tests/fuzz/corpus").join(target));
     command.arg("--").arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-artifact_prefix={}/{target}-", failures.display()));
-    // The list of every new input is of no use to anybody.
+    // The list of every new input helps nobody.
     command.args(["-verbosity=0", "-print_final_stats=1"]);
     Ok(command)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test --kernel`: the lab's tests on other kernels, in virtual machines.
+//! `cargo xtask test --kernel`: runs the lab's tests on other kernels, in virtual machines.
 
 mod archive;
 mod catalog;
@@ -23,7 +23,7 @@ use programs::Programs;
 use selection::{Group, Only, Wanted};
 use table::Column;
 
-/// Tests that make no sense in a machine whose processor is a program, by what their names contain.
+/// Tests that are left out in a machine with an emulated processor: a part of the name, and why.
 const TESTS_NOT_HERE: [(&str, &str); 4] = [
     (
         "a_lab_is_there_in_less_than_a_second",
@@ -34,22 +34,22 @@ const TESTS_NOT_HERE: [(&str, &str); 4] = [
     ("a_thousand_hot_plugs", "a thousand applies in a row"),
 ];
 
-/// Programs of tests, and modules of the lab's, that run in machines only if `--test` names them.
+/// Test programs, and modules of the lab's, that run in machines only if `--test` names them.
 const GROUPS_NOT_HERE: [(&str, &str); 3] = [
-    ("bad_input", "no kernel is asked for anything"),
-    ("offline", "no kernel is asked for anything"),
-    ("service", "systemd is not there"),
+    ("bad_input", "it needs no kernel"),
+    ("offline", "it needs no kernel"),
+    ("service", "there is no systemd"),
 ];
 
-/// `cargo xtask kernels`.
+/// Subcommands of `cargo xtask kernels`.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Ask the archive for newer packages of these kernels
     Fetch {
-        /// Which; all unless named
+        /// Which kernels; all unless named
         names: Vec<String>,
     },
-    /// Write the documents' table from what the last runs showed
+    /// Write the table of kernels from the results of the last runs
     Table,
 }
 
@@ -73,29 +73,29 @@ pub fn command(command: &Command) -> Result<()> {
     }
 }
 
-/// What came of one kernel.
+/// What happened with one kernel.
 enum Ran {
     Passed {
         tests: usize,
-        /// How many the kernel does not have what they need.
+        /// How many tests need something that the kernel does not have.
         skipped: usize,
         seconds: u64,
     },
     Failed(String),
-    /// It could not be had.
+    /// The kernel could not be fetched.
     Skipped(String),
 }
 
-/// What the machines run.
+/// The tests that the machines run.
 struct Tests {
     programs: Programs,
     groups: Vec<Group>,
-    /// For each program of tests.
+    /// Arguments of each test program.
     arguments: Vec<String>,
 }
 
-/// Runs the tests whose names contain one of the filters, or all, on each of the kernels; of the
-/// programs and modules that are named, or of those that make sense there.
+/// Runs the tests whose names contain one of the filters (or all tests) on each of the kernels:
+/// of the programs and modules that are named, otherwise of those that make sense there.
 pub fn test(
     names: &[String],
     tests: &[String],
@@ -110,7 +110,7 @@ pub fn test(
     let kernels = catalog::named(names)?;
     let only = selection::named(&run::workspace().join("tests/tests"), tests)?;
     setup::for_kernels()?;
-    // First what can not be had, then the build, then the machines one after another.
+    // First fetch the kernels, then build, then run the machines one after another.
     let mut there = Vec::new();
     let mut results = Vec::new();
     for kernel in kernels {
@@ -130,7 +130,7 @@ pub fn test(
     summary(&results, names)
 }
 
-/// Builds the programs, and chooses the tests.
+/// Builds the programs and chooses the tests.
 fn build(only: &[Only], filters: &[String], passed_on: &[String]) -> Result<Tests> {
     let (mut wanted, mut arguments) = Wanted::read(filters, passed_on);
     if !arguments.iter().any(|a| a.starts_with("--test-threads")) {
@@ -140,7 +140,7 @@ fn build(only: &[Only], filters: &[String], passed_on: &[String]) -> Result<Test
     programs.sort();
     programs.dedup();
     let programs = programs::build(&programs)?;
-    // Whole names are the wish of somebody who knows; these here are parts of names.
+    // Whoever gives whole names knows what they want; the tests left out here are parts of names.
     if !wanted.exact {
         for (test, why) in TESTS_NOT_HERE {
             println!("not in a machine: {test} ({why})");
@@ -218,10 +218,10 @@ fn test_on(kernel: &Kernel, unpacked: &Unpacked, tests: &Tests) -> Result<Ran> {
     })
 }
 
-/// Runs the groups in a machine, and after a fault of the emulator's in further ones, each with the
-/// tests that have not come to an end; until none is left, or twice in a row none came to one.
-/// `machine` is given the tests, and whether it is the first; it returns what its programs said.
-/// Returns what all of them said, and how the last one ended.
+/// Runs the groups in a machine and, after a fault of the emulator, in further machines, each
+/// with the tests that have not ended yet; it stops when none is left, or when no test ended
+/// twice in a row. `machine` gets the tests and whether it is the first machine; it returns what
+/// its programs printed. Returns what all of them printed, and how the last machine ended.
 fn to_the_end(
     groups: &[Group],
     mut machine: impl FnMut(&[Group], bool) -> Result<(String, End)>,
@@ -241,7 +241,7 @@ fn to_the_end(
         left = rest;
         in_vain = if none_ended { in_vain + 1 } else { 0 };
         if left.is_empty() {
-            // What was still to come is the machine's own end.
+            // Only the end of the machine itself was missing.
             return Ok((said, End::Well));
         }
         if in_vain == 2 {
@@ -250,13 +250,13 @@ fn to_the_end(
     }
 }
 
-/// Where images, logs and results are.
+/// Returns the directory of images, logs and results.
 fn home() -> PathBuf {
     run::target_dir().join("vm")
 }
 
-/// Says how each kernel did. One that could not be had is never a pass; where it was asked for
-/// by name, or CI relies on it, it is a failure.
+/// Reports how each kernel did. A kernel that could not be fetched never counts as passed; if
+/// somebody named it, or CI relies on it, it counts as failed.
 fn summary(results: &[(&Kernel, Ran)], names: &[String]) -> Result<()> {
     let mut failed = Vec::new();
     println!();
@@ -273,7 +273,7 @@ fn summary(results: &[(&Kernel, Ran)], names: &[String]) -> Result<()> {
                 failed.push(name);
             }
             Ran::Skipped(why) => {
-                println!("kernel {name}: SKIPPED, it is not to be had: {why}");
+                println!("kernel {name}: SKIPPED, it could not be fetched: {why}");
                 let by_name = names.iter().any(|asked| asked == name);
                 let by_ci = kernel.needed_in_ci && env::var_os("CI").is_some();
                 if by_name || by_ci {
@@ -289,12 +289,12 @@ fn summary(results: &[(&Kernel, Ran)], names: &[String]) -> Result<()> {
         results
             .iter()
             .any(|(_, result)| matches!(result, Ran::Passed { .. })),
-        "no kernel was to be had"
+        "no kernel could be fetched"
     );
     Ok(())
 }
 
-/// The documents' table, from the results that lie here.
+/// Writes the table of kernels from the results in the target directory.
 fn write_table() -> Result<()> {
     let mut columns = Vec::new();
     for kernel in &KERNELS {
@@ -334,8 +334,8 @@ mod tests {
         ]
     }
 
-    /// Runs machines of which each says one of these, and ends so; returns the tests that each
-    /// was given, and the end.
+    /// Plays machines that print one of these texts each and end like this. Returns the tests
+    /// that each machine got, and the end.
     fn machines(script: &[(&str, End)]) -> (Vec<Vec<String>>, String, End) {
         let mut given = Vec::new();
         let (said, ended) = to_the_end(&groups(), |left, first| {

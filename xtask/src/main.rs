@@ -29,9 +29,9 @@ enum Command {
     Test(test::Args),
     /// Set up, build, and measure what eni-steer costs
     Bench(bench::Args),
-    /// Look for bytes that make a parser panic
+    /// Look for input that makes a parser panic
     Fuzz(fuzz::Args),
-    /// The kernels that `test --kernel` boots
+    /// Manage the kernels that `test --kernel` boots
     #[command(subcommand)]
     Kernels(kernels::Command),
 }

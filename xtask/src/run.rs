@@ -1,4 +1,4 @@
-//! Running other programs, and what this process is and may do.
+//! Runs other programs, and asks what this process is and may do.
 
 use std::{
     env,
@@ -11,17 +11,17 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Every package but the eBPF programs: those are built for the BPF target,
-/// by the build script of `eni-steer`.
+/// Every package but the eBPF programs. The build script of `eni-steer` builds those for the BPF
+/// target.
 pub const HOST_PACKAGES: [&str; 3] = ["--workspace", "--exclude", "eni-steer-ebpf"];
 
-/// The checkout.
+/// Returns the directory of the checkout.
 pub fn workspace() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
 }
 
-/// Where cargo puts what it builds, and we what we keep.
+/// Returns the directory where cargo puts what it builds, and xtask what it keeps.
 pub fn target_dir() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => workspace().join(dir),
@@ -29,14 +29,14 @@ pub fn target_dir() -> PathBuf {
     }
 }
 
-/// The cargo that runs us, in the checkout.
+/// Returns a command for the same cargo that runs xtask, in the checkout.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
     command
 }
 
-/// The command as one would type it.
+/// Returns the command as a person would type it.
 pub fn shown(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
         let value = value?.to_string_lossy();
@@ -49,7 +49,7 @@ pub fn shown(command: &Command) -> String {
     environment.chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs a command, shown before it starts. An exit code other than 0 is an error.
+/// Prints a command and runs it. An exit code other than 0 is an error.
 pub fn succeed(command: &mut Command) -> Result<()> {
     let line = shown(command);
     println!("$ {line}");
@@ -60,14 +60,14 @@ pub fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command prints; `None` if it can not be run or fails.
+/// Returns what a command prints; `None` if it can not be run or fails.
 pub fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then_some(text)
 }
 
-/// Where the PATH has this program.
+/// Returns the path of this program on the PATH.
 pub fn on_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let program = program.as_ref();
     env::split_paths(&env::var_os("PATH")?)
@@ -75,12 +75,12 @@ pub fn on_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Whether this process runs as root.
+/// Returns whether this process runs as root.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// Refuses to go on without root; says what to type.
+/// Returns an error with the command to type, unless this process runs as root.
 pub fn require_root(what: &str, subcommand: &str) -> Result<()> {
     ensure!(
         is_root(),

@@ -1,8 +1,8 @@
 //! `cargo xtask setup`: provides what building and testing need.
 //!
-//! A step is data: how to see whether it is needed, the ways to do it on this
-//! machine, and what a person would type where no way is open. After each way
-//! the step is checked again: only what is seen to work counts as done.
+//! A step is data: how to see whether it is needed, the ways to do it on this machine, and what a
+//! person can type if none of them works here. After each way the step is checked again, so only
+//! what works counts as done.
 
 mod apt;
 mod bpf_core;
@@ -22,15 +22,15 @@ struct Step {
     name: &'static str,
     check: fn() -> State,
     ways: fn(&Apt) -> Vec<Way>,
-    /// What to do where no way is open.
+    /// What a person can type if no way works here.
     by_hand: fn() -> String,
 }
 
-/// What a check saw.
+/// Result of a check.
 enum State {
-    /// It is there; which one.
+    /// It is there; the text says which one.
     Ready(String),
-    /// It is not; why.
+    /// It is missing; the text says why.
     Needed(String),
 }
 
@@ -42,27 +42,27 @@ struct Way {
 
 const STEPS: [Step; 3] = [bpf_core::STEP, bpf_linker::STEP, tools::STEP];
 
-/// What any build and any test needs.
+/// Provides what every build and every test needs.
 pub fn run() -> Result<()> {
     see_to(&STEPS)
 }
 
-/// What building needs.
+/// Provides what building needs.
 pub fn for_building() -> Result<()> {
     see_to(&[bpf_core::STEP, bpf_linker::STEP])
 }
 
-/// What is needed to boot other kernels, beside that.
+/// Provides what booting other kernels needs besides that.
 pub fn for_kernels() -> Result<()> {
     see_to(&[tools::KERNELS])
 }
 
-/// What is needed to fuzz, beside that.
+/// Provides what fuzzing needs besides that.
 pub fn for_fuzzing() -> Result<()> {
     see_to(&[fuzz::STEP])
 }
 
-/// The programs that the lab calls.
+/// Returns the programs that the lab calls.
 pub fn lab_tools() -> impl Iterator<Item = &'static str> {
     tools::of_the_lab()
 }
@@ -86,12 +86,12 @@ fn see_to(steps: &[Step]) -> Result<()> {
     bail!("setup is not complete\n{}{as_root}", left.join("\n"))
 }
 
-/// The BPF target of objects for this machine.
+/// Returns the BPF target of objects for this machine.
 fn native_target() -> &'static str {
     bpf_toolchain::target(cfg!(target_endian = "big"))
 }
 
-/// Sees to one step; the error is what is still missing.
+/// Carries out one step if it is needed. The error says what is still missing.
 fn provide(step: &Step, apt: &Apt) -> Result<(), String> {
     let mut missing = match (step.check)() {
         State::Ready(what) => {

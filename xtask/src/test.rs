@@ -18,7 +18,7 @@ use crate::{
 };
 use runner::Runner;
 
-/// What `test` takes.
+/// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only run the tests; no format check, no lints, no documentation
@@ -27,11 +27,11 @@ pub struct Args {
     /// Run the lab's tests on this kernel, in a virtual machine: 5.10, 6.1, 6.12, newest, all
     #[arg(long, value_name = "KERNEL", value_delimiter = ',')]
     kernel: Vec<String>,
-    /// In virtual machines, run only these programs of tests (lab, programs, offline), or only
-    /// these modules of one: kernels, steering, hooks ...
+    /// In virtual machines, run only these test programs (lab, programs, offline), or only these
+    /// modules of one: kernels, steering, hooks ...
     #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "kernel")]
     test: Vec<String>,
-    /// Packets that the programs and the model of them are compared by; not in virtual machines
+    /// How many packets to compare the programs and their model by; not in virtual machines
     #[arg(
         long,
         value_name = "N",
@@ -39,12 +39,13 @@ pub struct Args {
         conflicts_with = "kernel"
     )]
     cases: u32,
-    /// What runs the tests; cargo-nextest where it is installed, unless named
+    /// What runs the tests; cargo-nextest if it is installed, unless named
     #[arg(long, value_enum, conflicts_with = "kernel")]
     runner: Option<Runner>,
     /// Run only the tests whose name, MODULE::TEST, contains one of these
     filters: Vec<String>,
-    /// Arguments for the test programs, as `-- --nocapture`; cargo's own runner takes them
+    /// Arguments for the test programs, as `-- --nocapture`; only cargo's own runner passes them
+    /// on
     #[arg(last = true)]
     passed_on: Vec<String>,
 }
@@ -64,8 +65,8 @@ pub fn run(args: &Args) -> Result<()> {
         times.push(("linted", began.elapsed()));
     }
     let began = Instant::now();
-    // The tests of the lab run the binary; cargo does not build one package's
-    // binary for the tests of another.
+    // The tests of the lab run the binary, and cargo does not build one package's binary for
+    // another package's tests.
     run::succeed(run::cargo().arg("build").args(HOST_PACKAGES).arg("--bins"))?;
     run::succeed(&mut runner::build())?;
     times.push(("built", began.elapsed()));
@@ -97,10 +98,9 @@ fn lints() -> [Command; 4] {
     host.arg("clippy").args(HOST_PACKAGES);
     host.args(["--all-targets", "--", "-D", "warnings"]);
 
-    // Distributions that have a prebuilt BPF `core` have no clippy for that
-    // compiler, so the programs are linted as host code. A host binary
-    // without std can not unwind; told to clippy alone, it makes no second
-    // build of what the others have checked already.
+    // Distributions with a prebuilt BPF `core` have no clippy for that compiler, so the programs
+    // are linted as host code. A host binary without std can not unwind. Passing the option to
+    // clippy alone avoids a second build of what the other lints have checked.
     let mut ebpf = run::cargo();
     ebpf.args(["clippy", "--package", "eni-steer-ebpf"]).args([
         "--",
@@ -118,7 +118,7 @@ fn lints() -> [Command; 4] {
     [format, host, ebpf, documentation]
 }
 
-/// `linted in 40 s, built in 1 min 58 s, ran in 4 min 10 s`
+/// Returns a line like `linted in 40 s, built in 1 min 58 s, ran in 4 min 10 s`.
 fn summary(times: &[(&str, Duration)]) -> String {
     let parts = times
         .iter()

@@ -1,5 +1,5 @@
-//! Kernels out of Debian's archive, with an apt state of our own: the machine's package lists
-//! are neither read nor changed, and nothing is installed.
+//! Fetches kernels from Debian's archive. It gives apt a state of its own, so it neither reads
+//! nor changes the machine's package lists, and installs nothing.
 
 use std::{
     fs,
@@ -12,24 +12,24 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use super::catalog::{Archive, Kernel};
 use crate::run;
 
-/// Debian's signatures.
+/// The keys with which Debian signs its archive.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A kernel that lies unpacked on this machine.
+/// A kernel whose packages are unpacked on this machine.
 #[derive(Debug)]
 pub struct Unpacked {
-    /// What `uname -r` says on it.
+    /// Its release, as `uname -r` prints it.
     pub release: String,
-    /// The version of its package.
+    /// Version of its package.
     pub version: String,
-    /// The tree of its packages.
+    /// Root of the tree of its packages.
     pub root: PathBuf,
-    /// The kernel itself.
+    /// Path of the kernel itself.
     pub image: PathBuf,
 }
 
 impl Unpacked {
-    /// The upstream version, as people call it: `6.1.192`.
+    /// Returns the upstream version, the name that people use: `6.1.192`.
     pub fn title(&self) -> String {
         let end = self
             .version
@@ -39,12 +39,12 @@ impl Unpacked {
     }
 }
 
-/// Where kernels are kept: `target/kernels/<name>`.
+/// Returns the directory of the kernel: `target/kernels/<name>`.
 fn home(kernel: &Kernel) -> PathBuf {
     run::target_dir().join("kernels").join(kernel.name)
 }
 
-/// The kernel, from an earlier run or else from the archive.
+/// Returns the kernel, from an earlier run if there is one, otherwise from the archive.
 pub fn provide(kernel: &Kernel) -> Result<Unpacked> {
     match unpacked(kernel) {
         Some(there) => Ok(there),
@@ -52,7 +52,8 @@ pub fn provide(kernel: &Kernel) -> Result<Unpacked> {
     }
 }
 
-/// The kernel of an earlier run. The file `version` is written last.
+/// Returns the kernel that an earlier run has unpacked. That run wrote the file `version` last,
+/// so what has the file is complete.
 pub fn unpacked(kernel: &Kernel) -> Option<Unpacked> {
     let home = home(kernel);
     let text = fs::read_to_string(home.join("version")).ok()?;
@@ -67,7 +68,7 @@ pub fn unpacked(kernel: &Kernel) -> Option<Unpacked> {
     })
 }
 
-/// Asks the archive for the newest package, and unpacks it if it is not there yet.
+/// Asks the archive for the newest package, and unpacks it unless it is there already.
 pub fn fetch(kernel: &Kernel) -> Result<Unpacked> {
     println!("kernel {}: asking {} of Debian", kernel.name, kernel.suite);
     let apt = Apt::new(kernel)?;
@@ -101,7 +102,7 @@ pub fn fetch(kernel: &Kernel) -> Result<Unpacked> {
     }
     let release = release_in(&root)?;
     if !root.join("lib").exists() {
-        // depmod and modprobe look there; newer packages have /usr/lib only.
+        // depmod and modprobe look in lib; newer packages have only usr/lib.
         std::os::unix::fs::symlink("usr/lib", root.join("lib")).context("can not link lib")?;
     }
     quietly(Command::new("depmod").arg("-b").arg(&root).arg(&release))?;
@@ -111,7 +112,7 @@ pub fn fetch(kernel: &Kernel) -> Result<Unpacked> {
     unpacked(kernel).ok_or_else(|| anyhow!("{package} has no kernel in it"))
 }
 
-/// apt, with a state of its own for one suite.
+/// apt with a state of its own, for one suite.
 struct Apt {
     state: PathBuf,
 }
@@ -127,7 +128,7 @@ impl Apt {
         }
         let source = format!("deb [signed-by={KEYRING}] {base} {} main\n", kernel.suite);
         fs::write(apt.state.join("sources.list"), source).context("can not write the source")?;
-        // Nothing counts as installed.
+        // An empty status file: no package counts as installed.
         fs::write(apt.state.join("status"), "").context("can not write apt's status")?;
         quietly(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
@@ -144,7 +145,7 @@ impl Apt {
             format!("Dir::Cache={state}/cache"),
             "Acquire::Languages=none".to_owned(),
             "Acquire::Retries=3".to_owned(),
-            // A suite that does not answer is an error, not a warning.
+            // A suite that does not answer is then an error, not a warning.
             "APT::Update::Error-Mode=any".to_owned(),
             "APT::Sandbox::User=root".to_owned(),
         ] {
@@ -153,7 +154,7 @@ impl Apt {
         command
     }
 
-    /// The newest package of the kernel, and its version.
+    /// Returns the newest package of the kernel and its version.
     fn newest(&self, kernel: &Kernel) -> Result<(String, String)> {
         let names = run::output(self.command("apt-cache").args(["pkgnames", "linux-image-"]))
             .unwrap_or_default();
@@ -166,8 +167,8 @@ impl Apt {
         Ok((package.to_owned(), version))
     }
 
-    /// The packages to unpack: where the image package is empty (6.19 and later), those it is
-    /// made of.
+    /// Returns the packages to unpack. If the image package is empty (6.19 and later), these are
+    /// the ones it depends on.
     fn parts(&self, package: &str) -> Result<Vec<String>> {
         let depends = self.field(package, "Depends").unwrap_or_default();
         let parts: Vec<String> = depends
@@ -198,7 +199,7 @@ impl Apt {
     }
 }
 
-/// The address of Debian's archive, as this machine's own sources have it.
+/// Returns the address of Debian's archive that this machine's own sources name.
 fn base_address(archive: Archive) -> Result<String> {
     let targets = run::output(Command::new("apt-get").args([
         "indextargets",
@@ -212,8 +213,8 @@ fn base_address(archive: Archive) -> Result<String> {
     })
 }
 
-/// The mirror among the addresses that apt knows. Where only the main part is named, the
-/// security part lies beside it.
+/// Returns the mirror among the addresses that apt knows. If only the main part is named, the
+/// security part is beside it.
 fn address_among(addresses: &str, archive: Archive) -> Option<String> {
     let ending = |directory: &str| {
         addresses
@@ -230,7 +231,7 @@ fn address_among(addresses: &str, archive: Archive) -> Option<String> {
     }
 }
 
-/// The kernel itself; where it lies depends on the packaging.
+/// Returns the path of the kernel itself, which depends on the packaging.
 fn image(root: &Path, release: &str) -> Option<PathBuf> {
     [
         root.join(format!("boot/vmlinuz-{release}")),
@@ -240,7 +241,7 @@ fn image(root: &Path, release: &str) -> Option<PathBuf> {
     .find(|path| path.is_file())
 }
 
-/// The one release that has modules in this tree.
+/// Returns the only release that has modules in this tree.
 fn release_in(root: &Path) -> Result<String> {
     for modules in ["usr/lib/modules", "lib/modules"] {
         let Ok(entries) = list(&root.join(modules)) else {
@@ -276,14 +277,14 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Runs a command whose output matters only if it fails.
+/// Runs a command and shows its output only if it fails.
 fn quietly(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .output()
         .with_context(|| format!("can not run {name}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // The first line says what; the others, of apt, what it does about it.
+    // The first line names the problem; in apt's case the others say what apt does about it.
     let first = said.lines().next().unwrap_or_default();
     ensure!(output.status.success(), "{name} failed: {first}");
     Ok(())

@@ -1,10 +1,10 @@
-//! The kernels that the lab is tested on: Debian's, by suite. The one place that names them.
+//! The kernels that the lab is tested on, all of them Debian's. No other file names them.
 
 use std::cmp::Ordering;
 
 use anyhow::{Result, bail};
 
-/// A part of Debian's archive that has a root of its own.
+/// A part of Debian's archive with a root of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Archive {
     /// Releases and backports.
@@ -16,23 +16,23 @@ pub enum Archive {
 /// A kernel, and where Debian has it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// As asked for by `--kernel`.
+    /// Its name for `--kernel`.
     pub name: &'static str,
-    /// Whom it stands for.
+    /// Which systems it stands for.
     pub why: &'static str,
     pub archive: Archive,
     pub suite: &'static str,
-    /// CI fails where it is not to be had.
+    /// CI fails if it can not be fetched.
     pub needed_in_ci: bool,
-    /// How the name of its package begins; a digit follows. It ends in [`FLAVOUR`].
+    /// How the name of its package begins; a digit follows, and [`FLAVOUR`] ends it.
     package: &'static str,
 }
 
-/// Debian's kernels for virtual machines: small, and with all that the lab needs as modules.
+/// Debian's kernels for virtual machines. They are small and have everything that the lab needs
+/// as modules.
 const FLAVOUR: &str = "-cloud-amd64";
 
-/// The suites that are asked for by name have the newest patch release of each; which one that
-/// is, is looked up: Debian drops old ones.
+/// All kernels. Debian removes old patch releases, so each suite is asked for the newest one.
 pub const KERNELS: [Kernel; 4] = [
     Kernel {
         name: "5.10",
@@ -69,7 +69,7 @@ pub const KERNELS: [Kernel; 4] = [
 ];
 
 impl Kernel {
-    /// The newest of these packages that is this kernel.
+    /// Returns the newest of these packages that belongs to this kernel.
     pub fn newest<'a>(&self, packages: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         packages
             .filter(|package| self.is(package))
@@ -81,13 +81,13 @@ impl Kernel {
             .strip_prefix(self.package)
             .and_then(|rest| rest.strip_suffix(FLAVOUR))
             .is_some_and(|version| {
-                // No release candidates, and no packages that only depend on others.
+                // Release candidates are skipped, and packages that only depend on others.
                 version.starts_with(|c: char| c.is_ascii_digit()) && !version.contains("rc")
             })
     }
 }
 
-/// The kernels of these names; `all` is every one.
+/// Returns the kernels with these names; `all` stands for every one.
 pub fn named(names: &[String]) -> Result<Vec<&'static Kernel>> {
     let mut found: Vec<&Kernel> = Vec::new();
     for name in names {
@@ -111,7 +111,7 @@ pub fn named(names: &[String]) -> Result<Vec<&'static Kernel>> {
     Ok(found)
 }
 
-/// Compares the numbers in two names, from left to right.
+/// Compares the numbers in two names from left to right.
 fn by_version(a: &str, b: &str) -> Ordering {
     let numbers = |text: &str| -> Vec<u64> {
         text.split(|c: char| !c.is_ascii_digit())

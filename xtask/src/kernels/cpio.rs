@@ -1,4 +1,5 @@
-//! The archive format that the kernel unpacks as its first file system ("newc").
+//! Writes the archive format ("newc") that the kernel unpacks as its first file system
+//! (Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::io::{self, Write};
 
@@ -7,7 +8,7 @@ const CHARACTER_DEVICE: u32 = 0o020_000;
 const SYMLINK: u32 = 0o120_000;
 const FILE: u32 = 0o100_000;
 
-/// Writes an archive, entry by entry. A directory comes before what is in it.
+/// Writes an archive, entry by entry. Add a directory before what is in it.
 pub struct Cpio<W: Write> {
     out: W,
     entries: u32,
@@ -34,7 +35,7 @@ impl<W: Write> Cpio<W> {
         self.entry(path, FILE | mode, (0, 0), content)
     }
 
-    /// Writes the trailer.
+    /// Writes the trailer that ends the archive.
     pub fn finish(mut self) -> io::Result<()> {
         self.entry("TRAILER!!!", 0, (0, 0), &[])?;
         self.out.flush()
@@ -58,7 +59,7 @@ impl<W: Write> Cpio<W> {
             1, // links
             0, // time
             u32::try_from(content.len()).map_err(too_long)?,
-            0, // device the file was on
+            0, // device of the file
             0,
             device.0,
             device.1,
@@ -77,7 +78,7 @@ impl<W: Write> Cpio<W> {
         self.pad(content.len())
     }
 
-    /// Headers and contents begin at multiples of four.
+    /// Fills up to a multiple of four, where headers and contents must begin.
     fn pad(&mut self, written: usize) -> io::Result<()> {
         self.out
             .write_all(&[0; 3][..written.next_multiple_of(4) - written])

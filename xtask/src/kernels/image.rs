@@ -1,5 +1,5 @@
-//! What a machine starts from: its first file system, in memory. Programs, the tools that the
-//! lab calls with their libraries, and the modules of its kernel.
+//! Writes the first file system of a machine, which is in memory: test programs, the tools that
+//! the lab calls with their libraries, and the modules of its kernel.
 
 use std::{
     collections::BTreeSet,
@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::{archive::Unpacked, cpio::Cpio, programs::Programs, selection::Group};
 use crate::{run, setup};
 
-/// Modules of what the lab is made of. Those that a kernel does not have are built into it,
-/// or part of another one.
+/// The modules that the lab needs. If a kernel does not have one of them, it is built in or part
+/// of another one.
 const MODULES: [&str; 28] = [
     "veth",
     "bridge",
@@ -48,10 +48,11 @@ const MODULES: [&str; 28] = [
     "nf_conntrack_netlink",
 ];
 
-/// What tests call beside the lab's tools.
+/// What tests call besides the lab's tools.
 const PROGRAMS: [&str; 8] = ["sh", "cat", "echo", "ls", "mkdir", "rm", "sleep", "true"];
 
-/// Names of protocols and the like, so that tools print what they print here.
+/// Files with names of protocols and services, so that tools print the same in the machine as
+/// here.
 const NAMES: [&str; 4] = [
     "/etc/iproute2",
     "/usr/share/iproute2",
@@ -59,11 +60,11 @@ const NAMES: [&str; 4] = [
     "/etc/services",
 ];
 
-/// Where the first process finds what to do.
+/// The file from which the first process reads what to do.
 const ORDERS: &str = "/orders";
 
-/// Writes the image of a kernel's machine, which runs these groups of tests one after another;
-/// each program of tests gets the arguments.
+/// Writes the image of a kernel's machine, which runs these groups of tests one after another.
+/// Each test program gets the arguments.
 pub fn write(
     path: &Path,
     kernel: &Unpacked,
@@ -85,7 +86,7 @@ pub fn write(
         orders += &format!("module {place}\n");
     }
     for tool in setup::lab_tools().chain(PROGRAMS) {
-        // A tool that is not here is one that no test of this machine's has either.
+        // If a tool is missing here, no test on this machine has it either.
         if let Some(path) = run::on_path(tool) {
             image.program(&path)?;
         }
@@ -118,7 +119,7 @@ pub fn write(
 
 struct Image {
     cpio: Cpio<BufWriter<File>>,
-    /// What is in it already.
+    /// What the image already contains.
     known: BTreeSet<String>,
 }
 
@@ -128,7 +129,7 @@ impl Image {
             self.directory(directory)?;
         }
         self.cpio.device("/dev/console", (5, 1))?;
-        // As distributions have it, whether this one does or not.
+        // Make the links that most distributions have, whether this one has them or not.
         for directory in ["bin", "sbin", "lib", "lib64"] {
             self.directory(&format!("/usr/{directory}"))?;
             self.cpio
@@ -159,7 +160,7 @@ impl Image {
         Ok(())
     }
 
-    /// One of this machine's files, at a place of its own.
+    /// Copies one of this machine's files to another place.
     fn installed(&mut self, place: &str, from: &Path) -> Result<()> {
         if self.known.contains(place) {
             return Ok(());
@@ -168,10 +169,10 @@ impl Image {
         self.content(place, 0o755, &content)
     }
 
-    /// A program of this machine's, and the libraries it needs.
+    /// Copies a program and the libraries that it needs.
     fn program(&mut self, path: &Path) -> Result<()> {
         self.copy(path)?;
-        // A static program, or a script, needs none.
+        // A static program needs no libraries, and neither does a script.
         let libraries = run::output(Command::new("ldd").arg(path)).unwrap_or_default();
         for word in libraries.split_whitespace() {
             if word.starts_with('/') {
@@ -181,7 +182,7 @@ impl Image {
         Ok(())
     }
 
-    /// A file or directory where it is here; what is not here is left out.
+    /// Copies a file or directory, if it exists here.
     fn copy(&mut self, path: &Path) -> Result<()> {
         let Ok(kind) = fs::metadata(path) else {
             return Ok(());
@@ -201,7 +202,7 @@ impl Image {
     }
 }
 
-/// Where a file of this machine is in the image: `/bin` and the like are links there.
+/// Returns where a file of this machine is in the image: there `/bin` and the like are links.
 fn place(path: &Path) -> String {
     let path = path.to_string_lossy();
     let first = path.split('/').nth(1).unwrap_or_default();
@@ -211,7 +212,7 @@ fn place(path: &Path) -> String {
     }
 }
 
-/// The files of the modules, each after those it depends on.
+/// Returns the files of the modules, each after those that it depends on.
 fn modules(kernel: &Unpacked) -> Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
     for module in MODULES {
@@ -222,7 +223,7 @@ fn modules(kernel: &Unpacked) -> Result<Vec<PathBuf>> {
                 .args(["-S", &kernel.release])
                 .args(["--show-depends", module]),
         );
-        // It fails for a module that this kernel does not have.
+        // modprobe fails for a module that this kernel does not have.
         for line in shown.unwrap_or_default().lines() {
             let Some(file) = line
                 .strip_prefix("insmod ")
@@ -243,11 +244,12 @@ fn modules(kernel: &Unpacked) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A module's name and content, decompressed: 5.10 can not do that itself.
+/// Returns a module's name and its content, decompressed, because Linux 5.10 can not do that
+/// itself.
 fn load(file: &Path) -> Result<(String, Vec<u8>)> {
     let name = file
         .file_name()
-        .ok_or_else(|| anyhow!("{} is no module", file.display()))?
+        .ok_or_else(|| anyhow!("{} is not a module", file.display()))?
         .to_string_lossy();
     let (name, tool) = match name.rsplit_once('.') {
         Some((name, "xz")) => (name, "xz"),

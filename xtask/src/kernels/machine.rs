@@ -1,4 +1,4 @@
-//! A virtual machine, in software emulation: no hardware support is needed, and none is used.
+//! Runs a virtual machine in software emulation. It needs no hardware support and uses none.
 
 use std::{
     fs::File,
@@ -12,44 +12,46 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The emulator; x86-64 because the kernels are.
+/// The emulator. It emulates x86-64, because the kernels are for x86-64.
 pub const EMULATOR: &str = "qemu-system-x86_64";
 
-/// Longer than the slowest kernel takes for everything, on two processors that are busy with
-/// other things as well: half an hour was seen.
+/// How long a machine may run. The slowest kernel was seen to take half an hour for everything,
+/// on two busy processors.
 const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What a machine's first process writes to the exit device to say that all went well: the
-/// emulator ends with twice that plus one. It ends with 0 when the kernel panics.
+/// The number that a machine's first process writes to the exit device when all went well. The
+/// emulator then exits with twice that plus one. When the kernel panics it exits with 0.
 const WELL: i32 = 1;
 
-/// What a kernel says when one of its processors has met a breakpoint that is gone. The kernel puts
-/// one into its text where it switches a static branch, and waits for every processor before it
-/// takes the next step; an emulator with a thread for each processor can go on in what it had
-/// translated before. One thread for all of them would rule that out, and takes twice as long.
+/// What a kernel prints when one of its processors meets a breakpoint that is gone already.
+///
+/// The kernel puts a breakpoint into its own code while it switches a static branch, and waits
+/// for every processor before the next step. An emulator with one thread per processor can go on
+/// in code that it translated before. One thread for all processors would prevent this, and takes
+/// twice as long.
 const STUMBLE: &str = "int3: 0000 [";
 
 /// How a machine ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Its first process said that every program succeeded.
+    /// Its first process reported that every program succeeded.
     Well,
-    /// It said something else, or nothing; the emulator's exit code.
+    /// Its first process reported a failure, or nothing; with the emulator's exit code.
     Badly(Option<i32>),
-    /// It ran into the emulator's own fault: see [`STUMBLE`].
+    /// It met the emulator's own fault, see [`STUMBLE`].
     Stumbled,
-    /// It was still running when its time was over.
+    /// It was still running when its time was up.
     OutOfTime,
 }
 
-/// Boots a kernel, shows and keeps what it prints with the seconds it took until then, and waits
-/// for its end. `results` becomes
-/// what its programs print, without the kernel's own messages.
+/// Boots a kernel and waits for its end. Shows what it prints and writes it to `log`, with the
+/// seconds since the start. Writes what its programs print, without the kernel's own messages, to
+/// `results`.
 pub fn run(kernel: &Path, image: &Path, log: &Path, results: &Path) -> Result<End> {
     let mut file = File::create(log).with_context(|| format!("can not write {}", log.display()))?;
     let mut machine = Command::new(EMULATOR)
-        // Without the size, the translated code takes a gigabyte; with a quarter of this one it
-        // is thrown away and made anew all the time.
+        // Without a size the translated code takes a gigabyte; with a quarter of this one the
+        // emulator keeps discarding code and translating it again.
         .args(["-accel", "tcg,tb-size=512", "-cpu", "max"])
         .args(["-smp", "2", "-m", "1024"])
         .args(["-nodefaults", "-no-user-config", "-no-reboot"])

@@ -1,4 +1,4 @@
-//! What the programs in a machine said: which tests ran, and how they ended.
+//! Reads what the programs in a machine printed: which tests ran, and how they ended.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub enum Verdict {
     Passed,
     Failed,
     Ignored,
-    /// The kernel does not have what it needs: why.
+    /// It needs something that the kernel does not have; the text says what.
     Skipped(String),
 }
 
@@ -25,17 +25,17 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A group of tests, as far as it came.
+/// A group of tests, as far as it got.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Program {
     pub name: String,
-    /// By their full names, in the order they ended.
+    /// The tests by their full names, in the order in which they ended.
     pub tests: Vec<(String, Verdict)>,
-    /// A test whose verdict stands on a line of its own, because something came in between.
+    /// A test whose verdict is on a line of its own, because other output came in between.
     open: Option<String>,
 }
 
-/// Everything that the programs of one or several machines said.
+/// Everything that the programs of one or several machines printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub programs: Vec<Program>,
@@ -44,8 +44,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Reads it from the lines that the first process and the programs wrote. A group may come
-    /// several times: each machine goes on where the one before has died.
+    /// Reads the lines that the first process and the test programs printed. A group may occur
+    /// several times, because each machine goes on where the previous one died.
     pub fn read(text: &str) -> Self {
         let mut outcome = Self::default();
         let mut current = None;
@@ -68,7 +68,7 @@ impl Outcome {
         outcome
     }
 
-    /// Where this group is; it becomes one if it is none yet.
+    /// Returns the index of this group, and adds the group if it is new.
     fn position(&mut self, name: &str) -> usize {
         let there = self.programs.iter().position(|p| p.name == name);
         let position = there.unwrap_or(self.programs.len());
@@ -78,17 +78,17 @@ impl Outcome {
                 ..Program::default()
             });
         }
-        // What was open when the machine died has not ended.
+        // A test that was running when the machine died has not ended.
         self.programs[position].open = None;
         position
     }
 
-    /// How many tests passed.
+    /// Returns how many tests passed.
     pub fn passed(&self) -> usize {
         self.count(|verdict| *verdict == Verdict::Passed)
     }
 
-    /// How many tests the kernel could not run.
+    /// Returns how many tests the kernel could not run.
     pub fn skipped(&self) -> usize {
         self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
     }
@@ -98,13 +98,13 @@ impl Outcome {
         tests.filter(|(_, verdict)| is(verdict)).count()
     }
 
-    /// Whether a test of a group came to an end, whatever it was.
+    /// Returns whether a test of a group ended, with any verdict.
     pub fn ended(&self, group: &str, test: &str) -> bool {
         let group = self.programs.iter().find(|p| p.name == group);
         group.is_some_and(|group| group.tests.iter().any(|(name, _)| name == test))
     }
 
-    /// Why this is no success of these tests; none if it is one.
+    /// Returns why this is not a success of the wanted tests; `None` if it is one.
     pub fn failure(&self, wanted: &[Group]) -> Option<String> {
         for Program { name, tests, .. } in &self.programs {
             let failed: Vec<&str> = tests
@@ -136,7 +136,7 @@ impl Program {
             if let Some((test, word)) = rest.rsplit_once(" ... ") {
                 match verdict(word) {
                     Some(verdict) => self.tests.push((test.to_owned(), verdict)),
-                    // Something that the test printed: its verdict is still to come.
+                    // The test printed something, so its verdict comes later.
                     None => self.open = Some(test.to_owned()),
                 }
             } else if let Some(test) = rest.strip_suffix(" ...") {
@@ -150,7 +150,7 @@ impl Program {
     }
 }
 
-/// The test program's word for how a test ended.
+/// Reads the test program's word for a verdict.
 fn verdict(word: &str) -> Option<Verdict> {
     match word {
         "ok" => Some(Verdict::Passed),
@@ -160,7 +160,7 @@ fn verdict(word: &str) -> Option<Verdict> {
     }
 }
 
-/// What a machine that has died said in whole lines: the last one may be cut off.
+/// Returns the whole lines that a dead machine printed; the last line may be cut off.
 pub fn whole_lines(text: &str) -> &str {
     &text[..text.rfind('\n').map_or(0, |at| at + 1)]
 }

@@ -1,5 +1,5 @@
-//! The test programs and the command, linked statically: what runs in the machine brings
-//! nothing of this one's libraries.
+//! Builds the test programs and the command, linked statically, because the machine has none of
+//! this host's libraries.
 
 use std::{path::PathBuf, process::Command};
 
@@ -10,11 +10,11 @@ use crate::{
     run,
 };
 
-/// What the machines run. With the target named, build scripts and macros, which run here, are
-/// not linked statically.
+/// The target to build for. If cargo is given a target, it does not link build scripts and
+/// macros, which run here, statically.
 pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The package of the lab.
+/// The package that contains the lab.
 const TESTS: &str = "eni-steer-tests";
 
 /// A program that cargo built.
@@ -24,20 +24,20 @@ pub struct Program {
     pub path: PathBuf,
 }
 
-/// Everything that goes into a machine.
+/// The programs that go into a machine.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// The first process.
+    /// The machine's first process.
     pub init: PathBuf,
     /// The command under test.
     pub command: PathBuf,
-    /// The programs with tests, by name.
+    /// The test programs.
     pub tests: Vec<Program>,
 }
 
 impl Program {
-    /// The full names of its tests. It is linked statically for this processor: it runs here too,
-    /// and to say what it has it asks no kernel for anything.
+    /// Returns the full names of the program's tests. The program is linked statically for this
+    /// processor, so it runs here too, and listing tests does not depend on the kernel.
     pub fn list(&self) -> Result<Vec<String>> {
         let listed = run::output(Command::new(&self.path).arg("--list"))
             .with_context(|| format!("{} does not list its tests", self.path.display()))?;
@@ -48,7 +48,7 @@ impl Program {
     }
 }
 
-/// Builds them; of the programs with tests those of these names, or all.
+/// Builds the programs; of the test programs those with these names, or all.
 pub fn build(tests: &[&str]) -> Result<Programs> {
     let commands = artifacts(
         &mut cargo(&["build"], &["--package", "eni-steer", "--bins"]),
@@ -56,7 +56,7 @@ pub fn build(tests: &[&str]) -> Result<Programs> {
     )?;
     let mut which: Vec<&str> = tests.iter().flat_map(|name| ["--test", *name]).collect();
     if which.is_empty() {
-        // Not `--tests`: that is the unit tests as well.
+        // Not `--tests`, which would include the unit tests.
         which.extend(["--test", "*"]);
     }
     let tests = artifacts(&mut cargo(&["test", "--no-run"], &which), "test")?;
@@ -83,17 +83,17 @@ fn cargo(what: &[&str], which: &[&str]) -> Command {
         .args(which)
         .args(["--target", TARGET])
         .env("RUSTFLAGS", STATIC.join(" "))
-        // A quarter of the size; names remain for backtraces.
+        // A quarter of the size; backtraces still have names.
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("CARGO_PROFILE_TEST_DEBUG", "false")
-        // On an emulated processor every instruction counts: what the tests wait for most is
-        // programs that are read and loaded.
+        // On an emulated processor every instruction counts. Tests wait most for the kernel to
+        // read and load programs.
         .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
         .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1");
     cargo
 }
 
-/// Runs cargo and returns the programs of a kind that it built.
+/// Runs cargo and returns the programs of this kind that it built.
 fn artifacts(cargo: &mut Command, kind: &str) -> Result<Vec<Program>> {
     println!("$ {}", run::shown(cargo));
     let output = cargo
@@ -106,7 +106,8 @@ fn artifacts(cargo: &mut Command, kind: &str) -> Result<Vec<Program>> {
         "the programs for the machines do not build: {}\n{STATIC_HINT}",
         output.status
     );
-    let text = String::from_utf8(output.stdout).context("cargo wrote something else than text")?;
+    let text =
+        String::from_utf8(output.stdout).context("cargo printed something that is not text")?;
     let mut programs: Vec<Program> = text
         .lines()
         .filter_map(|line| artifact(line, kind))
@@ -115,7 +116,7 @@ fn artifacts(cargo: &mut Command, kind: &str) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// The program in one of cargo's messages.
+/// Returns the program that one of cargo's messages names.
 fn artifact(message: &str, kind: &str) -> Option<Program> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let target = &message["target"];

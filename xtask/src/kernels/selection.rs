@@ -1,5 +1,5 @@
-//! Which tests a machine runs: of which program, in which groups, and which are left when a
-//! machine has died in the middle.
+//! Chooses the tests that a machine runs: of which program, in which groups, and which are left
+//! after a machine has died.
 
 use std::path::Path;
 
@@ -7,22 +7,22 @@ use anyhow::{Result, bail, ensure};
 
 use super::outcome::Outcome;
 
-/// The program whose modules are groups of their own: each runs by itself, so that one that hangs
-/// ends alone, that the tests which set the clock have no others beside them, and that each has its
-/// row in the table. Of another program all tests run together.
+/// The program whose modules are groups of their own. Each of them runs alone: if one hangs, the
+/// others still run; the tests that set the clock run beside no others; and each has a row in the
+/// table. All tests of any other program run together.
 const BY_MODULE: &str = "lab";
 
 /// Tests of a program that run together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// The module, or the program.
+    /// Name of the module, or of the program.
     pub name: String,
     pub program: String,
-    /// By their full names.
+    /// The tests by their full names.
     pub tests: Vec<String>,
 }
 
-/// A program of tests, or one module of it.
+/// A test program, or one module of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Only {
     pub program: String,
@@ -32,15 +32,15 @@ pub struct Only {
 /// Which tests are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Parts of names, or whole names; all tests unless there are any.
+    /// Parts of names, or whole names, of wanted tests; all tests if there are none.
     pub filters: Vec<String>,
-    /// Parts of names, or whole names, that are left out.
+    /// Parts of names, or whole names, of tests to leave out.
     pub skips: Vec<String>,
     /// Filters and skips are whole names.
     pub exact: bool,
 }
 
-/// What `--test` names, looked for among the sources of the test programs.
+/// Finds what `--test` names among the sources of the test programs.
 pub fn named(sources: &Path, names: &[String]) -> Result<Vec<Only>> {
     let programs = programs(sources)?;
     let mut found = Vec::new();
@@ -66,7 +66,7 @@ pub fn named(sources: &Path, names: &[String]) -> Result<Vec<Only>> {
         }
         ensure!(
             found.len() > before,
-            "there is no program of tests and no module of one that is called {name}\n\
+            "no test program and no module of one is called {name}\n\
              hint: the programs are {}; modules are the files beside tests/tests/*/main.rs",
             programs.join(", ")
         );
@@ -74,7 +74,7 @@ pub fn named(sources: &Path, names: &[String]) -> Result<Vec<Only>> {
     Ok(found)
 }
 
-/// Every program of tests, by name.
+/// Returns the names of all test programs.
 fn programs(sources: &Path) -> Result<Vec<String>> {
     let mut programs = Vec::new();
     for entry in std::fs::read_dir(sources)? {
@@ -91,7 +91,7 @@ fn programs(sources: &Path) -> Result<Vec<String>> {
 }
 
 impl Only {
-    /// Whether a test is one of these.
+    /// Returns whether a test is selected.
     fn has(&self, program: &str, test: &str) -> bool {
         self.program == program
             && self
@@ -102,7 +102,7 @@ impl Only {
 }
 
 impl Wanted {
-    /// From the words for the test programs, those that select tests; the others are returned.
+    /// Splits the arguments for the test programs: those that select tests, and the others.
     pub fn read(filters: &[String], passed_on: &[String]) -> (Self, Vec<String>) {
         let mut wanted = Self {
             filters: filters.to_vec(),
@@ -133,7 +133,7 @@ impl Wanted {
     }
 }
 
-/// The wanted tests of a program, in groups. Nothing in `only` means all of them.
+/// Returns the wanted tests of a program in groups. An empty `only` means all of them.
 pub fn groups(program: &str, tests: &[String], only: &[Only], wanted: &Wanted) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for test in tests {
@@ -157,7 +157,7 @@ pub fn groups(program: &str, tests: &[String], only: &[Only], wanted: &Wanted) -
     groups
 }
 
-/// The groups with the tests that have not come to an end yet, whatever end.
+/// Returns the groups with the tests that have not ended yet.
 pub fn left(groups: &[Group], outcome: &Outcome) -> Vec<Group> {
     let mut left = groups.to_vec();
     for group in &mut left {
@@ -168,12 +168,12 @@ pub fn left(groups: &[Group], outcome: &Outcome) -> Vec<Group> {
     left
 }
 
-/// How many tests they are.
+/// Returns how many tests the groups have.
 pub fn count(groups: &[Group]) -> usize {
     groups.iter().map(|group| group.tests.len()).sum()
 }
 
-/// The module of a test by its full name.
+/// Returns the module in a test's full name.
 fn module_of(test: &str) -> Option<&str> {
     test.split_once("::").map(|(module, _)| module)
 }
@@ -274,7 +274,7 @@ mod tests {
                     test daemon::b ... ok\ntest daemon::c has been running for over 60 seconds\n";
         let outcome = Outcome::read(died);
         let rest = left(&wanted, &outcome);
-        // Neither the one that failed nor the one that is skipped is run again.
+        // Neither the failed test nor the skipped one runs again.
         assert_eq!(
             rest,
             [
@@ -283,7 +283,7 @@ mod tests {
             ]
         );
         assert_eq!(count(&rest), 3);
-        // The second machine's words follow the first's.
+        // The second machine's output follows the first one's.
         let second = format!(
             "{died}program daemon\ntest daemon::c ... ok\ntest daemon::a ... ok\n\
              test result: ok. 2 passed\nprogram faults\ntest faults::a ... ok\n"

@@ -1,4 +1,4 @@
-//! The documents' table of kernels and tests, from what the machines said.
+//! Writes the table of kernels and tests into the documents, from what the machines printed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,22 +14,22 @@ use super::outcome::{Outcome, Program, Verdict};
 const BEGIN: &str = "<!-- kernels -->";
 const END: &str = "<!-- /kernels -->";
 
-/// The group whose tests have a row each; of others only how many passed.
+/// The group whose tests get one row each. Of other groups the table shows how many tests passed.
 const DETAILED: &str = "kernels";
 
-/// Where the table may be: in the first of these that has its markers.
+/// Documents that may contain the table: the first of these with its markers gets it.
 const DOCUMENTS: [&str; 2] = ["docs/kernels.md", "README.md"];
 
-/// A kernel, and what was seen on it.
+/// One column: a kernel and its results.
 #[derive(Debug)]
 pub struct Column {
-    /// Its release, or why there is none.
+    /// The kernel's release, or its name if it could not be fetched.
     pub title: String,
-    /// None: it could not be had.
+    /// `None` if the kernel could not be fetched.
     pub outcome: Option<Outcome>,
 }
 
-/// Puts the table between the markers of a document of this checkout.
+/// Replaces the table between the markers of a document in this checkout.
 pub fn write(checkout: &Path, columns: &[Column]) -> Result<()> {
     for document in DOCUMENTS {
         let path = checkout.join(document);
@@ -101,7 +101,7 @@ fn table(columns: &[Column]) -> String {
     text
 }
 
-/// How many of a group's tests passed, and how many could not run for which reason.
+/// Returns how many of a group's tests passed, and how many could not run and why.
 fn totals(group: &Program) -> String {
     let of = |verdict| group.tests.iter().filter(|(_, v)| *v == verdict).count();
     let (passed, failed) = (of(Verdict::Passed), of(Verdict::Failed));
@@ -121,7 +121,7 @@ fn totals(group: &Program) -> String {
 fn line(text: &mut String, first: &str, cells: &[&str]) {
     // Writing to a string does not fail.
     if writeln!(text, "| {first} | {} |", cells.join(" | ")).is_err() {
-        unreachable!("a string takes what is written to it");
+        unreachable!("writing to a string does not fail");
     }
 }
 
@@ -133,7 +133,7 @@ fn detailed(outcome: &Outcome) -> impl Iterator<Item = &(String, Verdict)> {
         .flat_map(|program| &program.tests)
 }
 
-/// Names that any kernel has, sorted.
+/// Returns the names that occur with any kernel, sorted.
 fn unique(outcomes: &[&Outcome], names: impl Fn(&Outcome) -> Vec<String>) -> BTreeSet<String> {
     outcomes.iter().flat_map(|outcome| names(outcome)).collect()
 }

@@ -1,10 +1,10 @@
-//! Debian's package manager: what it could install, and the command for it.
+//! Debian's package manager: what it could install, and with which command.
 
 use std::{cell::OnceCell, process::Command};
 
 use crate::run;
 
-/// apt, if this machine has it and we may use it.
+/// apt, if this machine has it and this process may use it.
 pub struct Apt {
     usable: bool,
     updated: OnceCell<()>,
@@ -18,7 +18,7 @@ impl Apt {
         }
     }
 
-    /// The command that installs these packages; `None` if apt can not.
+    /// Returns the command that installs these packages; `None` if apt can not.
     pub fn install(&self, packages: &[&str]) -> Option<Command> {
         let known = self.usable
             && packages
@@ -32,7 +32,7 @@ impl Apt {
         })
     }
 
-    /// The version that apt would install.
+    /// Returns the version that apt would install.
     pub fn version(&self, package: &str) -> Option<String> {
         if !self.usable {
             return None;
@@ -44,8 +44,8 @@ impl Apt {
     }
 }
 
-/// Once per run, and only when something is missing. One unreachable source
-/// of several is no reason to stop: what can not be installed is said later.
+/// Updates the package lists, once per run and only if something is missing. One unreachable
+/// source of several is no reason to stop: the step reports later what can not be installed.
 fn update() {
     if let Err(error) = run::succeed(apt_get().arg("update")) {
         println!("setup: {error}; going on with the package lists as they are");
@@ -64,7 +64,7 @@ fn apt_get() -> Command {
     command
 }
 
-/// The candidate in what `apt-cache policy` says.
+/// Reads the candidate version from the output of `apt-cache policy`.
 fn candidate(policy: &str) -> Option<String> {
     let version = policy
         .lines()
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(
             candidate(""),
             None,
-            "apt-cache is silent about a package it never heard of"
+            "apt-cache prints nothing about an unknown package"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A Rust compiler with a `core` for the BPF target.
+//! Provides a Rust compiler with a `core` for the BPF target.
 
 use std::process::Command;
 

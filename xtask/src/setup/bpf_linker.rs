@@ -1,4 +1,4 @@
-//! bpf-linker, with an LLVM that reads what the compiler writes.
+//! Provides a bpf-linker whose LLVM reads what the compiler writes.
 
 use std::{
     env, fs,
@@ -13,7 +13,7 @@ use crate::{
     run,
 };
 
-/// The release that setup installs, and the LLVMs it can be built with.
+/// The release that setup installs, and the LLVM versions it can be built with.
 const VERSION: &str = "0.13.0";
 const LLVMS: RangeInclusive<u32> = 21..=23;
 
@@ -49,7 +49,7 @@ fn check() -> State {
     }
 }
 
-/// Links a program that needs no `core`: a tenth of a second.
+/// Links a program that needs no `core`, in a tenth of a second.
 fn link_a_program(rustc: &Path, linker: &Path) -> Result<(), String> {
     let dir = env::temp_dir().join(format!("eni-steer-setup-{}", process::id()));
     let result = link_a_program_in(&dir, rustc, linker);
@@ -71,8 +71,8 @@ fn link_a_program_in(dir: &Path, rustc: &Path, linker: &Path) -> Result<(), Stri
         .args([&bitcode, &source])
         .output();
     if !compiled.is_ok_and(|output| output.status.success()) {
-        // What a program without `core` must declare varies with the
-        // compiler. That says nothing about the linker.
+        // What a program without `core` must declare varies with the compiler. A failure here
+        // proves nothing about the linker.
         return Ok(());
     }
     let linked = Command::new(linker)
@@ -89,7 +89,7 @@ fn link_a_program_in(dir: &Path, rustc: &Path, linker: &Path) -> Result<(), Stri
 
 fn ways(apt: &Apt) -> Vec<Way> {
     let Some(needed) = needed_llvm() else {
-        return Vec::new(); // without a compiler nobody knows which LLVM
+        return Vec::new(); // without a compiler nobody knows which LLVM is needed
     };
     let mut ways = Vec::new();
     for llvm in LLVMS.filter(|llvm| *llvm >= needed) {
@@ -122,7 +122,7 @@ fn needed_llvm() -> Option<u32> {
     }
 }
 
-/// Where LLVM of just this version has its development files.
+/// Returns where LLVM of exactly this version has its development files.
 fn llvm_prefix(llvm: u32) -> Option<PathBuf> {
     let config = [
         format!("/usr/lib/llvm-{llvm}/bin/llvm-config"),
@@ -157,7 +157,7 @@ fn cargo_install(llvm: u32) -> Command {
         .arg("--force")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     if let Some(home) = cargo_home() {
-        // Where it is looked for, whatever cargo's configuration says.
+        // Setup looks there, whatever cargo's configuration says.
         command.arg("--root").arg(home);
     }
     command

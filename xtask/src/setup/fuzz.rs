@@ -1,4 +1,4 @@
-//! What fuzzing needs: cargo-fuzz. The compiler is the one that is here (see `fuzz::ALLOW`).
+//! Provides cargo-fuzz. The compiler is the one that is here (see `fuzz::ALLOW`).
 
 use std::process::Command;
 

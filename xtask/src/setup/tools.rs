@@ -1,9 +1,10 @@
-//! The programs that the lab and the demo call, and those that other kernels need.
+//! Provides the programs that the lab and the demo call, and those for booting other kernels.
 
 use super::{Apt, State, Step, Way};
 use crate::run;
 
-/// A program, and the package that has it in Debian (most others agree).
+/// Programs, each with the package that has it in Debian (most other distributions use the same
+/// names).
 const TOOLS: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
@@ -19,7 +20,7 @@ const TOOLS: [(&str, &str); 12] = [
     ("systemd-analyze", "systemd"),
 ];
 
-/// What fetches a kernel and boots it.
+/// Programs that fetch a kernel and boot it.
 const OF_KERNELS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("modprobe", "kmod"),
@@ -41,7 +42,7 @@ pub const KERNELS: Step = Step {
     by_hand: || by_hand(&OF_KERNELS),
 };
 
-/// The programs that the lab and the demo call.
+/// Returns the programs that the lab and the demo call.
 pub fn of_the_lab() -> impl Iterator<Item = &'static str> {
     TOOLS.iter().map(|(program, _)| *program)
 }

@@ -1,5 +1,5 @@
-//! Tests that can not run on this kernel: found out once, listed with the reason, never counted
-//! as passed.
+//! Finds the tests that can not run on this kernel. They are listed with the reason and never
+//! counted as passed.
 
 use std::{env, fmt, process::Command};
 
@@ -13,7 +13,7 @@ pub struct Skipped {
     pub name: String,
     /// What the kernel does not have.
     pub why: String,
-    /// The part of the name by which it is left out.
+    /// The part of its name because of which it is left out.
     pub marker: String,
 }
 
@@ -23,9 +23,10 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// The tests that need what this kernel does not have. The test programs are built.
+/// Returns the tests that need something this kernel does not have. The test programs must be
+/// built.
 pub fn skipped() -> Result<Vec<Skipped>> {
-    // xtask comes from the same profile, so the lab's programs lie beside it.
+    // xtask was built with the same profile, so the lab's programs are beside it.
     let xtask = env::current_exe().context("can not find out where xtask itself is")?;
     let asked = xtask.with_file_name("absent-features");
     let absent = run::output(&mut Command::new(&asked))
@@ -40,7 +41,7 @@ pub fn skipped() -> Result<Vec<Skipped>> {
     Ok(needing(&absent, &listed))
 }
 
-/// The tests in a list of test programs that need one of these features, which are lines
+/// Returns the listed tests that need one of the absent features, which are lines
 /// `MARKER<tab>WHY`.
 fn needing(absent: &str, listed: &str) -> Vec<Skipped> {
     let features = || absent.lines().filter_map(|line| line.split_once('\t'));

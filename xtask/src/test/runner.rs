@@ -1,5 +1,5 @@
-//! Running the tests of this machine: by cargo-nextest, which runs each in a process of its own
-//! and knows which take long, or by cargo alone. Both run the same tests.
+//! Runs the tests on this machine, with cargo-nextest, which runs each test in a process of its
+//! own and knows which ones take long, or with cargo alone. Both run the same tests.
 
 use std::{
     env,
@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::totals::Totals;
 use crate::run::{self, HOST_PACKAGES};
 
-/// A lab is a dozen processes that wait for packets; more labs than this at a time make timeouts
-/// meet.
+/// How many tests run at a time. A lab is a dozen processes that wait for packets; with more
+/// labs, timeouts expire.
 const AT_A_TIME: &str = "4";
 
 /// What runs the tests.
@@ -21,24 +21,24 @@ const AT_A_TIME: &str = "4";
 pub enum Runner {
     /// Cargo-nextest: each test is a process
     Nextest,
-    /// Cargo's own: one program of tests after another
+    /// Cargo's own: one test program after another
     Cargo,
 }
 
-/// Which tests are wanted, and how.
+/// Which tests are wanted, and how to run them.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// Packets for the model of the programs.
+    /// How many packets to compare the programs and their model by.
     pub cases: u32,
-    /// Parts of names; all unless there are any.
+    /// Parts of names of wanted tests; all tests if there are none.
     pub filters: &'a [String],
-    /// For the test programs.
+    /// Arguments for the test programs.
     pub passed_on: &'a [String],
-    /// Parts of names that are left out.
+    /// Parts of names of tests to leave out.
     pub markers: &'a [String],
 }
 
-/// Builds the test programs, for both runners.
+/// Returns the command that builds the test programs, for both runners.
 pub fn build() -> Command {
     let mut build = run::cargo();
     build.arg("test").args(HOST_PACKAGES).arg("--no-run");
@@ -46,8 +46,8 @@ pub fn build() -> Command {
 }
 
 impl Runner {
-    /// The one for this machine: nextest is used where it is, and never built. Arguments for the
-    /// test programs are such as only cargo's runner passes on.
+    /// Returns the runner for this machine: nextest if it is installed; it is never built.
+    /// Arguments for the test programs need cargo's runner, because only that passes them on.
     pub fn here(passed_on: &[String]) -> Self {
         let is_here = || run::output(run::cargo().args(["nextest", "--version"])).is_some();
         if passed_on.is_empty() && is_here() {
@@ -57,12 +57,12 @@ impl Runner {
         }
     }
 
-    /// Runs the tests. That none runs is a failure: then a filter fits no name.
+    /// Runs the tests. It is a failure if none runs: then no name contains a filter.
     pub fn run(self, wanted: &Wanted<'_>) -> Result<()> {
         match self {
             Self::Nextest => {
-                // Examples in the documentation are for cargo alone. They come first: the last
-                // lines shall be those of the summary.
+                // Only cargo runs the examples in the documentation. They come first, so that the
+                // summary is at the end.
                 let examples = run::succeed(&mut examples(wanted));
                 run::succeed(&mut nextest(wanted)).and(examples)
             }
@@ -118,7 +118,7 @@ fn skipping<'a>(wanted: &Wanted<'a>) -> impl Iterator<Item = &'a str> {
     markers.flat_map(|marker| ["--skip", marker.as_str()])
 }
 
-/// Runs the tests by cargo's runner; what it prints is shown, and added up in a closing line.
+/// Runs the tests with cargo's runner, shows what it prints, and prints the sums in a last line.
 fn listened_to(tests: &mut Command) -> Result<Totals> {
     let line = run::shown(tests);
     println!("$ {line}");

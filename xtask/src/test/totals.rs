@@ -1,9 +1,9 @@
-//! What several programs of tests come to: cargo's own runner has a closing line for each of
+//! Adds up the results of several test programs: cargo's own runner prints a line for each of
 //! them and none for all.
 
 use std::{fmt, mem};
 
-/// Sums of the lines `test result: ...`, and the tests that failed.
+/// The sums of the lines `test result: ...`, and the failed tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
     pub passed: usize,
@@ -13,7 +13,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Reads one line of what the runner prints.
+    /// Reads one line of the runner's output.
     pub fn hear(&mut self, line: &str) {
         let line = line.trim_end();
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -29,7 +29,7 @@ impl Totals {
         }
     }
 
-    /// The tests that failed, in the order they ended.
+    /// Returns the failed tests, in the order in which they ended.
     pub fn failures(&mut self) -> Vec<String> {
         mem::take(&mut self.failures)
     }
@@ -51,7 +51,7 @@ impl fmt::Display for Totals {
     }
 }
 
-/// The number that stands before these words.
+/// Returns the number before these words.
 pub fn number_before(text: &str, words: &str) -> Option<usize> {
     text[..text.find(words)?].rsplit(' ').next()?.parse().ok()
 }
