@@ -1,5 +1,5 @@
-//! Programs and maps of somebody else, by bpf(2) as it is: what they are must not depend on
-//! any library that eni-steer uses.
+//! BPF programs and maps of another program, made with bare bpf(2) calls, so that they do not
+//! depend on any library that eni-steer uses.
 
 use std::ffi::CString;
 use std::io;
@@ -26,12 +26,12 @@ const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 
-/// A program for TC's hooks, of nobody we know.
+/// A TC program that eni-steer does not know.
 #[derive(Debug)]
 pub struct TcxProgram(OwnedFd);
 
 impl TcxProgram {
-    /// Lets everything pass on.
+    /// Loads a program that passes every packet on.
     #[track_caller]
     pub fn pass() -> Self {
         Self::load(&[
@@ -40,7 +40,7 @@ impl TcxProgram {
         ])
     }
 
-    /// Drops what carries this mark, and lets everything else pass on.
+    /// Loads a program that drops packets with this mark and passes all others on.
     #[track_caller]
     pub fn drop_mark(mark: u32) -> Self {
         Self::load(&[
@@ -58,8 +58,8 @@ impl TcxProgram {
         Self(load(BPF_PROG_TYPE_SCHED_CLS, instructions))
     }
 
-    /// Onto a hook of a device as clsact's first filter, which every kernel has. It goes with the
-    /// device.
+    /// Attaches the program to a hook of a device as clsact's first filter, which every kernel
+    /// supports. It disappears with the device.
     #[track_caller]
     pub fn attach_as_filter(&self, ns: &NetNs, device: &str, hook: &str) {
         let bpffs = Bpffs::mount_private();
@@ -73,7 +73,7 @@ impl TcxProgram {
         tc(ns, &words);
     }
 
-    /// Onto a hook of a device by TCX; off again when the link is closed.
+    /// Attaches the program to a hook of a device by TCX, until the returned link is closed.
     #[track_caller]
     pub fn attach(&self, ns: &NetNs, device: &str, ingress: bool) -> OwnedFd {
         let attached = ns.run(|| {
@@ -98,7 +98,7 @@ fn tc(ns: &NetNs, words: &str) -> String {
     run_ok(ns, "tc", words.split_whitespace())
 }
 
-/// What BPF_LINK_CREATE reads.
+/// The part of bpf_attr that BPF_LINK_CREATE reads.
 #[repr(C)]
 #[derive(Default)]
 struct LinkCreate {
@@ -110,7 +110,8 @@ struct LinkCreate {
     expected_revision: u64,
 }
 
-/// `instructions`: struct bpf_insn each, its opcode in the lowest byte.
+/// Loads a program. `instructions` are `struct bpf_insn`, each with its opcode in the lowest
+/// byte.
 #[track_caller]
 fn load(kind: u32, instructions: &[u64]) -> OwnedFd {
     #[repr(C)]
@@ -139,14 +140,14 @@ fn load(kind: u32, instructions: &[u64]) -> OwnedFd {
     bpf(BPF_PROG_LOAD, &load).unwrap_or_else(|e| panic!("a program does not load: {e}"))
 }
 
-/// A program for XDP.
+/// Loads an XDP program.
 #[track_caller]
 pub(crate) fn load_xdp(instructions: &[u64]) -> OwnedFd {
     load(BPF_PROG_TYPE_XDP, instructions)
 }
 
-/// Attaches a program for XDP to a device of the calling thread's namespace, in the driver; off
-/// again when the link is closed.
+/// Attaches an XDP program, in the driver, to a device of the calling thread's namespace, until
+/// the returned link is closed.
 #[track_caller]
 pub(crate) fn attach_xdp(program: &OwnedFd, ifindex: u32) -> OwnedFd {
     const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -160,7 +161,7 @@ pub(crate) fn attach_xdp(program: &OwnedFd, ifindex: u32) -> OwnedFd {
     bpf(BPF_LINK_CREATE, &create).unwrap_or_else(|e| panic!("XDP on device {ifindex}: {e}"))
 }
 
-/// What BPF_PROG_TEST_RUN reads; it writes `retval` and `duration`.
+/// The part of bpf_attr that BPF_PROG_TEST_RUN reads; it writes `retval` and `duration`.
 #[repr(C)]
 #[derive(Default)]
 struct TestRun {
@@ -182,8 +183,8 @@ struct TestRun {
     _pad: u32,
 }
 
-/// Runs a program for XDP on copies of a frame, and lets a device of the calling thread's
-/// namespace receive those that it passes; nanoseconds of each.
+/// Runs an XDP program on `count` copies of a frame. A device of the calling thread's namespace
+/// receives those that it passes. Returns the nanoseconds per frame.
 #[track_caller]
 pub(crate) fn run_live(program: &OwnedFd, ifindex: u32, frame: &[u8], count: u32) -> u32 {
     const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
@@ -200,8 +201,8 @@ pub(crate) fn run_live(program: &OwnedFd, ifindex: u32, frame: &[u8], count: u32
         flags: BPF_F_TEST_XDP_LIVE_FRAMES,
         ..TestRun::default()
     };
-    // SAFETY: `run` is a prefix of bpf_attr of the size passed, writable, and what it points to
-    // outlives the call.
+    // SAFETY: `run` is a prefix of bpf_attr with the size passed, the kernel may write to it, and
+    // the buffers it points to outlive the call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -215,7 +216,7 @@ pub(crate) fn run_live(program: &OwnedFd, ifindex: u32, frame: &[u8], count: u32
     run.duration
 }
 
-/// Pins an array of one entry, which is no map of anybody.
+/// Pins an array of one entry, a map that belongs to no program.
 #[track_caller]
 pub fn pin_some_map(path: &Path) {
     #[repr(C)]
@@ -231,7 +232,7 @@ pub fn pin_some_map(path: &Path) {
         value_size: 4,
         max_entries: 1,
     };
-    let map = bpf(BPF_MAP_CREATE, &create).unwrap_or_else(|e| panic!("no map: {e}"));
+    let map = bpf(BPF_MAP_CREATE, &create).unwrap_or_else(|e| panic!("can not create a map: {e}"));
     pin(&map, path);
 }
 
@@ -258,20 +259,20 @@ fn fd(of: &OwnedFd) -> u32 {
 }
 
 fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<OwnedFd> {
-    // Before 5.11 programs and maps are locked memory, of which a user may have 64 KiB.
+    // Before 5.11 programs and maps count as locked memory, of which a user may have 64 KiB.
     match setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
-        // Root of a container may not; if it matters, the call itself says so.
+        // Root in a container may not raise the limit. If that matters, the call itself fails.
         Ok(()) | Err(Errno::EPERM) => {}
         Err(error) => return Err(error.into()),
     }
     let fd = call(command, attr)?;
-    // SAFETY: the commands this is used with return a new descriptor, which nobody else has.
+    // SAFETY: with these commands the call returns a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn call<T>(command: libc::c_int, attr: &T) -> io::Result<i32> {
-    // SAFETY: `attr` is a prefix of bpf_attr of the size passed, and what it points to outlives
-    // the call; none of the commands writes to it.
+    // SAFETY: `attr` is a prefix of bpf_attr with the size passed, the buffers it points to
+    // outlive the call, and none of the commands writes to it.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<T>()) };
     if answer < 0 {
         return Err(io::Error::last_os_error());

@@ -1,21 +1,20 @@
-//! A bpffs of one's own: the machine may have none mounted, and what a test
-//! pins is nobody else's affair.
+//! A private bpffs: the machine may have none mounted, and what a test pins must not show
+//! elsewhere.
 
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tempfile::TempDir;
 
-/// A mounted bpffs in a temporary directory; unmounted, with all that is
-/// pinned in it, when dropped. Visible to this process and its children in
-/// whatever network namespace they are.
+/// A bpffs mounted on a temporary directory. Dropping the value unmounts it, with everything that
+/// is pinned in it. This process and its children see it from every network namespace.
 #[derive(Debug)]
 pub struct Bpffs {
     dir: TempDir,
 }
 
 impl Bpffs {
-    /// Mounts a fresh one.
+    /// Mounts a new, empty bpffs.
     #[track_caller]
     pub fn mount_private() -> Self {
         crate::require_root();
@@ -28,7 +27,7 @@ impl Bpffs {
         bpffs
     }
 
-    /// Mounts it anew after [`Bpffs::unmount`]; it is empty.
+    /// Mounts it again after [`Bpffs::unmount`]; it is then empty.
     #[track_caller]
     pub fn mount(&self) {
         let (path, flags) = (self.path(), MsFlags::empty());
@@ -37,21 +36,21 @@ impl Bpffs {
         }
     }
 
-    /// Unmounts it, as an administrator may: what was pinned loses its pins.
+    /// Unmounts it, as an administrator may: everything that was pinned loses its pin.
     #[track_caller]
     pub fn unmount(&self) {
-        // Detached, so that a program which still has a pin open does not hold it.
+        // The unmount is lazy, so that a program which still has a pin open does not prevent it.
         if let Err(e) = umount2(self.path(), MntFlags::MNT_DETACH) {
             panic!("can not unmount {}: {e}", self.path().display());
         }
     }
 
-    /// Where it is mounted.
+    /// Returns the directory on which it is mounted.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Everything pinned in it, as sorted paths relative to the mount point,
+    /// Returns everything that is pinned in it, as sorted paths relative to the mount point,
     /// without the two files that the kernel itself puts into each bpffs.
     pub fn pins(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -62,7 +61,9 @@ impl Bpffs {
                 if path.is_dir() {
                     open.push(path.clone());
                 }
-                let relative = path.strip_prefix(self.dir.path()).expect("it is below");
+                let relative = path
+                    .strip_prefix(self.dir.path())
+                    .expect("the path is below the mount point");
                 found.push(relative.to_string_lossy().into_owned());
             }
         }

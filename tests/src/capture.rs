@@ -1,4 +1,4 @@
-//! Frames as a device sees them, by AF_PACKET.
+//! Captures the frames of a device with AF_PACKET.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -18,20 +18,20 @@ use std::os::fd::AsFd;
 
 use crate::{Frame, NetNs, PacketType, VlanTag};
 
-/// Room for 100,000 small frames that the reader has not come to yet; the
-/// kernel takes the memory only when there are any.
+/// Space for 100,000 small frames that the reader has not read yet. The kernel uses the memory
+/// only for frames that are there.
 const RECEIVE_BUFFER: usize = 256 << 20;
 
-/// How often the reader looks whether it should stop.
+/// How often the reader checks whether it should stop, in milliseconds.
 const LOOK_AGAIN_MS: u16 = 20;
 
-/// After `stop` is called, frames that are still on their way get this long.
+/// How long frames that are still on their way may take to arrive after `stop` is called.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// The longest super-packet that the devices of the lab can be set to.
+/// The longest super-packet that the lab's devices can be configured for.
 const LONGEST: usize = 512 << 10;
 
-/// A running capture of one device, both directions.
+/// A running capture of one device, in both directions.
 #[derive(Debug)]
 pub struct Capture {
     stop: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts capturing; every frame from this moment on is recorded.
+    /// Starts the capture. It records every frame from now on.
     #[track_caller]
     pub fn start(ns: &NetNs, ifname: &str) -> Self {
         let what = format!("capture of {ifname} in {}", ns.name());
@@ -49,7 +49,7 @@ impl Capture {
             .unwrap_or_else(|e| panic!("{what}: {e}"));
         let stop = Arc::new(AtomicBool::new(false));
         let seen_by_reader = Arc::clone(&stop);
-        // The socket belongs to its namespace whatever thread reads it.
+        // The socket belongs to its namespace, whichever thread reads it.
         let reader = std::thread::Builder::new()
             .name(what.clone())
             .spawn(move || record(&socket, &seen_by_reader))
@@ -61,13 +61,16 @@ impl Capture {
         }
     }
 
-    /// Ends it, after what the kernel has seen so far is read. Panics if the
-    /// kernel had to drop frames: then the capture is not the truth.
+    /// Ends the capture after reading what the kernel has seen so far, and returns the frames.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel had to drop frames: the capture is then incomplete.
     #[track_caller]
     pub fn stop(mut self) -> Vec<Frame> {
         std::thread::sleep(GRACE);
         self.stop.store(true, Ordering::Release);
-        let reader = self.reader.take().expect("stopped once");
+        let reader = self.reader.take().expect("a capture is stopped once");
         match reader.join().expect("the reader does not panic") {
             Ok(frames) => frames,
             Err(e) => panic!("{}: {e}", self.what),
@@ -83,7 +86,7 @@ impl Drop for Capture {
 
 fn open(ifname: &str) -> io::Result<OwnedFd> {
     let index = if_nametoindex(ifname)?;
-    // Protocol none at first: a socket that is not bound yet would hear all devices.
+    // No protocol at first: an unbound socket with one would receive from all devices.
     let fd = socket(
         AddressFamily::Packet,
         SockType::Raw,
@@ -94,12 +97,12 @@ fn open(ifname: &str) -> io::Result<OwnedFd> {
     setsockopt(&fd, sockopt::ReceiveTimestampns, &true)?;
     set_packet_option(&fd, libc::PACKET_AUXDATA)?;
     set_packet_option(&fd, PACKET_VNET_HDR)?;
-    // SAFETY: sockaddr_ll is plain data, and all zeroes is a valid value of it.
+    // SAFETY: sockaddr_ll is plain data, for which all zeros is a valid value.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
     address.sll_ifindex = i32::try_from(index).expect("an interface index fits");
-    // SAFETY: `address` is a sockaddr_ll of the length passed and outlives the call.
+    // SAFETY: `address` is a sockaddr_ll with the length passed, and it outlives the call.
     let bound = unsafe {
         libc::bind(
             fd.as_raw_fd(),
@@ -113,12 +116,12 @@ fn open(ifname: &str) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// linux/if_packet.h; not in the libc crate.
+/// From linux/if_packet.h; the libc crate does not have it.
 const PACKET_VNET_HDR: libc::c_int = 15;
 
 fn set_packet_option(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: `on` is an int of the length passed and outlives the call.
+    // SAFETY: `on` is an int with the length passed, and it outlives the call.
     let set = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -138,7 +141,7 @@ fn record(socket: &OwnedFd, stop: &AtomicBool) -> io::Result<Vec<Frame>> {
     let mut frames = Vec::new();
     let mut buffer = vec![0u8; LONGEST];
     loop {
-        // Asked before reading: after the last round nothing is left unread.
+        // Check before reading, so that nothing is left unread after the last round.
         let last_round = stop.load(Ordering::Acquire);
         while let Some(frame) = receive(socket, &mut buffer)? {
             frames.push(frame);
@@ -161,21 +164,21 @@ fn record(socket: &OwnedFd, stop: &AtomicBool) -> io::Result<Vec<Frame>> {
     }
 }
 
-/// The kernel's struct virtio_net_hdr, which PACKET_VNET_HDR puts before each
-/// frame: flags, gso_type, then hdr_len, gso_size, csum_start, csum_offset.
+/// Length of the kernel's struct virtio_net_hdr, which PACKET_VNET_HDR puts before each frame:
+/// flags, gso_type, then hdr_len, gso_size, csum_start, csum_offset.
 const VNET_HEADER: usize = 10;
 const VIRTIO_NET_HDR_F_NEEDS_CSUM: u8 = 1;
 
-/// Reads one frame; none if there is none now.
+/// Reads one frame; `None` if there is none now.
 fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Frame>> {
-    // SAFETY: sockaddr_ll is plain data, and all zeroes is a valid value of it.
+    // SAFETY: sockaddr_ll is plain data, for which all zeros is a valid value.
     let mut from: libc::sockaddr_ll = unsafe { zeroed() };
-    let mut control = [0u64; 32]; // u64: as aligned as a cmsghdr must be
+    let mut control = [0u64; 32]; // u64, because a cmsghdr needs this alignment
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
-    // SAFETY: msghdr is plain data, and all zeroes is a valid value of it.
+    // SAFETY: msghdr is plain data, for which all zeros is a valid value.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_name = (&raw mut from).cast();
     message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
@@ -183,8 +186,8 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Frame>> {
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control) as _;
-    // SAFETY: every pointer in `message` goes to a live local or to `buffer`,
-    // with its true length.
+    // SAFETY: every pointer in `message` points to a live local or to `buffer`, with the true
+    // length of each.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
     if length < 0 {
         let error = io::Error::last_os_error();
@@ -225,7 +228,7 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Option<Frame>> {
     }))
 }
 
-/// linux/if_packet.h: what PACKET_AUXDATA puts into a control message.
+/// What PACKET_AUXDATA puts into a control message (linux/if_packet.h).
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct AuxData {
@@ -241,18 +244,18 @@ struct AuxData {
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 const TP_STATUS_VLAN_TPID_VALID: u32 = 1 << 6;
 
-/// The timestamp and the stripped tag.
+/// Returns the timestamp, and the VLAN tag that the kernel has removed from the frame.
 fn read_control(message: &libc::msghdr) -> (Option<SystemTime>, Option<VlanTag>) {
     let (mut at, mut vlan) = (None, None);
-    // SAFETY: `message` was filled by recvmsg, its control buffer is alive.
+    // SAFETY: recvmsg has filled `message`, and its control buffer is alive.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole header inside
-    // the control buffer.
+    // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return null or a complete header inside the control
+    // buffer.
     while let Some(header) = unsafe { next.as_ref() } {
         match (header.cmsg_level, header.cmsg_type) {
             (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
-                // SAFETY: this type of message carries a tpacket_auxdata, which
-                // AuxData mirrors; read without assuming alignment.
+                // SAFETY: this type of message contains a tpacket_auxdata, whose fields AuxData
+                // has; the read assumes no alignment.
                 let aux: AuxData = unsafe { ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
                 if aux.status & TP_STATUS_VLAN_VALID != 0 {
                     let given = aux.status & TP_STATUS_VLAN_TPID_VALID != 0;
@@ -263,8 +266,8 @@ fn read_control(message: &libc::msghdr) -> (Option<SystemTime>, Option<VlanTag>)
                 }
             }
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                // SAFETY: this type of message carries a timespec; read without
-                // assuming alignment.
+                // SAFETY: this type of message contains a timespec; the read assumes no
+                // alignment.
                 let time: libc::timespec =
                     unsafe { ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
                 let since = Duration::new(
@@ -281,11 +284,12 @@ fn read_control(message: &libc::msghdr) -> (Option<SystemTime>, Option<VlanTag>)
     (at, vlan)
 }
 
-/// Frames the kernel could not queue.
+/// Returns how many frames the kernel had to drop.
 fn dropped(socket: &OwnedFd) -> io::Result<u32> {
     let mut stats = [0u32; 2]; // struct tpacket_stats: packets, drops
     let mut length = size_of_val(&stats) as libc::socklen_t;
-    // SAFETY: `stats` is writable for the length passed, and both outlive the call.
+    // SAFETY: `stats` is writable for the length passed, and both it and the length outlive the
+    // call.
     let got = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

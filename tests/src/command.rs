@@ -1,4 +1,4 @@
-//! Programs run inside a namespace, bounded in time, with what they said.
+//! Runs programs inside a namespace, with a time limit, and returns what they printed.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,23 +12,23 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::NetNs;
 
-/// How long a program may take unless the call says otherwise, on a machine of usual speed.
+/// The time limit of a program unless the call sets another, on a machine of usual speed.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many times slower than usual the machine is, by its environment: an emulated processor
-/// needs seconds to load a program.
+/// Returns how many times slower than usual this machine is, from the environment: an emulated
+/// processor needs seconds to load a program.
 pub(crate) fn slowness() -> u32 {
     let slowness = std::env::var("ENI_STEER_TEST_SLOWNESS");
     let slowness = slowness.ok().and_then(|text| text.parse().ok());
     slowness.unwrap_or(1)
 }
 
-/// How often a program in the background is asked whether it has ended.
+/// How often to check whether a program in the background has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(2);
-/// How long a call sleeps at most before it looks at its deadline.
+/// How long a call sleeps at most before it checks its deadline.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// Runs a program in a namespace and waits for it.
+/// Runs a program in a namespace and waits for it to end.
 #[track_caller]
 pub fn run<S: AsRef<OsStr>>(
     ns: &NetNs,
@@ -38,7 +38,7 @@ pub fn run<S: AsRef<OsStr>>(
     Call::new(program).args(args).run(ns)
 }
 
-/// Runs a program in a namespace, expects success, and returns its stdout.
+/// Runs a program in a namespace and returns its stdout; panics unless it succeeds.
 #[track_caller]
 pub fn run_ok<S: AsRef<OsStr>>(
     ns: &NetNs,
@@ -48,13 +48,13 @@ pub fn run_ok<S: AsRef<OsStr>>(
     run(ns, program, args).expect_success().stdout
 }
 
-/// Runs `ip` with these words in a namespace, expects success, and returns its stdout.
+/// Runs `ip` with these words in a namespace and returns its stdout; panics unless it succeeds.
 #[track_caller]
 pub fn ip(ns: &NetNs, words: &str) -> String {
     run_ok(ns, "ip", words.split_whitespace())
 }
 
-/// A program to be run in a namespace, with everything that can be said about it.
+/// A program to run in a namespace, with its arguments, environment, input and time limit.
 #[derive(Debug, Clone)]
 pub struct Call {
     program: OsString,
@@ -65,7 +65,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call without arguments, with empty stdin and a timeout of 20 s (see above).
+    /// A call without arguments, with empty stdin and a time limit of 20 s (on a machine of usual
+    /// speed).
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -76,13 +77,13 @@ impl Call {
         }
     }
 
-    /// Appends one argument.
+    /// Adds one argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// Appends arguments.
+    /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args
             .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
@@ -96,19 +97,19 @@ impl Call {
         self
     }
 
-    /// What the program reads.
+    /// Sets what the program reads from stdin.
     pub fn stdin(mut self, text: impl Into<String>) -> Self {
         self.stdin = text.into();
         self
     }
 
-    /// After this time the program is killed, and [`Output::timed_out`] is set.
+    /// Sets the time limit. After it the program is killed and [`Output::timed_out`] is set.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Runs it. Panics only if the program can not be started at all.
+    /// Runs the program and waits for it to end. Panics only if it can not be started at all.
     #[track_caller]
     pub fn run(&self, ns: &NetNs) -> Output {
         let started = Instant::now();
@@ -134,7 +135,7 @@ impl Call {
         let status = loop {
             feed(&mut stdin, &mut unwritten);
             let ended = child.try_wait().expect("a child can be waited for");
-            // Read after the question: what an ended program wrote is all there.
+            // Read after asking, so that everything an ended program wrote is included.
             drain(&mut out, &mut stdout);
             drain(&mut err, &mut stderr);
             if let Some(status) = ended {
@@ -148,7 +149,7 @@ impl Call {
             wait_for(&ends, &stdin, &out, &err);
         };
         if timed_out {
-            // Its last words.
+            // What it wrote before it was killed.
             drain(&mut out, &mut stdout);
             drain(&mut err, &mut stderr);
         }
@@ -163,8 +164,8 @@ impl Call {
         }
     }
 
-    /// Starts it and returns at once. Its output goes to a file that
-    /// [`Background::output`] reads; it is killed when the value is dropped.
+    /// Starts the program and returns at once. Its output goes to a file that
+    /// [`Background::output`] reads. Dropping the value kills the program.
     #[track_caller]
     pub fn start_in_background(&self, ns: &NetNs) -> Background {
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -172,7 +173,7 @@ impl Call {
         let out = log.reopen().expect("a temporary file opens twice");
         let err = out.try_clone().expect("a descriptor can be duplicated");
         let mut child = self.start(ns, out.into(), err.into());
-        // Programs started so are daemons: what they read, they read at once.
+        // Programs started like this are daemons, which read their input at once.
         let mut stdin = child.stdin.take();
         let mut unwritten = self.stdin.as_bytes();
         feed(&mut stdin, &mut unwritten);
@@ -215,7 +216,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// Writes as much as the program takes now; closes its stdin after the last byte.
+/// Writes as much as the program accepts now, and closes its stdin after the last byte.
 fn feed(stdin: &mut Option<std::process::ChildStdin>, unwritten: &mut &[u8]) {
     while let Some(pipe) = stdin {
         if unwritten.is_empty() {
@@ -225,13 +226,13 @@ fn feed(stdin: &mut Option<std::process::ChildStdin>, unwritten: &mut &[u8]) {
         match pipe.write(unwritten) {
             Ok(n) => *unwritten = &unwritten[n..],
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return,
-            // It ended, or closed its stdin, without reading all: its own affair.
+            // The program ended, or closed its stdin, without reading everything. It may.
             Err(_) => *stdin = None,
         }
     }
 }
 
-/// Reads what is there; forgets the pipe at its end.
+/// Reads what is there, and closes the pipe at its end.
 fn drain(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
     let Some(reader) = pipe else { return };
     match reader.read_to_end(into) {
@@ -241,9 +242,9 @@ fn drain(pipe: &mut Option<impl Read>, into: &mut Vec<u8>) {
     }
 }
 
-/// A descriptor that can be read when the child has ended (pidfd_open(2)).
+/// Returns a descriptor that becomes readable when the child ends (pidfd_open(2)).
 fn end_of(child: &Child) -> OwnedFd {
-    // SAFETY: the call takes two numbers and returns a new descriptor that nobody else owns.
+    // SAFETY: the call takes two numbers and returns a new descriptor, which nothing else owns.
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, child.id(), 0);
         let fd = i32::try_from(fd).expect("a descriptor");
@@ -252,7 +253,7 @@ fn end_of(child: &Child) -> OwnedFd {
     }
 }
 
-/// Sleeps until the child ends or a pipe has something to say, or a moment has passed.
+/// Sleeps until the child ends, a pipe can be read or written, or a moment has passed.
 fn wait_for(
     ends: &OwnedFd,
     stdin: &Option<impl AsFd>,
@@ -276,52 +277,52 @@ fn wait_for(
     }
 }
 
-/// What a program did.
+/// What a program did and printed.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Output {
     /// The command line.
     pub command: String,
-    /// The name of the namespace it ran in.
+    /// Name of the namespace in which it ran.
     pub namespace: String,
     /// How it ended.
     pub status: ExitStatus,
-    /// What it wrote, as text.
+    /// What it wrote to stdout, as text.
     pub stdout: String,
-    /// What it complained, as text.
+    /// What it wrote to stderr, as text.
     pub stderr: String,
-    /// It was killed because its time was over.
+    /// It was killed because its time limit was over.
     pub timed_out: bool,
-    /// From start to end.
+    /// Time from start to end.
     pub elapsed: Duration,
 }
 
 impl Output {
-    /// It ended by itself with code 0.
+    /// Returns whether it ended by itself with code 0.
     pub fn success(&self) -> bool {
         self.status.success() && !self.timed_out
     }
 
-    /// The exit code, if it ended by itself.
+    /// Returns the exit code, if it ended by itself.
     pub fn code(&self) -> Option<i32> {
         self.status.code()
     }
 
-    /// Panics, with everything known, unless it succeeded.
+    /// Panics with the whole output unless it succeeded.
     #[track_caller]
     pub fn expect_success(self) -> Self {
         assert!(self.success(), "{self}");
         self
     }
 
-    /// Panics, with everything known, unless it ended with this exit code.
+    /// Panics with the whole output unless it ended with this exit code.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert!(self.code() == Some(code), "expected code {code}: {self}");
         self
     }
 
-    /// Stdout as JSON.
+    /// Returns stdout parsed as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON ({e}): {self}"))
@@ -331,7 +332,7 @@ impl Output {
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let killed = if self.timed_out {
-            ", killed: out of time"
+            ", killed after its time limit"
         } else {
             ""
         };
@@ -349,7 +350,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// A program that runs beside the test, killed when this is dropped.
+/// A program that runs beside the test. Dropping the value kills it.
 #[derive(Debug)]
 pub struct Background {
     command: String,
@@ -358,18 +359,18 @@ pub struct Background {
 }
 
 impl Background {
-    /// Its process id.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written so far, stdout and stderr in order.
+    /// Returns what it has written so far, stdout and stderr in order.
     pub fn output(&self) -> String {
         let bytes = std::fs::read(self.log.path()).expect("the output file is there");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its status, if it has ended.
+    /// Returns its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
@@ -383,7 +384,7 @@ impl Background {
         }
     }
 
-    /// Waits until it ends by itself; panics with its output if it does not.
+    /// Waits until it ends by itself; panics with its output if it does not end in time.
     #[track_caller]
     pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
         let deadline = Instant::now() + timeout;
@@ -393,7 +394,7 @@ impl Background {
             }
             assert!(
                 Instant::now() < deadline,
-                "`{}` still runs after {timeout:?}; it wrote:\n{}",
+                "`{}` is still running after {timeout:?}; it wrote:\n{}",
                 self.command,
                 self.output()
             );
@@ -404,7 +405,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if it has already ended.
         if self.child.kill().is_ok() {
             drop(self.child.wait());
         }

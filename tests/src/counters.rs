@@ -1,25 +1,25 @@
-//! What `eni-steer counters` says, to be asked about.
+//! Reads the report of `eni-steer counters` and answers questions about it.
 
 use serde_json::Value;
 
 use crate::{Count, DeviceCounters, Lab, Steer, eventually};
 use std::time::Duration;
 
-/// A report of `counters --all -j`.
+/// A report of `eni-steer counters --all -j`.
 #[derive(Debug, Clone)]
 pub struct Counters(Value);
 
-/// A direction, in the report's words.
+/// A direction, with the words of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Into the host.
+    /// Packets into the host.
     In,
-    /// Out of the host.
+    /// Packets out of the host.
     Out,
 }
 
 impl Way {
-    /// Both.
+    /// Both directions.
     pub const BOTH: [Self; 2] = [Self::In, Self::Out];
 
     fn word(self) -> &'static str {
@@ -30,21 +30,22 @@ impl Way {
     }
 }
 
-/// One owned address on one ENI in one direction.
+/// The counts of one owned address on one ENI in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AddressCell {
-    /// Went its way by this ENI.
+    /// Packets that went on through this ENI.
     pub passed: Count,
-    /// Redirected to the owner.
+    /// Packets that were redirected to the owner.
     pub steered: Count,
-    /// Dropped.
+    /// Packets that were dropped.
     pub dropped: Count,
-    /// Went its way because the configuration or the protocol says so.
+    /// Packets that went on through this ENI because the configuration or the protocol wants it
+    /// so.
     pub exempt: Count,
 }
 
 impl Counters {
-    /// Reads them.
+    /// Runs `counters` on the lab's host and parses its report.
     #[track_caller]
     pub fn read(steer: &Steer, lab: &Lab) -> Self {
         let output = steer
@@ -53,7 +54,7 @@ impl Counters {
         Self(output.json())
     }
 
-    /// Reads them together with the devices' own, at a moment when nothing is under way: the
+    /// Reads the report together with the devices' own counters at a moment without traffic: the
     /// devices count the same before and after.
     #[track_caller]
     pub fn read_at_rest(steer: &Steer, lab: &Lab) -> (Self, Vec<DeviceCounters>) {
@@ -71,11 +72,11 @@ impl Counters {
             rest = same.then_some((counters, after));
             same
         });
-        assert!(found, "the devices are never at rest: {:?}", devices());
-        rest.expect("it was found")
+        assert!(found, "the devices never stopped counting: {:?}", devices());
+        rest.expect("the wait above succeeded")
     }
 
-    /// The report itself.
+    /// Returns the report itself.
     pub fn report(&self) -> &Value {
         &self.0
     }
@@ -87,13 +88,13 @@ impl Counters {
             .unwrap_or_else(|| panic!("no counters of {name} in {:#}", self.0))
     }
 
-    /// Packets and bytes of a class (`ipv4`, `ipv6`, `other`) on an ENI.
+    /// Returns packets and bytes of a class (`ipv4`, `ipv6`, `other`) on an ENI.
     #[track_caller]
     pub fn class(&self, eni: &str, way: Way, class: &str) -> Count {
         count(&self.eni(eni)["totals"][way.word()][class])
     }
 
-    /// Packets and bytes on an ENI.
+    /// Returns packets and bytes of all classes on an ENI.
     #[track_caller]
     pub fn total(&self, eni: &str, way: Way) -> Count {
         ["ipv4", "ipv6", "other"]
@@ -102,7 +103,8 @@ impl Counters {
             .fold(Count::default(), plus)
     }
 
-    /// Packets of an ENI that had a fate; none is zero.
+    /// Returns how many packets of an ENI had a fate. A fate that the report leaves out counts as
+    /// zero.
     #[track_caller]
     pub fn fate(&self, eni: &str, fate: &str) -> u64 {
         match &self.eni(eni)["fates"][fate] {
@@ -111,7 +113,7 @@ impl Counters {
         }
     }
 
-    /// All fates of an ENI that are not zero, in packets.
+    /// Returns all fates of an ENI that are not zero, in packets.
     #[track_caller]
     pub fn fates(&self, eni: &str) -> Vec<(String, u64)> {
         let fates = self.eni(eni)["fates"]
@@ -123,7 +125,7 @@ impl Counters {
             .collect()
     }
 
-    /// What was seen of an address (or prefix) on an ENI.
+    /// Returns the counts of an address (or prefix) on an ENI.
     #[track_caller]
     pub fn cell(&self, address: impl ToString, eni: &str, way: Way) -> AddressCell {
         let address = whole(&address.to_string());
@@ -143,7 +145,7 @@ impl Counters {
             })
     }
 
-    /// What a source sent through an ENI, and how much of it was mismatched.
+    /// Returns what a source sent through an ENI, and how many of these packets were mismatched.
     #[track_caller]
     pub fn source(&self, source: impl ToString, eni: &str, way: Way) -> (Count, u64) {
         let source = whole(&source.to_string());
@@ -154,7 +156,7 @@ impl Counters {
             })
     }
 
-    /// The rows of an ENI's sources.
+    /// Returns the rows of an ENI's sources.
     #[track_caller]
     fn sources(&self, eni: &str, way: Way) -> impl Iterator<Item = &Value> {
         let id = &self.eni(eni)["id"];
@@ -162,8 +164,8 @@ impl Counters {
         rows.filter(move |row| row["eni"] == *id && row["direction"] == way.word())
     }
 
-    /// What the rows of sources of an ENI and, on the way out, its cells of addresses add up
-    /// to, by family.
+    /// Returns the sum of the rows of an ENI's sources and, on the way out, of its addresses, for
+    /// one family.
     #[track_caller]
     pub fn listed(&self, eni: &str, way: Way, class: &str) -> Count {
         let of_class =
@@ -189,18 +191,18 @@ impl Counters {
         sources.chain(cells).fold(Count::default(), plus)
     }
 
-    /// What no listed source accounts for, as the report says.
+    /// Returns the report's "other": what no listed source accounts for.
     #[track_caller]
     pub fn other(&self, eni: &str, way: Way, class: &str) -> Count {
         let id = &self.eni(eni)["id"];
         let mut rows = self.0["other"].as_array().into_iter().flatten();
         rows.find(|row| row["eni"] == *id && row["direction"] == way.word())
             .map(|row| count(&row[class]))
-            .unwrap_or_else(|| panic!("no other of {eni} in {:#}", self.0))
+            .unwrap_or_else(|| panic!("the report has no \"other\" of {eni} in {:#}", self.0))
     }
 }
 
-/// An address as the report writes it: a prefix that holds nothing else.
+/// Returns an address as the report writes it: as the prefix that contains nothing else.
 fn whole(address: &str) -> String {
     match (address.contains('/'), address.contains(':')) {
         (true, _) => address.to_owned(),
@@ -221,7 +223,7 @@ fn count(value: &Value) -> Count {
 fn number(value: &Value) -> u64 {
     value
         .as_u64()
-        .unwrap_or_else(|| panic!("no number: {value}"))
+        .unwrap_or_else(|| panic!("not a number: {value}"))
 }
 
 fn plus(a: Count, b: Count) -> Count {

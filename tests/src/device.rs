@@ -1,27 +1,27 @@
-//! A device's own counters, as its namespace shows them.
+//! Reads a device's own counters, as its namespace shows them.
 
 use crate::NetNs;
 
-/// What the device itself counted, in frames with their Ethernet headers.
+/// What the device itself has counted, in frames with their Ethernet headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeviceCounters {
     /// Frames received.
     pub rx_packets: u64,
     /// Bytes received.
     pub rx_bytes: u64,
-    /// Frames received and thrown away.
+    /// Frames received and discarded.
     pub rx_dropped: u64,
     /// Frames sent.
     pub tx_packets: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-    /// Frames that should have been sent and were not.
+    /// Frames that should have been sent but were discarded.
     pub tx_dropped: u64,
 }
 
 impl DeviceCounters {
-    /// Reads the counters. Not from /sys: that shows the namespace which
-    /// mounted it, whoever looks.
+    /// Reads the counters. It does not use /sys, which shows the namespace that mounted it to
+    /// everybody.
     #[track_caller]
     pub fn read(ns: &NetNs, ifname: &str) -> Self {
         let table = ns
@@ -50,7 +50,7 @@ impl DeviceCounters {
         })
     }
 
-    /// What was counted since an earlier look.
+    /// Returns what was counted since an earlier reading.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             rx_packets: self.rx_packets - earlier.rx_packets,

@@ -1,7 +1,7 @@
 //! The difference of two texts, line by line, for messages.
 
-/// Lines that are only in `before` (`- `) or only in `after` (`+ `), each group
-/// under the last heading (`== ...`) above it. Empty if the texts are equal.
+/// Returns the lines that are only in `before` (`- `) or only in `after` (`+ `), each group under
+/// the last heading (`== ...`) above it. The result is empty if the texts are equal.
 pub fn diff(before: &str, after: &str) -> String {
     let a: Vec<&str> = before.lines().collect();
     let b: Vec<&str> = after.lines().collect();
@@ -66,7 +66,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// `[i][j]`: the longest common subsequence of `a[i..]` and `b[j..]`.
+/// Returns at `[i][j]` the length of the longest common subsequence of `a[i..]` and `b[j..]`.
 fn common_lengths(a: &[&str], b: &[&str]) -> Vec<Vec<u32>> {
     let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {

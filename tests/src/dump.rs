@@ -1,13 +1,13 @@
-//! The network configuration of a namespace as text that can be compared:
-//! taken twice with nothing changed in between, it is the same.
+//! Prints the network configuration of a namespace as text that can be compared. If nothing
+//! changes, two dumps are equal.
 
 use std::fmt::Write as _;
 
 use crate::{Call, NetNs, diff, tcx};
 
-/// Rules, routes, nexthops, addresses, links with their groups, qdiscs,
-/// filters, TCX programs, sysctls of interest and the nftables ruleset.
-/// Volatile things (counters, lifetimes, timers) are left out.
+/// Returns rules, routes, nexthops, addresses, links with their groups, qdiscs, filters, TCX
+/// programs, the sysctls that matter here and the nftables ruleset. It leaves out what changes by
+/// itself (counters, lifetimes, timers).
 #[track_caller]
 pub fn dump(ns: &NetNs) -> String {
     let devices = devices(ns);
@@ -20,8 +20,8 @@ pub fn dump(ns: &NetNs) -> String {
         }
     };
     for family in ["-4", "-6"] {
-        // Rules are searched in this order; routes are not, and their order in
-        // a dump depends on the order in which they came.
+        // The order of rules matters, because the kernel searches them in it. The order of routes
+        // does not: it depends on when they were added, so they are sorted.
         section(
             &format!("ip {family} rule"),
             show(ns, "ip", family, "rule show"),
@@ -62,7 +62,7 @@ pub fn dump(ns: &NetNs) -> String {
     text
 }
 
-/// Panics with the difference if two dumps differ.
+/// Panics with the difference if two dumps are not equal.
 #[track_caller]
 pub fn assert_unchanged(before: &str, after: &str) {
     let difference = diff(before, after);
@@ -72,7 +72,7 @@ pub fn assert_unchanged(before: &str, after: &str) {
     );
 }
 
-/// Words of `ip -d link` that change by themselves; each is followed by its value.
+/// Words in the output of `ip -d link` whose values change by themselves.
 const VOLATILE_OF_LINKS: &[&str] = &[
     "hello_timer",
     "tcn_timer",
@@ -83,7 +83,7 @@ const VOLATILE_OF_LINKS: &[&str] = &[
     "forward_delay_timer",
 ];
 
-/// Index and name of every device.
+/// Returns index and name of every device.
 fn devices(ns: &NetNs) -> Vec<(u32, String)> {
     show(ns, "ip", "-o", "link show")
         .iter()
@@ -96,8 +96,8 @@ fn devices(ns: &NetNs) -> Vec<(u32, String)> {
         .collect()
 }
 
-/// What a command of `ip` or `tc` prints. Given as a batch, it is one process
-/// whose arguments need no taking apart.
+/// Returns what a command of `ip` or `tc` prints. The command is passed as a batch, so its words
+/// need not be split into arguments.
 #[track_caller]
 fn show(ns: &NetNs, program: &str, options: &str, command: &str) -> Vec<String> {
     let output = Call::new(program)
@@ -118,8 +118,8 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// `ip -o` puts an object on one line with `\` where a line ended. Here each
-/// part is a line again that says whose it is, so that a difference is short.
+/// `ip -o` prints an object on one line, with `\` in the place of line ends. This makes each part
+/// a line again, which begins with the device, so that a difference is short.
 fn by_device(lines: Vec<String>) -> Vec<String> {
     let mut apart = Vec::new();
     for line in lines {
@@ -136,7 +136,7 @@ fn by_device(lines: Vec<String>) -> Vec<String> {
     apart
 }
 
-/// The lines without these words and the word that follows each.
+/// Returns the lines without these words and the word after each.
 fn without(lines: &[String], words: &[&str]) -> Vec<String> {
     lines
         .iter()
@@ -205,7 +205,7 @@ fn sysctls(ns: &NetNs) -> Vec<String> {
         keys.sort();
         keys.iter()
             .filter_map(|key| {
-                // A kernel may lack one; then it lacks it before and after.
+                // If a kernel does not have a sysctl, it is missing before and after.
                 let value = std::fs::read_to_string(format!("/proc/sys/{key}")).ok()?;
                 Some(format!("{key} = {}", value.trim_end()))
             })

@@ -1,8 +1,8 @@
-//! What one wants to see of the host when a test has failed.
+//! Prints what helps to understand the failure of a test.
 
 use crate::{Lab, run};
 
-/// Prints when dropped by a panic.
+/// Prints the state of the host when a panic drops it.
 #[derive(Debug)]
 pub struct FailureReport<'a> {
     lab: &'a Lab,
@@ -13,7 +13,7 @@ impl<'a> FailureReport<'a> {
         Self { lab }
     }
 
-    /// The report as text, also without a failure.
+    /// Returns the report as text, also without a failure.
     pub fn text(&self) -> String {
         let host = &self.lab.host;
         let questions: [(&str, &[&str]); 9] = [
@@ -29,7 +29,8 @@ impl<'a> FailureReport<'a> {
         ];
         let mut text = String::from("---- the lab at the time of the failure ----\n");
         for (program, args) in questions {
-            // Never a second panic: what fails here is printed as it is.
+            // It must not panic a second time: if a command fails, its output is printed as it
+            // is.
             let output = run(host, program, args);
             text += &format!("== {program} {} (host)\n", args.join(" "));
             text += &output.stdout;

@@ -1,4 +1,4 @@
-//! A captured frame, and what can be asked of it.
+//! A captured frame, and questions about it.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -7,14 +7,14 @@ use etherparse::{EtherType, SlicedPacket};
 
 use crate::Mac;
 
-/// How the kernel classed a frame relative to the device it was seen on.
+/// How the kernel classified a frame, as seen from the device on which it was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacketType {
     /// Received, addressed to the device.
     Host,
-    /// Received, to all.
+    /// Received, addressed to all stations.
     Broadcast,
-    /// Received, to a group.
+    /// Received, addressed to a group.
     Multicast,
     /// Received, addressed to another hardware address.
     OtherHost,
@@ -34,38 +34,38 @@ pub struct VlanTag {
 /// A complete frame.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    /// The frame as it is on the wire: a tag that the kernel had taken off is
-    /// back in its place.
+    /// The frame as it is on the wire. If the kernel has removed a VLAN tag, it is back in its
+    /// place.
     pub data: Vec<u8>,
-    /// How the kernel classed it.
+    /// How the kernel classified it.
     pub packet_type: PacketType,
     /// When the kernel saw it.
     pub at: SystemTime,
-    /// The tag that the kernel had taken off, if it had.
+    /// The VLAN tag that the kernel had removed, if any.
     pub stripped_vlan: Option<VlanTag>,
-    /// The payload bytes per segment if this is a super-packet (GSO, GRO); else 0.
+    /// The payload bytes per segment if this is a super-packet (GSO, GRO); otherwise 0.
     pub gso_size: u16,
-    /// The transport checksum was still to be filled in.
+    /// The transport checksum is not filled in yet.
     pub partial_checksum: bool,
 }
 
 impl Frame {
-    /// Sent by the device it was captured on.
+    /// Returns whether the device on which it was captured has sent it.
     pub fn is_outgoing(&self) -> bool {
         self.packet_type == PacketType::Outgoing
     }
 
-    /// Destination hardware address.
+    /// Returns the destination hardware address.
     pub fn dst_mac(&self) -> Mac {
         Mac(self.data[0..6].try_into().expect("a frame has a header"))
     }
 
-    /// Source hardware address.
+    /// Returns the source hardware address.
     pub fn src_mac(&self) -> Mac {
         Mac(self.data[6..12].try_into().expect("a frame has a header"))
     }
 
-    /// The EtherType behind any tags.
+    /// Returns the EtherType behind any VLAN tags.
     pub fn ether_type(&self) -> EtherType {
         let mut at = 12;
         loop {
@@ -79,12 +79,12 @@ impl Frame {
         }
     }
 
-    /// The layers, as far as they can be read.
+    /// Returns the layers, as far as they can be parsed.
     pub fn layers(&self) -> Option<SlicedPacket<'_>> {
         SlicedPacket::from_ethernet(&self.data).ok()
     }
 
-    /// Source and destination if it is IP.
+    /// Returns source and destination address, if it is IP.
     pub fn addresses(&self) -> Option<(IpAddr, IpAddr)> {
         match self.layers()?.net? {
             etherparse::NetSlice::Ipv4(ip) => {
@@ -105,22 +105,22 @@ impl Frame {
         }
     }
 
-    /// The source address if it is IP.
+    /// Returns the source address, if it is IP.
     pub fn source(&self) -> Option<IpAddr> {
         self.addresses().map(|(source, _)| source)
     }
 
-    /// The destination address if it is IP.
+    /// Returns the destination address, if it is IP.
     pub fn destination(&self) -> Option<IpAddr> {
         self.addresses().map(|(_, destination)| destination)
     }
 
-    /// From this address to that one.
+    /// Returns whether it goes from `source` to `destination`.
     pub fn is_between(&self, source: impl Into<IpAddr>, destination: impl Into<IpAddr>) -> bool {
         self.addresses() == Some((source.into(), destination.into()))
     }
 
-    /// The ICMP or ICMPv6 type if it is that.
+    /// Returns the ICMP or ICMPv6 type, if it has one.
     pub fn icmp_type(&self) -> Option<u8> {
         match self.layers()?.transport? {
             etherparse::TransportSlice::Icmpv4(icmp) => Some(icmp.type_u8()),
@@ -129,7 +129,7 @@ impl Frame {
         }
     }
 
-    /// A ping's question.
+    /// Returns whether it is the question of a ping.
     pub fn is_echo_request(&self) -> bool {
         let request = match self.source() {
             Some(IpAddr::V6(_)) => 128,
@@ -138,7 +138,7 @@ impl Frame {
         self.icmp_type() == Some(request)
     }
 
-    /// A ping's answer.
+    /// Returns whether it is the answer to a ping.
     pub fn is_echo_reply(&self) -> bool {
         let reply = match self.source() {
             Some(IpAddr::V6(_)) => 129,
@@ -147,8 +147,8 @@ impl Frame {
         self.icmp_type() == Some(reply)
     }
 
-    /// In how many frames, and in how many bytes, it goes over a real cable:
-    /// a super-packet is cut, and each piece gets the headers.
+    /// Returns in how many frames and in how many bytes it goes over a real cable, where a
+    /// super-packet is cut and each segment gets its own headers.
     pub fn on_the_wire(&self) -> (u64, u64) {
         let length = self.data.len() as u64;
         let payload = match self.layers().and_then(|layers| layers.transport) {

@@ -1,4 +1,4 @@
-//! Frames put onto a device as they are, by AF_PACKET.
+//! Sends frames, byte for byte, with AF_PACKET.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -9,14 +9,14 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use crate::NetNs;
 
-/// Sends one complete frame out of a device: it passes the device's egress
-/// hooks, and arrives at the other end of the cable.
+/// Sends one complete frame out of a device. The frame passes the device's egress hooks and
+/// arrives at the other end of the cable.
 #[track_caller]
 pub fn inject(ns: &NetNs, ifname: &str, frame: &[u8]) {
     Injector::new(ns, ifname).send(frame);
 }
 
-/// A socket to send many frames by.
+/// A socket for sending many frames.
 #[derive(Debug)]
 pub struct Injector {
     socket: OwnedFd,
@@ -25,13 +25,13 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// Opens the socket.
+    /// Opens the socket on a device.
     #[track_caller]
     pub fn new(ns: &NetNs, ifname: &str) -> Self {
         let what = format!("injection into {ifname} of {}", ns.name());
         let (socket, index) = ns
             .run(|| -> io::Result<(OwnedFd, u32)> {
-                // Protocol none: this socket only sends.
+                // No protocol: this socket only sends.
                 let fd = socket(
                     AddressFamily::Packet,
                     SockType::Raw,
@@ -56,18 +56,17 @@ impl Injector {
         }
     }
 
-    /// Sends a frame, or says why the kernel does not take it.
+    /// Sends a frame; returns the error if the kernel refuses it.
     pub fn try_send(&self, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: sockaddr_ll is plain data, and all zeroes is a valid value of it.
+        // SAFETY: sockaddr_ll is plain data, for which all zeros is a valid value.
         let mut to: libc::sockaddr_ll = unsafe { zeroed() };
         to.sll_family = libc::AF_PACKET as u16;
         to.sll_ifindex = i32::try_from(self.index).expect("an interface index fits");
-        // The kernel classes the frame by this, not by the bytes.
+        // The kernel takes the protocol from this field, not from the frame.
         if let Some(&[high, low]) = frame.get(12..14) {
             to.sll_protocol = u16::from_ne_bytes([high, low]);
         }
-        // SAFETY: `frame` and `to` are readable for the lengths passed and
-        // outlive the call.
+        // SAFETY: `frame` and `to` are readable for the lengths passed and outlive the call.
         let sent = unsafe {
             libc::sendto(
                 self.socket.as_raw_fd(),

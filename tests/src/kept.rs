@@ -1,33 +1,34 @@
-//! A lab's host that the daemon keeps.
+//! A lab whose host the daemon keeps in order.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{Background, Lab, NetNs, Shape, Steer, eventually, run, run_ok};
 
-/// Far longer than any repair takes, even on a busy machine: a test fails by not healing.
+/// How long a repair may take: far longer than it takes even on a busy machine. What is not
+/// repaired by then is a failure.
 pub const SOON: Duration = Duration::from_secs(15);
 
-/// A lab, an installation and the daemon that runs there; killed with the value.
+/// A lab, an installation and the daemon that runs there. Dropping the value stops the daemon.
 #[derive(Debug)]
 pub struct Kept {
-    /// The daemon.
+    /// The running daemon.
     pub daemon: Background,
-    /// The lab: two ENIs on one subnet, where the cloud drops a wrong source.
+    /// The lab: two ENIs on one subnet, and a cloud that drops packets with a wrong source.
     pub lab: Lab,
-    /// The installation.
+    /// The installation that the daemon belongs to.
     pub steer: Steer,
 }
 
 impl Kept {
-    /// Starts the daemon with these arguments on a new lab's host, and waits until the policy
-    /// is applied.
+    /// Starts the daemon with these arguments on a new lab's host, and waits until it has applied
+    /// the policy.
     #[track_caller]
     pub fn by(args: &[&str]) -> Self {
         let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
         Self::on(lab, Steer::new(), args)
     }
 
-    /// The same for a lab and an installation that are there.
+    /// Does the same with a lab and an installation that exist already.
     #[track_caller]
     pub fn on(lab: Lab, steer: Steer, args: &[&str]) -> Self {
         let daemon = steer.call(args).start_in_background(&lab.host);
@@ -36,46 +37,47 @@ impl Kept {
         kept
     }
 
-    /// Another daemon in the same place. The one before is to be gone.
+    /// Starts another daemon in the same place. The previous one must have ended.
     pub fn start(&self, args: &[&str]) -> Background {
         self.steer.call(args).start_in_background(&self.lab.host)
     }
 
-    /// Waits until the plan is empty for the policy in force.
+    /// Waits until the plan for the policy in effect is empty; panics if that takes too long.
     #[track_caller]
     pub fn settles(&self, what: &str) {
         assert!(
             eventually(SOON, || self.steer.run(&self.lab, &["plan"]).code()
                 == Some(0)),
-            "{what} is applied; the plan: {}\nthe daemon says:\n{}",
+            "{what} was not applied; the plan: {}\nthe daemon wrote:\n{}",
             self.steer.run(&self.lab, &["plan"]),
             self.daemon.output()
         );
     }
 
-    /// Waits until rules and routes of ours are these again.
+    /// Waits until eni-steer's rules and routes are exactly these again; panics if that takes too
+    /// long.
     #[track_caller]
     pub fn heals(&self, before: &BTreeSet<String>, what: &str) {
         assert!(
             eventually(SOON, || all_ours(&self.lab.host) == *before),
-            "{what} comes back; the daemon says:\n{}\nbefore: {before:#?}\nnow: {:#?}",
+            "{what} did not come back; the daemon wrote:\n{}\nbefore: {before:#?}\nnow: {:#?}",
             self.daemon.output(),
             all_ours(&self.lab.host)
         );
     }
 
-    /// `ip` with these words on the host; it has to succeed.
+    /// Runs `ip` with these words on the host; panics unless it succeeds.
     #[track_caller]
     pub fn ip(&self, words: &str) {
         crate::ip(&self.lab.host, words);
     }
 
-    /// Whether `ip` with these words succeeds on the host.
+    /// Runs `ip` with these words on the host and returns whether it succeeded.
     pub fn run_ip(&self, words: &str) -> bool {
         run(&self.lab.host, "ip", words.split_whitespace()).success()
     }
 
-    /// How often the daemon's threads gave up a CPU because they had nothing to do.
+    /// Returns how often the daemon's threads gave up a CPU because they had nothing to do.
     #[track_caller]
     pub fn wake_ups(&self) -> u64 {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.daemon.pid()));
@@ -87,13 +89,14 @@ impl Kept {
         threads.expect("it runs").map(of_thread).sum()
     }
 
-    /// What `status` says of the daemon.
+    /// Returns what `status` reports about the daemon.
     pub fn report(&self) -> serde_json::Value {
         self.steer.json(&self.lab, &["status"])["daemon"].clone()
     }
 }
 
-/// The lines that `ip` with these arguments prints of objects with our protocol number.
+/// Returns the lines that `ip` with these arguments prints about objects with eni-steer's
+/// protocol number.
 pub fn ours(ns: &NetNs, what: &[&str]) -> BTreeSet<String> {
     run_ok(ns, "ip", what)
         .lines()
@@ -102,7 +105,7 @@ pub fn ours(ns: &NetNs, what: &[&str]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Our rules and routes of both families.
+/// Returns eni-steer's rules and routes of both families.
 pub fn all_ours(ns: &NetNs) -> BTreeSet<String> {
     let lists: [&[&str]; 4] = [
         &["-4", "rule"],
@@ -113,7 +116,7 @@ pub fn all_ours(ns: &NetNs) -> BTreeSet<String> {
     lists.iter().flat_map(|list| ours(ns, list)).collect()
 }
 
-/// The number behind a name, as proc(5) writes it.
+/// Returns the number after a name in a file of /proc, see proc(5).
 #[track_caller]
 pub fn proc_number(status: &str, name: &str) -> u64 {
     let value = status.lines().find_map(|line| line.strip_prefix(name));

@@ -1,6 +1,6 @@
-//! The lab: network namespaces that play a cloud host with several ENIs, the
-//! VPC router before it, a remote client, and, where asked for, a container on
-//! the host and an on-link neighbour in the ENIs' subnets.
+//! The lab: network namespaces that play a cloud host with several ENIs, the VPC router in front
+//! of it and a remote client; optionally also a container on the host and a neighbour in the ENIs'
+//! subnets.
 //!
 //! ```text
 //!  client                 router: the VPC                       host: the machine under test
@@ -18,15 +18,14 @@
 //!                                                                               fd00:17::2
 //! ```
 //!
-//! That is [`Shape::SameSubnet`]. In [`Shape::DifferentSubnets`] ENI `i` lives
-//! in 172.16.(20+i).0/24 and fd00:(20+i)::/64, and the router has one bridge
-//! `vpc<i>` with a gateway (.253) per subnet: eth1 is 172.16.21.177.
+//! This is [`Shape::SameSubnet`]. In [`Shape::DifferentSubnets`] ENI `i` is in 172.16.(20+i).0/24
+//! and fd00:(20+i)::/64, and the router has one bridge `vpc<i>` with a gateway (.253) per subnet:
+//! eth1 is 172.16.21.177.
 //!
-//! The router behaves as a VPC does, not as a LAN does: it knows which ENI owns
-//! which address and never asks (permanent neighbours, static forwarding
-//! entries, ENI ports isolated from each other), and on each ENI's port a
-//! *source check* counts packets whose source is not one of that ENI's
-//! addresses, and drops them if the lab was built so.
+//! The router behaves like a VPC and not like a LAN. It knows which ENI owns which address and
+//! never asks (permanent neighbours, static forwarding entries, ENI ports isolated from each
+//! other). On each ENI's port a *source check* counts packets whose source is not one of that
+//! ENI's addresses, and can drop them ([`Builder::drop_wrong_source`]).
 //!
 //! ```no_run
 //! use eni_steer_tests::{Lab, Shape, ping};
@@ -39,12 +38,14 @@
 //! assert_eq!(lab.router_seen(0).wrong.packets, 3); // replies of eth1's address, on eth0
 //! ```
 //!
-//! Rules of the house: only the network namespace differs from the test's own
-//! world (mounts, users and process ids are the same, so bpffs pins are seen by
-//! all); nothing has a name in /run/netns; everything vanishes with the last
-//! file descriptor, which is to say with the [`Lab`], also when a test panics.
-//! A tool that the lab calls and that fails is a panic that shows the command
-//! and what it printed. Tools called: `ip`, `bridge`, `tc`, `nft`, `ethtool`.
+//! What tests can rely on:
+//!
+//! - only the network namespace differs from the test's own surroundings. Mounts, users and process
+//!   ids are the same, so all namespaces see the pins in a bpffs;
+//! - no namespace has a name in /run/netns. Everything disappears with the last file descriptor,
+//!   that is with the [`Lab`], also when a test panics;
+//! - if a tool that the lab calls fails, the lab panics with the command and its output. The tools
+//!   are `ip`, `bridge`, `tc`, `nft` and `ethtool`.
 
 mod advertise;
 mod bpf;

@@ -1,7 +1,7 @@
-//! Frames that a device receives as fast as the kernel can take them: made by an XDP program
-//! that BPF_PROG_TEST_RUN runs with BPF_F_TEST_XDP_LIVE_FRAMES (5.18 and later), see
-//! Documentation/bpf/bpf_prog_run.rst of the kernel. What happens to a frame until it is
-//! received or dropped happens in the calling thread.
+//! Frames that a device receives as fast as the kernel can process them. An XDP program makes
+//! them; BPF_PROG_TEST_RUN runs it with BPF_F_TEST_XDP_LIVE_FRAMES (5.18 and later, see the
+//! kernel's Documentation/bpf/bpf_prog_run.rst). The calling thread does all the work for a frame
+//! until it is received or dropped.
 
 use std::os::fd::OwnedFd;
 
@@ -11,21 +11,21 @@ use crate::NetNs;
 use crate::bpf::{attach_xdp, load_xdp, run_live};
 use crate::packets::checksum;
 
-/// Frames to be received by one device.
+/// Frames for one device.
 #[derive(Debug)]
 pub struct LiveFrames {
     ns: NetNs,
     index: u32,
     program: OwnedFd,
     frame: Vec<u8>,
-    // A veth device has the receive queue that the kernel asks for while a program is attached.
+    // The kernel demands a receive queue, which a veth device has while a program is attached.
     _queue: OwnedFd,
 }
 
 impl LiveFrames {
-    /// Copies of an Ethernet frame with an IPv4 header without options; the source of each is
-    /// 10.x.y.z with `bits` random bits (0 to 20), 0 for always the same one. The header's
-    /// checksum is right.
+    /// Prepares copies of an Ethernet frame with an IPv4 header without options. The source of
+    /// each is 10.x.y.z with `bits` random bits (0 to 20); with 0 it is always the same. The
+    /// header's checksum is right.
     #[track_caller]
     pub fn new(ns: &NetNs, device: &str, frame: &[u8], bits: u32) -> Self {
         assert!(bits <= 20 && frame.len() >= 34, "{bits} bits, {frame:02x?}");
@@ -41,8 +41,8 @@ impl LiveFrames {
         }
     }
 
-    /// Has so many frames received; returns the nanoseconds that each took, as the kernel
-    /// measures it: without what it takes to set up and take down the run.
+    /// Makes the device receive `count` frames. Returns the nanoseconds per frame, as the kernel
+    /// measures them, without the start and the end of the run.
     #[track_caller]
     pub fn receive(&self, count: u32) -> u32 {
         self.ns
@@ -50,9 +50,9 @@ impl LiveFrames {
     }
 }
 
-/// Gives a veth device a receive queue, which with GRO makes super-packets of what arrives, for as
-/// long as the value lives. From 5.13 on it has one as soon as GRO is switched on, before only with
-/// a program for XDP.
+/// Gives a veth device a receive queue for as long as the returned value lives; with GRO the
+/// queue makes super-packets of what arrives. From 5.13 on, switching on GRO is enough; before,
+/// the device needs an XDP program.
 #[track_caller]
 pub fn receive_queue(ns: &NetNs, device: &str) -> OwnedFd {
     let pass = load_xdp(&[R0_IS_PASS, EXIT]);
@@ -63,7 +63,7 @@ pub fn receive_queue(ns: &NetNs, device: &str) -> OwnedFd {
 const EXIT: u64 = 0x95;
 const R0_IS_PASS: u64 = 0x0000_0002_0000_00b7;
 
-/// `struct bpf_insn`: opcode, destination and source register, offset, immediate value.
+/// Encodes a `struct bpf_insn`: opcode, destination and source register, offset, immediate value.
 const fn insn(code: u8, to: u8, from: u8, offset: u16, value: u32) -> u64 {
     code as u64
         | (to as u64) << 8
@@ -72,7 +72,7 @@ const fn insn(code: u8, to: u8, from: u8, offset: u16, value: u32) -> u64 {
         | (value as u64) << 32
 }
 
-/// Opcodes, as in linux/bpf.h and linux/bpf_common.h.
+/// Opcodes from linux/bpf.h and linux/bpf_common.h.
 mod code {
     pub const MOV_REG: u8 = 0xbf;
     pub const ADD: u8 = 0x07;
@@ -94,9 +94,9 @@ const CHECKSUM: u16 = 14 + 10;
 const SOURCE: u16 = 14 + 12;
 const HEADER_END: u32 = 14 + 20;
 
-/// Writes a source into the frame, and the checksum that goes with it. Sums of 16-bit words are
-/// the same in either byte order, if one keeps to it (RFC 1071); registers hold words as a
-/// little-endian machine reads them.
+/// Returns instructions that write a source into the frame and the checksum that goes with it.
+/// The sum of 16-bit words is the same in either byte order, if all of it uses the same one (RFC
+/// 1071); registers hold words in the order of a little-endian machine.
 fn with_random_source(frame: &[u8], bits: u32) -> Vec<u64> {
     const GET_PRANDOM_U32: u32 = 7;
     let mut rest = frame[14..34].to_vec();
@@ -116,13 +116,14 @@ fn with_random_source(frame: &[u8], bits: u32) -> Vec<u64> {
         insn(code::MOV_REG, 2, 7, 0, 0),
         insn(code::ADD, 2, 0, 0, HEADER_END),
         insn(code::IF_GREATER, 2, 8, 20, 0), // to the end
-        // Source, as it lies in memory: 10, then the random bits, and one that is always set.
+        // The source as it is in memory: 10, then the random bits, and one bit that is always
+        // set.
         insn(code::AND, 0, 0, 0, (1 << bits) - 1),
         insn(code::OR, 0, 0, 0, 1 << 20),
         insn(code::SHIFT_LEFT, 0, 0, 0, 8),
         insn(code::OR, 0, 0, 0, 10),
         insn(code::STORE_WORD, 7, 0, SOURCE, 0),
-        // Its two halves and the rest of the header.
+        // Add its two halves and the rest of the header.
         insn(code::MOV_REG, 2, 0, 0, 0),
         insn(code::SHIFT_RIGHT, 2, 0, 0, 16),
         insn(code::AND, 0, 0, 0, 0xffff),

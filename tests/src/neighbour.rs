@@ -1,4 +1,4 @@
-//! The neighbour tables of a namespace: ARP and ND.
+//! Reads and clears the neighbour tables (ARP, ND) of a namespace.
 
 use std::net::IpAddr;
 
@@ -7,9 +7,9 @@ use crate::{NetNs, run_ok};
 /// One entry, as the kernel has it now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Whose hardware address this is.
+    /// The IP address.
     pub address: IpAddr,
-    /// On which device.
+    /// The device on which the neighbour is.
     pub device: String,
     /// The hardware address, as text, if it is known.
     pub lladdr: Option<String>,
@@ -17,7 +17,7 @@ pub struct Neighbour {
     pub state: String,
 }
 
-/// All entries of both families.
+/// Returns all entries of both families.
 #[track_caller]
 pub fn neighbours(ns: &NetNs) -> Vec<Neighbour> {
     let text = run_ok(ns, "ip", ["-j", "neigh", "show"]);
@@ -44,7 +44,8 @@ pub fn neighbours(ns: &NetNs) -> Vec<Neighbour> {
         .collect()
 }
 
-/// Forgets all entries except permanent ones: the next packet must resolve anew.
+/// Deletes all entries except permanent ones, so that the next packet has to resolve its
+/// neighbour again.
 #[track_caller]
 pub fn flush_neighbours(ns: &NetNs) {
     run_ok(ns, "ip", ["neigh", "flush", "all"]);

@@ -1,4 +1,4 @@
-//! A network namespace that lives as long as a file descriptor does.
+//! A network namespace that exists for as long as a file descriptor is open.
 
 use std::fmt;
 use std::fs::File;
@@ -13,11 +13,10 @@ use crate::require_root;
 
 /// A network namespace without a name in the file system.
 ///
-/// Work is done in it by threads of their own that enter it with setns: the
-/// calling thread never changes its namespace. A child process started by such
-/// a thread inherits the namespace. Clones are handles of the same namespace;
-/// the kernel removes it, and every device in it, after the last handle,
-/// socket and process is gone.
+/// Threads that enter it with setns(2) do the work in it; the calling thread never changes its
+/// own namespace. A child process inherits the namespace of the thread that starts it. Clones are
+/// handles of the same namespace. The kernel removes it, with every device in it, after the last
+/// handle, socket and process is gone.
 #[derive(Clone)]
 pub struct NetNs {
     name: Arc<str>,
@@ -25,7 +24,7 @@ pub struct NetNs {
 }
 
 impl NetNs {
-    /// A new, empty namespace: only a `lo` that is down. The name is for messages.
+    /// Makes a new, empty namespace with only a `lo` that is down. The name is used in messages.
     #[track_caller]
     pub fn new(name: &str) -> Self {
         require_root();
@@ -47,19 +46,19 @@ impl NetNs {
         }
     }
 
-    /// What this namespace is called in messages.
+    /// Returns the name of this namespace in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A path by which `ip link ... netns PATH` finds this namespace while the
-    /// calling process lives.
+    /// Returns a path by which `ip link ... netns PATH` finds this namespace while the calling
+    /// process lives.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
     }
 
-    /// Runs `work` in this namespace, on a thread of its own, and waits for it.
-    /// A panic of `work` is a panic here. May be nested.
+    /// Runs `work` in this namespace on its own thread and waits for it. If `work` panics, this
+    /// call panics. Calls may be nested.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let handle = thread::Builder::new()
@@ -86,16 +85,16 @@ impl NetNs {
             .name(format!("in {}", self.name))
             .spawn(move || {
                 namespace.enter();
-                // The thread is in the namespace now; holding the descriptor
-                // any longer would only keep it alive a second time.
+                // The thread is in the namespace now. The descriptor would only keep the
+                // namespace alive a second time.
                 drop(namespace);
                 work()
             })
             .expect("a thread can be started")
     }
 
-    /// Moves the calling thread into this namespace, for good: the threads
-    /// above end afterwards, so nobody else is surprised.
+    /// Moves the calling thread into this namespace for good. The threads above end afterwards,
+    /// so this affects nothing else.
     fn enter(&self) {
         if let Err(e) = setns(&*self.fd, CloneFlags::CLONE_NEWNET) {
             panic!("can not enter the namespace {}: {e}", self.name);

@@ -1,4 +1,5 @@
-//! Packets as bytes: well-formed by default, and each field open to be made wrong.
+//! Builds packets byte by byte. They are well-formed by default, and every field can be made
+//! wrong.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -31,55 +32,55 @@ pub mod protocol {
 /// An Ethernet frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// To which station.
+    /// Hardware address of the receiver.
     pub to: [u8; 6],
-    /// From which station.
+    /// Hardware address of the sender.
     pub from: [u8; 6],
-    /// VLAN tags in the frame, the outermost first: EtherType and tag.
+    /// VLAN tags in the frame, the outermost first: EtherType and tag of each.
     pub tags: Vec<(u16, u16)>,
     /// EtherType of the payload.
     pub ether_type: u16,
-    /// What it carries.
+    /// The bytes after the header.
     pub payload: Vec<u8>,
 }
 
 /// An IPv4 header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ipv4 {
-    /// Version and header length in words, if they shall be other than the right ones.
+    /// Version and header length in words, if they should not be the right ones.
     pub first_byte: Option<u8>,
-    /// Options: a multiple of four bytes.
+    /// Options; their length must be a multiple of four bytes.
     pub options: Vec<u8>,
-    /// Flags and fragment offset as they stand in the header.
+    /// Flags and fragment offset, as the header has them.
     pub fragment: u16,
     /// Protocol of the upper layer.
     pub protocol: u8,
-    /// Source.
+    /// Source address.
     pub source: Ipv4Addr,
-    /// Destination.
+    /// Destination address.
     pub destination: Ipv4Addr,
 }
 
 /// An IPv6 header with its extension headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ipv6 {
-    /// Version, if it shall be another one.
+    /// Version; 6 unless it should be wrong.
     pub version: u8,
-    /// Extension headers: protocol number of each, and its bytes without the first (the next
-    /// header), which is filled in.
+    /// Extension headers: the protocol number of each, and its bytes without the first one (the
+    /// next header), which is filled in.
     pub extensions: Vec<(u8, Vec<u8>)>,
-    /// Payload length, if it shall be another one than the right one.
+    /// Payload length, if it should not be the right one.
     pub payload_length: Option<u16>,
     /// Protocol of the upper layer.
     pub protocol: u8,
-    /// Source.
+    /// Source address.
     pub source: Ipv6Addr,
-    /// Destination.
+    /// Destination address.
     pub destination: Ipv6Addr,
 }
 
 impl Packet {
-    /// A frame between two stations.
+    /// Makes a frame between two fixed stations.
     pub fn new(ether_type: u16, payload: Vec<u8>) -> Self {
         Self {
             to: [0x02, 0, 0, 0, 0, 0x01],
@@ -90,7 +91,7 @@ impl Packet {
         }
     }
 
-    /// UDP with ports 1000 and 2000 and this many bytes of payload.
+    /// Makes a UDP packet with ports 1000 and 2000 and this many bytes of payload.
     pub fn udp(source: IpAddr, destination: IpAddr, bytes: usize) -> Self {
         let from = SocketAddr::new(source, 1000);
         ip(
@@ -101,26 +102,27 @@ impl Packet {
         )
     }
 
-    /// TCP with ports 1000 and 2000, a header of twenty bytes, and this many bytes of payload.
+    /// Makes a TCP packet with ports 1000 and 2000, a header of twenty bytes, and this many bytes
+    /// of payload.
     pub fn tcp(source: IpAddr, destination: IpAddr, bytes: usize) -> Self {
         ip(source, destination, protocol::TCP, tcp(1000, 2000, bytes))
     }
 
-    /// The same with a VLAN tag outside of those it has.
+    /// Adds a VLAN tag outside of those that are there.
     #[must_use]
     pub fn tagged(mut self, ether_type: u16, tag: u16) -> Self {
         self.tags.insert(0, (ether_type, tag));
         self
     }
 
-    /// The same to another station.
+    /// Changes the receiver's hardware address.
     #[must_use]
     pub fn to(mut self, station: [u8; 6]) -> Self {
         self.to = station;
         self
     }
 
-    /// As on the wire, without FCS and padding.
+    /// Returns the frame as it is on the wire, without FCS and padding.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(self.to);
@@ -135,7 +137,7 @@ impl Packet {
     }
 }
 
-/// A packet of the family of its addresses.
+/// Makes a packet of the family of its addresses.
 ///
 /// # Panics
 ///
@@ -153,7 +155,7 @@ pub fn ip(source: IpAddr, destination: IpAddr, protocol: u8, payload: Vec<u8>) -
     }
 }
 
-/// A UDP header and zeros.
+/// Returns a UDP header followed by zeros.
 pub fn udp(source: u16, destination: u16, bytes: usize) -> Vec<u8> {
     let length = u16::try_from(8 + bytes).unwrap_or(0);
     let mut udp = Vec::new();
@@ -164,7 +166,7 @@ pub fn udp(source: u16, destination: u16, bytes: usize) -> Vec<u8> {
     udp
 }
 
-/// A TCP header without options and zeros.
+/// Returns a TCP header without options followed by zeros.
 pub fn tcp(source: u16, destination: u16, bytes: usize) -> Vec<u8> {
     let mut tcp = vec![0; 20 + bytes];
     tcp[..2].copy_from_slice(&source.to_be_bytes());
@@ -175,7 +177,7 @@ pub fn tcp(source: u16, destination: u16, bytes: usize) -> Vec<u8> {
 }
 
 impl Ipv4 {
-    /// Without options, not fragmented.
+    /// Makes a header without options and not fragmented.
     pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) -> Self {
         Self {
             first_byte: None,
@@ -187,7 +189,7 @@ impl Ipv4 {
         }
     }
 
-    /// The packet with this payload.
+    /// Returns the packet with this payload.
     pub fn packet(&self, payload: &[u8]) -> Packet {
         let length = 20 + self.options.len();
         let mut bytes = vec![0; 20];
@@ -208,7 +210,7 @@ impl Ipv4 {
 }
 
 impl Ipv6 {
-    /// Without extension headers.
+    /// Makes a header without extension headers.
     pub fn new(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8) -> Self {
         Self {
             version: 6,
@@ -220,7 +222,7 @@ impl Ipv6 {
         }
     }
 
-    /// The packet with this payload.
+    /// Returns the packet with this payload.
     pub fn packet(&self, payload: &[u8]) -> Packet {
         let kinds: Vec<u8> = self.extensions.iter().map(|(kind, _)| *kind).collect();
         let mut following = kinds.into_iter().chain([self.protocol]);
@@ -244,7 +246,7 @@ impl Ipv6 {
     }
 }
 
-/// The Internet checksum (RFC 1071).
+/// Returns the Internet checksum (RFC 1071).
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0u32;
     for pair in bytes.chunks(2) {
@@ -272,7 +274,7 @@ mod tests {
         let packet = Packet::tcp(address("10.0.0.1"), address("10.0.0.2"), 7).bytes();
         let headers = PacketHeaders::from_ethernet_slice(&packet).expect("a packet");
         let Some(NetHeaders::Ipv4(ip, _)) = headers.net else {
-            panic!("no IPv4: {headers:?}");
+            panic!("not IPv4: {headers:?}");
         };
         assert_eq!(ip.source, [10, 0, 0, 1]);
         assert_eq!(ip.header_checksum, ip.calc_header_checksum());

@@ -1,11 +1,11 @@
-//! What the lab needs of the machine, said once and never skipped over.
+//! Checks that this process may do what the lab needs. Tests fail here and never pass silently.
 
 use std::sync::OnceLock;
 
 use nix::sched::{CloneFlags, unshare};
 
-/// Panics, with the command to type, where this process can not make network
-/// namespaces. A test that needs the lab fails then; it never passes silently.
+/// Panics, with the command to type, if this process can not make network namespaces. A test that
+/// needs the lab then fails.
 #[track_caller]
 pub fn require_root() {
     static REFUSAL: OnceLock<Option<String>> = OnceLock::new();
@@ -21,10 +21,10 @@ fn refusal() -> Option<String> {
             nix::unistd::geteuid()
         ));
     }
-    // On a thread of its own: the probe must not move the caller.
+    // The probe runs on its own thread, because it moves the thread into a new namespace.
     std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET))
         .join()
         .expect("the probe does not panic")
         .err()
-        .map(|e| format!("root, but unshare(CLONE_NEWNET) says: {e}"))
+        .map(|e| format!("this process is root, but unshare(CLONE_NEWNET) fails: {e}"))
 }

@@ -1,24 +1,24 @@
-//! What a test needs of the kernel that some kernels do not have.
+//! What some tests need of the kernel and some kernels do not have.
 //!
-//! Such a test carries the feature's marker in its name and begins with [`requires`]. The runner
-//! (`cargo xtask test`) asks the kernel once, leaves these tests out where the feature is absent,
-//! and prints a line `skipped: NAME: WHY` for each. Whoever runs them in another way sees them
-//! fail with the same reason: none passes without having tested anything.
+//! Such a test has the feature's marker in its name and begins with [`requires`]. The runner
+//! (`cargo xtask test`) asks the kernel once, leaves these tests out if the feature is absent,
+//! and prints a line `skipped: NAME: WHY` for each. If somebody runs them in another way, they
+//! fail with the same reason. No test passes without testing anything.
 
 use crate::kernel_has_tcx;
 
 /// Something that only some kernels have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
-    /// Programs attached to TC's hooks by links.
+    /// TC programs that are attached by links (6.6 and later).
     Tcx,
 }
 
 impl Feature {
-    /// Every one that a test needs.
+    /// Every feature that a test needs.
     pub const ALL: [Self; 1] = [Self::Tcx];
 
-    /// What the name of each test that needs it contains.
+    /// Returns the part of the name that marks each test which needs the feature.
     #[must_use]
     pub const fn marker(self) -> &'static str {
         match self {
@@ -26,7 +26,7 @@ impl Feature {
         }
     }
 
-    /// Why a test that needs it does not run where it is absent.
+    /// Returns why a test that needs the feature does not run without it.
     #[must_use]
     pub const fn why_skipped(self) -> &'static str {
         match self {
@@ -34,7 +34,8 @@ impl Feature {
         }
     }
 
-    /// Whether this kernel has it: found out by asking, not by the version.
+    /// Returns whether this kernel has the feature. It asks the kernel and does not look at its
+    /// version.
     #[must_use]
     pub fn is_here(self) -> bool {
         match self {
@@ -42,13 +43,13 @@ impl Feature {
         }
     }
 
-    /// Those that this kernel does not have.
+    /// Returns the features that this kernel does not have.
     pub fn absent() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|feature| !feature.is_here())
     }
 }
 
-/// Fails the test where the kernel does not have what it needs.
+/// Fails the test if the kernel does not have what it needs.
 #[track_caller]
 pub fn requires(feature: Feature) {
     assert!(
@@ -88,7 +89,7 @@ mod tests {
         let mut marked = 0;
         for file in files {
             let text = fs::read_to_string(&file).expect("a source");
-            // From one test to the next.
+            // Split the file into its tests.
             for test in text.split("#[test]").skip(1) {
                 let name = test.split_once("fn ").expect("a function").1;
                 let name = name.split('(').next().expect("a name");

@@ -1,9 +1,8 @@
-//! The cloud's source check: on the router's port of an ENI, packets are
-//! counted by whether their source is an address of that ENI.
+//! The cloud's source check. On the router's port of each ENI it counts packets by whether their
+//! source is an address of that ENI.
 //!
-//! It looks at the netdev ingress hook of the port, before bridge and routing.
-//! Neighbour discovery, link-local and unspecified sources, ARP, VLAN-tagged
-//! and other non-IP frames are none of its business.
+//! It uses the netdev ingress hook of the port, before bridge and routing. It ignores neighbour
+//! discovery, link-local and unspecified sources, ARP, VLAN-tagged and other non-IP frames.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -11,26 +10,26 @@ use std::net::IpAddr;
 use crate::topology::Eni;
 use crate::{Call, NetNs};
 
-/// Packets and bytes; the bytes are those of the IP packets, without Ethernet header.
+/// Packets and bytes; the bytes are those of the IP packets, without the Ethernet header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How many.
+    /// Number of packets.
     pub packets: u64,
-    /// How long together.
+    /// Sum of their lengths.
     pub bytes: u64,
 }
 
-/// What the VPC router saw arrive from an ENI.
+/// What the VPC router received from an ENI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// From an address of this ENI.
+    /// Packets from an address of this ENI.
     pub right: Count,
-    /// From any other address.
+    /// Packets from any other address.
     pub wrong: Count,
 }
 
 impl Seen {
-    /// What came since an earlier look.
+    /// Returns what came since an earlier reading.
     pub fn since(self, earlier: Self) -> Self {
         let less = |a: Count, b: Count| Count {
             packets: a.packets - b.packets,
@@ -43,7 +42,7 @@ impl Seen {
     }
 }
 
-/// The nftables table of the router, for all ports.
+/// Returns the nftables table of the router, for all ports.
 pub(crate) fn ruleset(enis: &[Eni], drop_wrong: bool) -> String {
     let verdict = if drop_wrong { " drop" } else { "" };
     let mut text = String::from("table netdev source_check {\n");
@@ -80,7 +79,7 @@ fn list(addresses: impl Iterator<Item = IpAddr>) -> String {
         .join(", ")
 }
 
-/// Adds an address or prefix to those an ENI may send from.
+/// Adds an address or prefix to those from which an ENI may send.
 #[track_caller]
 pub(crate) fn allow(router: &NetNs, eni: &Eni, family_of: IpAddr, source: &str) {
     let family = match family_of {
@@ -126,7 +125,7 @@ pub(crate) fn read(router: &NetNs, eni: &Eni) -> Seen {
     }
 }
 
-/// Feeds nft a script.
+/// Passes a script to nft.
 #[track_caller]
 pub fn nft(ns: &NetNs, script: &str) {
     let output = Call::new("nft").args(["-f", "-"]).stdin(script).run(ns);

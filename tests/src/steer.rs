@@ -1,11 +1,12 @@
-//! The eni-steer command, run on a lab's host as an administrator runs it, with a bpffs and
-//! a run directory of its own.
+//! Runs the eni-steer command on a lab's host as an administrator runs it, with a private bpffs
+//! and a private run directory.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Bpffs, Call, Lab, Output, Shape, assert_unchanged, dump};
 
-/// One installation: what it pins, remembers and is told is nobody else's.
+/// One installation of eni-steer. Nothing else uses its pins, its saved state or its
+/// configuration.
 #[derive(Debug)]
 pub struct Steer {
     bpffs: Bpffs,
@@ -20,8 +21,8 @@ impl Default for Steer {
 }
 
 impl Steer {
-    /// Mounts a bpffs and makes directories for what is remembered and what is configured;
-    /// all go with the value.
+    /// Mounts a bpffs and makes directories for the saved state and the configuration. Dropping
+    /// the value removes them all.
     pub fn new() -> Self {
         let directory = || tempfile::tempdir().expect("a temporary directory can be made");
         Self {
@@ -31,7 +32,7 @@ impl Steer {
         }
     }
 
-    /// One that is configured by these lines.
+    /// Makes an installation whose `config.toml` has this text.
     pub fn configured(text: &str) -> Self {
         let steer = Self::new();
         steer.configure("config.toml", text);
@@ -46,28 +47,28 @@ impl Steer {
         std::fs::write(&path, text).expect("a configuration can be written");
     }
 
-    /// Where `config.toml` is, or would be.
+    /// Returns the path of `config.toml`, whether it exists or not.
     pub fn config(&self) -> PathBuf {
         self.etc.path().join("config.toml")
     }
 
-    /// The bpffs it pins in.
+    /// Returns the bpffs in which this installation pins.
     pub fn bpffs(&self) -> &Bpffs {
         &self.bpffs
     }
 
-    /// The directory that remembers previous values.
+    /// Returns the directory in which eni-steer saves previous values.
     pub fn run_dir(&self) -> &std::path::Path {
         self.run.path()
     }
 
-    /// The command with its places set, ready for more arguments.
+    /// Returns the command with the paths of this installation, ready for more arguments.
     pub fn call(&self, args: &[&str]) -> Call {
         let call = Call::new(binary())
             .args(args)
             .env("ENI_STEER_BPFFS", self.bpffs.path())
             .env("ENI_STEER_RUN", self.run.path());
-        // A file that is named must be there.
+        // If the command line names a file, the file must exist.
         match self.config() {
             config if config.exists() => call.env("ENI_STEER_CONFIG", config),
             _ => call,
@@ -79,31 +80,32 @@ impl Steer {
         self.call(args).run(&lab.host)
     }
 
-    /// Runs it and demands success; returns what it printed.
+    /// Runs it and returns what it printed; panics unless it succeeds.
     pub fn ok(&self, lab: &Lab, args: &[&str]) -> String {
         self.run(lab, args).expect_success().stdout
     }
 
-    /// Runs it on the lab's host and demands this exit code.
+    /// Runs it on the lab's host; panics unless it exits with this code.
     #[track_caller]
     pub fn exits(&self, lab: &Lab, args: &[&str], code: i32) {
         drop(self.run(lab, args).expect_code(code));
     }
 
-    /// Applies to all ENIs of the lab, with the gateways that cannot be found out named, and
-    /// with these arguments.
+    /// Runs `apply` for all ENIs of the lab with these arguments. It names the gateways that
+    /// eni-steer can not find out there.
     #[track_caller]
     pub fn apply(&self, lab: &Lab, args: &[&str]) -> String {
         self.ok(lab, &with_enis(lab, "apply", args).refs())
     }
 
-    /// The plan of the same.
+    /// Runs `plan` with the same arguments.
     pub fn plan(&self, lab: &Lab, args: &[&str]) -> Output {
         self.run(lab, &with_enis(lab, "plan", args).refs())
     }
 
-    /// Everything on the host that a command could change, as comparable text: the network
-    /// configuration, the pins, and the files of the run directory with their content.
+    /// Returns everything on the host that a command could change, as text that can be compared:
+    /// the network configuration, the pins, and the files of the run directory with their
+    /// content.
     #[track_caller]
     pub fn world(&self, lab: &Lab) -> String {
         let mut text = dump(&lab.host);
@@ -116,9 +118,10 @@ impl Steer {
         text
     }
 
-    /// Expects a refusal: this exit code, nothing on stdout, on stderr one line `error:` that
-    /// names the object, then nothing but `caused by:` and `hint:` lines, at least one hint,
-    /// and a host, pins and run directory that are as before. Returns stderr.
+    /// Expects that the command refuses. It must exit with this code and print nothing to stdout.
+    /// On stderr the first line must be an `error:` that names the object; only `caused by:` and
+    /// `hint:` lines may follow, with at least one hint. Host, pins and run directory must not
+    /// change. Returns stderr.
     #[track_caller]
     pub fn refuses(&self, lab: &Lab, args: &[&str], code: i32, naming: &[&str]) -> String {
         let before = self.world(lab);
@@ -135,16 +138,19 @@ impl Steer {
     }
 }
 
-/// An error as every command reports it.
+/// Checks that the output is an error in the form that every command uses.
 #[track_caller]
 pub fn expect_error(output: &Output, naming: &[&str]) {
     assert!(
         output.stdout.is_empty(),
-        "an error, and words on stdout: {output}"
+        "an error, but also output on stdout: {output}"
     );
     let mut lines = output.stderr.lines();
     let first = lines.next().unwrap_or_default();
-    assert!(first.starts_with("error: "), "no error first: {output}");
+    assert!(
+        first.starts_with("error: "),
+        "stderr does not begin with an error: {output}"
+    );
     for name in naming {
         assert!(
             first.contains(name),
@@ -155,14 +161,14 @@ pub fn expect_error(output: &Output, naming: &[&str]) {
     for line in lines {
         assert!(
             line.starts_with("caused by: ") || line.starts_with("hint: "),
-            "more than an error, its causes and a hint: {output}"
+            "stderr has more than an error, its causes and a hint: {output}"
         );
         hints += usize::from(line.starts_with("hint: ") && line.len() > "hint: ".len());
     }
-    assert!(hints == 1, "one hint is wanted: {output}");
+    assert!(hints == 1, "stderr must have one hint: {output}");
 }
 
-/// Arguments that are not all literals.
+/// Collects arguments that are not all literals.
 struct Words(Vec<String>);
 
 impl Words {
@@ -177,7 +183,7 @@ fn with_enis(lab: &Lab, command: &str, args: &[&str]) -> Words {
         words.extend(["--eni".to_owned(), eni.name.clone()]);
     }
     if lab.shape() == Shape::DifferentSubnets {
-        // Nothing on the host says what they are.
+        // Nothing on the host shows the gateways of these ENIs.
         for eni in lab.enis().iter().skip(1) {
             for gateway in [eni.gateway_v4.to_string(), eni.gateway_v6.to_string()] {
                 words.extend(["--gateway".to_owned(), format!("{}={gateway}", eni.name)]);
@@ -188,9 +194,9 @@ fn with_enis(lab: &Lab, command: &str, args: &[&str]) -> Words {
     Words(words)
 }
 
-/// Files below a directory, sorted, with their content.
+/// Adds the files below a directory to `text`, sorted, with their content.
 fn files(root: &Path, directory: &Path, text: &mut String) {
-    // Emptied by `remove`, it goes; like /run/eni-steer it need not be there.
+    // `remove` deletes the directory once it is empty; like /run/eni-steer it need not exist.
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
     };
@@ -201,7 +207,7 @@ fn files(root: &Path, directory: &Path, text: &mut String) {
     for path in paths {
         let name = path
             .strip_prefix(root)
-            .expect("it is below")
+            .expect("the path is below the run directory")
             .display()
             .to_string();
         if path.is_dir() {
@@ -214,7 +220,8 @@ fn files(root: &Path, directory: &Path, text: &mut String) {
     }
 }
 
-/// The command under test: `ENI_STEER_BIN`, or what cargo built beside this program.
+/// Returns the path of the command under test: `ENI_STEER_BIN`, or what cargo built beside this
+/// program.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("ENI_STEER_BIN") {
         return path.into();

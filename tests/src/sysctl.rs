@@ -1,5 +1,5 @@
-//! Network sysctls of a namespace: /proc/sys/net shows those of the task that
-//! looks, so they are read and written by a thread inside.
+//! Reads and writes network sysctls of a namespace. /proc/sys/net shows those of the task that
+//! looks, so a thread inside the namespace does it.
 
 use crate::NetNs;
 
@@ -19,7 +19,7 @@ pub fn write_sysctl(ns: &NetNs, key: &str, value: impl ToString) {
     write_all(ns, &[(key, value.to_string().as_str())]);
 }
 
-/// Writes several in the order given.
+/// Writes several sysctls in the order given.
 #[track_caller]
 pub(crate) fn write_all(ns: &NetNs, settings: &[(&str, &str)]) {
     ns.run(|| {
@@ -32,7 +32,8 @@ pub(crate) fn write_all(ns: &NetNs, settings: &[(&str, &str)]) {
     });
 }
 
-/// Only the network part belongs to a namespace: anything else is the machine's.
+/// Returns the path of a sysctl. Only network sysctls belong to a namespace; others would change
+/// the machine.
 #[track_caller]
 fn path_of(key: &str) -> String {
     let path = if key.contains('/') {

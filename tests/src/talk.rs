@@ -1,16 +1,16 @@
-//! A conversation of all kinds between the client and the host.
+//! Traffic of every kind between the client and the host.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::{Lab, Seen, UdpServer, ping, tcp_transfer, udp_exchange};
 
-/// Questions of each kind.
+/// How many questions of each kind are asked.
 const QUESTIONS: u16 = 3;
 const BRIEFLY: Duration = Duration::from_millis(2);
 
-/// The client pings an address of the host, asks it by UDP, and fetches a file from it by
-/// TCP; all must be answered. Returns what came out of each ENI meanwhile.
+/// Makes the client ping an address of the host, ask it by UDP, and fetch a file from it by TCP;
+/// panics unless everything is answered. Returns what left by each ENI meanwhile.
 #[track_caller]
 pub fn talk(lab: &Lab, address: IpAddr) -> Vec<Seen> {
     let seen = || -> Vec<Seen> { (0..lab.enis().len()).map(|i| lab.router_seen(i)).collect() };
@@ -28,7 +28,7 @@ pub fn talk(lab: &Lab, address: IpAddr) -> Vec<Seen> {
     since.map(|(now, before)| now.since(before)).collect()
 }
 
-/// Talks, and expects that every answer left by this ENI and none by another.
+/// Does the same as [`talk`], and expects that every answer left by this ENI and none by another.
 #[track_caller]
 pub fn expect_symmetry(lab: &Lab, eni: usize, address: IpAddr) {
     let seen = talk(lab, address);
@@ -38,7 +38,7 @@ pub fn expect_symmetry(lab: &Lab, eni: usize, address: IpAddr) {
             assert_eq!(seen.right.packets, 0, "{address} by eth{index}: {seen:?}");
         }
     }
-    // Ping and UDP one packet each, TCP at least SYN, data and FIN.
+    // Ping and UDP send one packet per answer, TCP at least SYN, data and FIN.
     let least = 2 * u64::from(QUESTIONS) + 3;
     assert!(
         seen[eni].right.packets >= least,

@@ -1,16 +1,16 @@
-//! Programs attached with TCX, which `tc` does not list.
+//! Lists programs that are attached with TCX, which `tc` does not show.
 
 use std::io;
 
-/// BPF_PROG_QUERY of bpf(2).
+/// The command BPF_PROG_QUERY of bpf(2).
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
 
-/// More than anybody attaches to one hook.
+/// More programs than anybody attaches to one hook.
 const MOST: usize = 64;
 
-/// The head of `union bpf_attr` as BPF_PROG_QUERY reads it.
+/// The head of `union bpf_attr` that BPF_PROG_QUERY reads.
 #[repr(C)]
 #[derive(Default)]
 struct Query {
@@ -27,8 +27,8 @@ struct Query {
     revision: u64,
 }
 
-/// The ids of the programs on both hooks of a device of the calling thread's
-/// namespace, as lines of text; empty where the kernel has no TCX.
+/// Returns the ids of the programs on both hooks of a device of the calling thread's namespace,
+/// as lines of text; none if the kernel has no TCX.
 pub(crate) fn programs(ifindex: u32) -> Vec<String> {
     [(BPF_TCX_INGRESS, "ingress"), (BPF_TCX_EGRESS, "egress")]
         .into_iter()
@@ -40,7 +40,8 @@ pub(crate) fn programs(ifindex: u32) -> Vec<String> {
         .collect()
 }
 
-/// The ways to attach programs that this kernel has, in the command's words; the better first.
+/// Returns the ways to attach programs that this kernel supports, with eni-steer's words for them
+/// and the preferred one first.
 #[must_use]
 pub fn attach_kinds() -> &'static [&'static str] {
     if kernel_has_tcx() {
@@ -50,7 +51,7 @@ pub fn attach_kinds() -> &'static [&'static str] {
     }
 }
 
-/// Whether this kernel has TCX: asked, not told by its version.
+/// Returns whether this kernel supports TCX. It asks the kernel and does not look at its version.
 #[must_use]
 pub fn kernel_has_tcx() -> bool {
     const LO: u32 = 1;
@@ -59,16 +60,16 @@ pub fn kernel_has_tcx() -> bool {
         attach_type: BPF_TCX_INGRESS,
         ..Query::default()
     };
-    // Without `prog_ids` only the number of programs is asked for.
+    // Without `prog_ids` the kernel returns only the number of programs.
     let answer = ask(&mut attr);
-    // Before 6.6 there is no such attach type: EINVAL.
+    // Before 6.6 the kernel does not know this attach type and returns EINVAL.
     !matches!(answer, Err(error) if error.raw_os_error() == Some(libc::EINVAL))
 }
 
-/// `prog_ids` is null, or points at `prog_cnt` writable u32.
+/// Runs the query. `prog_ids` must be null or point to `prog_cnt` writable u32.
 fn ask(attr: &mut Query) -> io::Result<()> {
-    // SAFETY: `attr` is a bpf_attr prefix of the size passed and outlives the call, and so does
-    // what `prog_ids` points at.
+    // SAFETY: `attr` is a prefix of bpf_attr with the size passed and outlives the call, and so
+    // does the buffer that `prog_ids` points to.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -97,7 +98,7 @@ fn query(ifindex: u32, hook: u32) -> Vec<u32> {
         return ids[..attr.prog_cnt as usize].to_vec();
     };
     match error.raw_os_error() {
-        // Before 6.6 there is no such attach type; ENOENT: nothing was ever attached.
+        // EINVAL: before 6.6 there is no such attach type. ENOENT: nothing was ever attached.
         Some(libc::EINVAL | libc::ENOENT) => Vec::new(),
         _ => panic!("can not ask for TCX programs of device {ifindex}: {error}"),
     }

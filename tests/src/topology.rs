@@ -1,4 +1,4 @@
-//! Who is where: names, hardware addresses and IP addresses of the lab. Pure.
+//! Names, hardware addresses and IP addresses of the lab. It does no I/O.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,7 +13,7 @@ pub enum Shape {
 }
 
 impl Shape {
-    /// Both, for tests that promise the same in each.
+    /// Both shapes, for tests that promise the same in each.
     pub const ALL: [Self; 2] = [Self::SameSubnet, Self::DifferentSubnets];
 
     pub(crate) fn subnet_of(self, eni: usize) -> usize {
@@ -30,7 +30,7 @@ impl Shape {
         }
     }
 
-    /// The router's device in a subnet, which holds the gateway's addresses.
+    /// Returns the router's device in a subnet, which has the gateway's addresses.
     pub(crate) fn bridge(self, subnet: usize) -> String {
         match self {
             Self::SameSubnet => "vpc".to_owned(),
@@ -50,7 +50,7 @@ impl fmt::Display for Mac {
     }
 }
 
-/// Who a hardware address belongs to, as its second byte shows in a capture.
+/// To whom a hardware address belongs; its second byte shows it in a capture.
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
     Eni = 0xe0,
@@ -66,28 +66,28 @@ pub(crate) fn mac(role: Role, number: usize) -> Mac {
     Mac([0x02, role as u8, 0, 0, 0, n])
 }
 
-/// The client's address.
+/// The client's IPv4 address.
 pub(crate) const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
-/// The client's address.
+/// The client's IPv6 address.
 pub(crate) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x10);
-/// The router's address on the client's side.
+/// The router's IPv4 address on the client's side.
 pub(crate) const CLIENT_GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The router's address on the client's side.
+/// The router's IPv6 address on the client's side.
 pub(crate) const CLIENT_GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
-/// The container's address.
+/// The container's IPv4 address.
 pub(crate) const CONTAINER_V4: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
-/// The container's address.
+/// The container's IPv6 address.
 pub(crate) const CONTAINER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x17, 0, 0, 0, 0, 0, 2);
-/// The address of docker0.
+/// The IPv4 address of docker0.
 pub(crate) const DOCKER0_V4: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
-/// The address of docker0.
+/// The IPv6 address of docker0.
 pub(crate) const DOCKER0_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x17, 0, 0, 0, 0, 0, 1);
 
 const FIRST_ENI_HOST: u8 = 176;
 const GATEWAY_HOST: u8 = 253;
 const PEER_HOST: u8 = 50;
 
-/// An ENI of the host, and the router's port it is plugged into.
+/// An ENI of the host, and the router's port to which it is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eni {
     /// 0 for eth0, 1 for eth1 ...
@@ -113,22 +113,23 @@ pub struct Eni {
 }
 
 impl Eni {
-    /// The primary IPv4 address.
+    /// Returns the primary IPv4 address.
     pub fn v4(&self) -> Ipv4Addr {
         self.v4s[0]
     }
 
-    /// The primary IPv6 address.
+    /// Returns the primary IPv6 address.
     pub fn v6(&self) -> Ipv6Addr {
         self.v6s[0]
     }
 
-    /// The primary addresses, IPv4 then IPv6, for tests that promise the same of both.
+    /// Returns the primary addresses, IPv4 and then IPv6, for tests that promise the same for
+    /// both.
     pub fn both(&self) -> [IpAddr; 2] {
         [self.v4().into(), self.v6().into()]
     }
 
-    /// The gateway of an address's family.
+    /// Returns the gateway of an address's family.
     pub fn gateway(&self, family_of: IpAddr) -> IpAddr {
         match family_of {
             IpAddr::V4(_) => self.gateway_v4.into(),
@@ -171,15 +172,15 @@ fn v4_in(subnet: usize, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(172, 16, third, host)
 }
 
-/// The numbers of an IPv6 address read as the IPv4 ones do: fd00:20::176.
+/// Returns an IPv6 address whose digits read like those of the IPv4 address: fd00:20::176.
 fn v6_in(subnet: usize, host: u8) -> Ipv6Addr {
     format!("fd00:{}::{host}", 20 + subnet)
         .parse()
         .expect("decimal digits are hexadecimal digits")
 }
 
-/// The last bytes of an ENI's addresses: its primary one, then its share of
-/// those that are nobody's primary, gateway or peer.
+/// Returns the last bytes of an ENI's addresses: its primary one, then its share of those that
+/// are not a primary, gateway or peer address.
 fn host_numbers(shape: Shape, enis: usize, addresses: usize, eni: usize) -> Vec<u8> {
     let primary = |i: usize| FIRST_ENI_HOST + u8::try_from(i).expect("few ENIs");
     let primaries = primary(0)..primary(enis);

@@ -1,5 +1,5 @@
-//! A VPN's interface on the host, with its peer behind it. It is one end of a cable: to
-//! routing, which is all that is asked here, WireGuard's is the same.
+//! A VPN interface on the host, with its peer behind it. It is one end of a cable; for routing,
+//! the only thing tested here, that is the same as a WireGuard interface.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,16 +8,16 @@ use crate::{Lab, NetNs, ip};
 const PEER_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 2);
 
-/// The VPN. Dropping it is its end.
+/// The VPN. Dropping it removes it.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// The other end: it sends everything through the tunnel.
+    /// The other end. It sends everything through the tunnel.
     pub peer: NetNs,
 }
 
 impl Tunnel {
-    /// Gives the host an interface of this name with 10.99.0.1/24 and fd00:99::1/64, and the
-    /// peer's .2 behind it.
+    /// Gives the host an interface with this name and the addresses 10.99.0.1/24 and
+    /// fd00:99::1/64. The peer behind it has the address .2.
     #[track_caller]
     pub fn open(lab: &Lab, ifname: &str) -> Self {
         let peer = NetNs::new("vpn");
@@ -39,7 +39,7 @@ impl Tunnel {
         Self { peer }
     }
 
-    /// The peer's address of the same family.
+    /// Returns the peer's address of the same family.
     pub fn peer_address(&self, family_of: IpAddr) -> IpAddr {
         match family_of {
             IpAddr::V4(_) => PEER_V4.into(),

@@ -1,5 +1,5 @@
-//! What this kernel does not have, for the runner: a line `MARKER<tab>WHY` for each feature.
-//! Tests whose names contain the marker can not run here.
+//! Prints what this kernel does not have, for the test runner: one line `MARKER<tab>WHY` per
+//! feature. Tests whose names contain the marker can not run here.
 
 use eni_steer_tests::Feature;
 

@@ -1,6 +1,6 @@
-//! The textbook story with real packets: find the asymmetry, cure it with rules, hold it
-//! with eBPF, prove it with counters, and leave no trace. Each step shows its numbers and
-//! is checked; the exit code is 0 only if every step showed what it says.
+//! The story of the textbook with real packets: find the asymmetry, cure it with rules, hold it
+//! with eBPF, prove it with counters, and remove everything again. Each step prints its numbers
+//! and checks them; the exit code is 0 only if every check succeeded.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -10,14 +10,14 @@ use eni_steer_tests::{
     Exchange, Lab, Seen, Shape, Steer, TcpTransfer, diff, dump, ping, require_root, run_ok,
 };
 
-/// Pings of each step.
+/// How many pings each step sends.
 const PINGS: u16 = 5;
-/// Bytes of the DNATed flow.
+/// How many bytes the DNATed flow transfers.
 const BYTES: u64 = 2_000_000;
-/// How long `verify --window` watches.
+/// How long `verify --window` observes the traffic.
 const WINDOW: &str = "800ms";
 
-/// Tells the story and keeps what did not show.
+/// Tells the story and records which checks failed.
 struct Story {
     lab: Lab,
     steer: Steer,
@@ -109,7 +109,7 @@ impl Story {
         title(3, "a container on the host connects to eth1's address");
         let kept = self.container_transfer();
         println!("with eni-steer's rules: {}", answer(kept));
-        // The same with the textbook's single rule, on a host of its own.
+        // The same with the textbook's single rule, on another host.
         let other = Lab::builder(Shape::SameSubnet).container().build();
         other.textbook_cure(1);
         let broken = from_container(&other);
@@ -213,7 +213,7 @@ impl Story {
         );
     }
 
-    /// Pings while `verify --window` watches; prints what it says.
+    /// Pings while `verify --window` runs; prints the report of `verify`.
     fn watched_pings(&mut self) -> (Exchange, Seen, Option<i32>) {
         let (host, eth1) = (&self.lab.host, self.lab.eni(1).v4());
         let before = self.lab.router_seen(0);
@@ -242,7 +242,7 @@ impl Story {
         );
     }
 
-    /// The row of eth1's address in `status`.
+    /// Prints the row of eth1's address in `status` and checks that it contains `parts`.
     fn matrix(&mut self, parts: &[&str]) {
         let status = self.steer.ok(&self.lab, &["status"]);
         let row = status
@@ -286,7 +286,7 @@ impl Story {
         run_ok(&self.lab.host, "ip", args);
     }
 
-    /// Runs the command and prints it with its answer.
+    /// Runs the command; prints it and its output.
     fn shown(&self, args: &[&str]) -> Option<i32> {
         println!("$ eni-steer {}", args.join(" "));
         let output = self.steer.run(&self.lab, args);
@@ -294,7 +294,7 @@ impl Story {
         output.code()
     }
 
-    /// Runs the command, prints only its name.
+    /// Runs the command; prints only the command line.
     fn told(&mut self, args: &[&str]) {
         println!("$ eni-steer {}", args.join(" "));
         self.quiet(args);
@@ -321,7 +321,8 @@ impl Story {
     }
 }
 
-/// A container asks a server on eth1's address of the same host.
+/// A container asks a server on eth1's address of the same host. Returns whether it gets an
+/// answer.
 fn from_container(lab: &Lab) -> bool {
     let server = SocketAddr::new(lab.eni(1).v4().into(), 9000);
     let transfer = TcpTransfer::of(1000).timeout(Duration::from_secs(1));

@@ -1,6 +1,6 @@
-//! The first process of a virtual machine that runs tests on another kernel
-//! (`cargo xtask test --kernel`). It does what `/orders` says: loads modules, runs groups of tests
-//! one after another, each by one call of its program, and ends the machine with their verdict.
+//! The first process of a virtual machine that runs tests on another kernel (`cargo xtask test
+//! --kernel`). It follows the file `/orders`: it loads modules, runs groups of tests one after
+//! another, each with one call of its program, and ends the machine with their verdict.
 //!
 //! ```text
 //! module /modules/veth.ko
@@ -10,12 +10,13 @@
 //! argument --test-threads=2
 //! ```
 //!
-//! Tests that need what this kernel does not have are not run: it prints a line
+//! It leaves out the tests that need something this kernel does not have, and prints a line
 //! `skipped: NAME: WHY` for each.
 //!
-//! What it and the programs print goes to the console and, without the kernel's messages in
-//! between, to a second serial port. The machine ends by qemu's isa-debug-exit device; if this
-//! process ends in any other way the kernel panics, which is no success either.
+//! Its own output and that of the programs goes to the console and, without the kernel's messages
+//! in between, to a second serial port. It ends the machine through qemu's isa-debug-exit device.
+//! If this process ends in any other way the kernel panics, which does not count as success
+//! either.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -28,13 +29,14 @@ use nix::mount::{MsFlags, mount, umount};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Where the exit device is.
+/// The I/O port of the exit device.
 const EXIT_PORT: u16 = 0xf4;
 
-/// The port that carries results only.
+/// The serial port that carries only results.
 const RESULTS: &str = "/dev/ttyS1";
 
-/// Longer than any group of tests takes: what hangs is ended, and the next one is run.
+/// Longer than any group of tests takes. A group that hangs is killed after this, and the next
+/// one runs.
 const PATIENCE: Duration = Duration::from_secs(45 * 60);
 
 fn main() -> ExitCode {
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What is to be done.
+/// What the file of orders contains.
 #[derive(Default)]
 struct Orders {
     modules: Vec<String>,
@@ -103,8 +105,8 @@ fn work() -> Result<bool> {
         .open(RESULTS)
         .with_context(|| format!("can not open {RESULTS}"))?;
     let mut arguments = orders.arguments;
-    // What is ignored elsewhere because it needs a machine of its own. The tests are given by
-    // their whole names.
+    // Include the tests that are ignored elsewhere because they need a machine of their own. The
+    // tests are given by their full names.
     arguments.extend(["--include-ignored", "--exact"].map(str::to_owned));
     let absent: Vec<Feature> = Feature::absent().collect();
     let mut well = true;
@@ -158,7 +160,7 @@ impl Orders {
 }
 
 impl Group {
-    /// Takes out the tests that need one of these; returns a line for each.
+    /// Removes the tests that need one of these features; returns one line for each.
     fn leave_out(&mut self, absent: &[Feature]) -> Vec<String> {
         let mut lines = Vec::new();
         self.tests.retain(|test| {
@@ -170,11 +172,12 @@ impl Group {
     }
 }
 
-/// The group that runs as the kernel is.
+/// The group that sees the kernel's description of its types.
 const WITH_TYPES: &str = "kernels";
 
-/// Hides the kernel's description of its types, or shows it again. Whenever an object is loaded all
-/// of it is read, half a second of emulation, and nothing in our programs depends on it.
+/// Hides the kernel's description of its types (BTF), or shows it again. Whenever an object is
+/// loaded, user space reads all of it, half a second in the emulator, and nothing in eni-steer's
+/// programs depends on it.
 fn hide_types(hidden: bool) -> Result<()> {
     const TYPES: &str = "/sys/kernel/btf";
     let is_hidden = !fs::exists(format!("{TYPES}/vmlinux")).context("can not look for types")?;
@@ -201,7 +204,7 @@ fn command(program: &str) -> Command {
         .env("PATH", "/usr/sbin:/usr/bin")
         .env("ENI_STEER_BIN", "/usr/bin/eni-steer")
         .env("ENI_STEER_TEST_SLOWNESS", "6")
-        // Its clock is nobody else's: tests may set it.
+        // The machine belongs to the tests, so they may set its clock.
         .env("ENI_STEER_OWN_CLOCK", "1")
         .env("ENI_STEER_CASES", "3000")
         .env("HOME", "/tmp")
@@ -209,7 +212,7 @@ fn command(program: &str) -> Command {
     command
 }
 
-/// Runs a group of tests; whether it succeeded.
+/// Runs a group of tests; returns whether it succeeded.
 fn run(group: &Group, arguments: &[String], results: &mut File) -> Result<bool> {
     let name = &group.name;
     let (reader, writer) = std::io::pipe().context("can not make a pipe")?;
@@ -220,10 +223,10 @@ fn run(group: &Group, arguments: &[String], results: &mut File) -> Result<bool> 
         .stderr(writer)
         .spawn()
         .context("can not start it")?;
-    // The writing ends that are left are the child's and its children's.
+    // From here on only the child and its children have the writing end.
     drop(command);
     let pid = Pid::from_raw(i32::try_from(child.id()).context("a pid fits")?);
-    // A program that hangs is ended by somebody who does not wait for its words.
+    // Another thread kills a program that hangs, because this one waits for its output.
     std::thread::spawn(move || {
         std::thread::sleep(PATIENCE);
         if nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).is_ok() {
@@ -238,14 +241,15 @@ fn run(group: &Group, arguments: &[String], results: &mut File) -> Result<bool> 
         }
         Ok(())
     });
-    // The first process is the parent of all that lost theirs.
+    // The first process becomes the parent of every orphan, so it also waits for those.
     let status = loop {
         match waitpid(None, None).context("can not wait")? {
             status if status.pid() == Some(pid) => break status,
             _ => {}
         }
     };
-    // A background process may hold the pipe a moment longer; what counts was written before.
+    // A process in the background may keep the pipe open a moment longer. Everything that counts
+    // was written before.
     let deadline = std::time::Instant::now() + Duration::from_secs(5);
     while !teller.is_finished() && std::time::Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
@@ -257,18 +261,18 @@ fn run(group: &Group, arguments: &[String], results: &mut File) -> Result<bool> 
     Ok(well)
 }
 
-/// To the console, and as a result.
+/// Prints a line to the console and to the results.
 fn tell(results: &mut File, line: &str) -> Result<()> {
     println!("{line}");
-    // One write: lines of two threads do not mix.
+    // One write per line, so that lines of two threads do not mix.
     results
         .write_all(format!("{line}\n").as_bytes())
         .with_context(|| format!("can not write to {RESULTS}"))
 }
 
-/// Ends the machine; returns only if it can not be ended.
+/// Ends the machine; returns only if that fails.
 fn end(well: bool) -> std::io::Error {
-    // SAFETY: both are calls without memory of ours.
+    // SAFETY: neither call accesses memory of this process.
     unsafe {
         libc::sync();
         if libc::ioperm(EXIT_PORT.into(), 4, 1) != 0 {
@@ -276,14 +280,15 @@ fn end(well: bool) -> std::io::Error {
         }
     }
     write_port(EXIT_PORT, u8::from(!well));
-    // The emulator ends on its own thread.
+    // The emulator ends the machine from another thread, so wait for it.
     std::thread::sleep(Duration::from_secs(10));
-    std::io::Error::other("nobody listens on the exit port")
+    std::io::Error::other("there is no device on the exit port")
 }
 
 #[cfg(target_arch = "x86_64")]
 fn write_port(port: u16, value: u8) {
-    // SAFETY: the port was granted by ioperm; on the machines this runs in it is the emulator's.
+    // SAFETY: ioperm has granted the port, and in the machines this runs in it belongs to the
+    // emulator.
     unsafe { core::arch::asm!("out dx, al", in("dx") port, in("al") value) };
 }
 

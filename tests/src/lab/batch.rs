@@ -1,4 +1,5 @@
-//! Many lines for one call of a tool: a process for each would be most of a lab's time.
+//! Collects many lines for one call of a tool. One process per line would take most of the time
+//! that a lab takes to build.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,7 +20,7 @@ pub(super) fn batch(ns: &NetNs, program: &str, script: &str) {
     assert!(output.success(), "{output}\nscript:\n{script}");
 }
 
-/// Lines for `ip -batch -`: one process instead of one per line.
+/// Lines for `ip -batch -`, which needs one process where separate commands would need one each.
 #[derive(Default)]
 pub(super) struct Batch(String);
 
@@ -29,7 +30,7 @@ impl Batch {
         self.0.push('\n');
     }
 
-    /// A veth pair: the near end here, the far end in another namespace.
+    /// Adds a veth pair: the near end in this namespace, the far end in another one.
     pub(super) fn cable(&mut self, near: (&str, Mac), far: (&str, Mac, &NetNs)) {
         self.line(format!(
             "link add {} address {} type veth peer name {} address {} netns {}",

@@ -1,5 +1,5 @@
-//! What the lab is to be, and making it so: namespaces, settings, devices, and the wait until
-//! every address can be used.
+//! Describes a lab and builds it: namespaces, settings, devices, and the wait until every address
+//! can be used.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use crate::source_check::{self, nft};
 use crate::topology::{Eni, Shape};
 use crate::{NetNs, eventually, run_ok, sysctl};
 
-/// Which ENIs the host's main table has default routes through, in both families.
+/// Through which ENIs the host's main table has default routes, in both families.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultRoute {
-    /// Through eth0 only: what clouds' images configure.
+    /// Through eth0 only. Cloud images configure this.
     Eth0,
-    /// Through eth0, and through eth1, eth2 ... with this metric, one more for each.
+    /// Through eth0, and through eth1, eth2 ... with this metric, plus one for each further ENI.
     AllWithMetric(u32),
-    /// None at all.
+    /// There are no default routes.
     Absent,
 }
 
-/// What the lab is to be; [`build`](Self::build) makes it.
+/// Describes a lab; [`build`](Self::build) makes it.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Builder {
@@ -51,20 +51,20 @@ impl Builder {
         }
     }
 
-    /// How many ENIs the host has: eth0, eth1 ... Two unless said otherwise.
+    /// Sets how many ENIs the host has: eth0, eth1 ... The default is two.
     pub fn enis(mut self, count: usize) -> Self {
         self.enis = count;
         self
     }
 
-    /// How many addresses of each family an ENI has. One unless said otherwise.
+    /// Sets how many addresses of each family an ENI has. The default is one.
     pub fn addresses(mut self, per_eni: usize) -> Self {
         assert!(per_eni > 0, "an ENI has an address");
         self.addresses = per_eni;
         self
     }
 
-    /// The host's default routes.
+    /// Sets the host's default routes.
     pub fn default_route(mut self, which: DefaultRoute) -> Self {
         self.default_route = which;
         self
@@ -77,41 +77,41 @@ impl Builder {
         self
     }
 
-    /// Adds the container, and hides it behind the host's address on its way
-    /// out (`table ip nat`, `table ip6 nat`).
+    /// Adds the container, and hides it behind the host's address on its way out (`table ip nat`,
+    /// `table ip6 nat`).
     pub fn masquerade(mut self) -> Self {
         self.masquerade = true;
         self.container()
     }
 
-    /// Adds the on-link neighbour: one interface `p<n>` in each subnet, and the
-    /// client reachable through the router.
+    /// Adds the on-link neighbour, with one interface `p<n>` in each subnet; it reaches the
+    /// client through the router.
     pub fn peer(mut self) -> Self {
         self.peer = true;
         self
     }
 
-    /// With `false` no device of the lab segments, coalesces or leaves checksums
-    /// to others: each counts every frame as it would be on a cable.
+    /// With `false`, no device of the lab segments or coalesces packets or leaves checksums to
+    /// other devices, so each counts every frame as it would be on a cable.
     pub fn offloads(mut self, on: bool) -> Self {
         self.offloads = on;
         self
     }
 
-    /// The source check drops what it finds wrong; otherwise it only counts.
+    /// Makes the source check drop packets with a wrong source. Without this it only counts them.
     pub fn drop_wrong_source(mut self) -> Self {
         self.drop_wrong = true;
         self
     }
 
-    /// The host's net.ipv4.conf.*.rp_filter. 0 unless said otherwise.
+    /// Sets the host's net.ipv4.conf.*.rp_filter. The default is 0.
     pub fn rp_filter(mut self, value: u8) -> Self {
         self.rp_filter = value;
         self
     }
 
-    /// Makes the namespaces, cables, addresses and routes, and returns when
-    /// every address can be used.
+    /// Makes the namespaces, cables, addresses and routes. Returns when every address can be
+    /// used.
     #[track_caller]
     pub fn build(self) -> Lab {
         let lab = Lab {
@@ -149,10 +149,9 @@ impl Builder {
         lab
     }
 
-    /// Sysctls first, before there are devices: namespaces inherit IPv4's from
-    /// the machine, whatever those may be, and the noise of router
-    /// solicitation, duplicate address detection and slow multicast reports
-    /// would be counted in the middle of a test.
+    /// Sets sysctls before there are devices. Namespaces inherit IPv4's values from the machine,
+    /// whatever they are. Router solicitation, duplicate address detection and late multicast
+    /// reports would otherwise be counted in the middle of a test.
     fn quiet_the_kernel(&self, lab: &Lab) {
         let host_rp_filter = self.rp_filter.to_string();
         for ns in lab.namespaces() {
@@ -169,7 +168,7 @@ impl Builder {
             sysctl::write_all(
                 ns,
                 &[
-                    // Forwarding first: writing it resets other settings.
+                    // Forwarding comes first, because writing it resets other settings.
                     ("net/ipv4/ip_forward", forwarding),
                     ("net/ipv6/conf/all/forwarding", forwarding),
                     ("net/ipv6/conf/default/forwarding", forwarding),
@@ -202,8 +201,8 @@ impl Builder {
     }
 }
 
-/// IPv6 has no addresses to use until the carrier is there; the source of
-/// truth is the kernel's own list. A bridge's state is in dumps.
+/// IPv6 addresses can not be used until the carrier is up; the kernel's own list shows when. The
+/// state of a bridge is part of dumps, so this waits for it too.
 #[track_caller]
 fn wait_until_usable(lab: &Lab) {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -222,7 +221,7 @@ fn wait_until_usable(lab: &Lab) {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-    // The kernel says so some time after a bridge has a port that is up.
+    // The kernel reports it some time after the bridge has a port that is up.
     let bridge_is_up = || {
         let words = ["-brief", "link", "show", "docker0"];
         let said = run_ok(&lab.host, "ip", words);
@@ -234,7 +233,7 @@ fn wait_until_usable(lab: &Lab) {
     );
 }
 
-/// Devices without a link-local address, and devices with a tentative address.
+/// Returns the devices without a link-local address and those with a tentative address.
 fn unusable() -> Vec<String> {
     let read = |path| std::fs::read_to_string(path).expect("/proc is mounted");
     let addresses = read("/proc/thread-self/net/if_inet6");
@@ -260,7 +259,7 @@ fn unusable() -> Vec<String> {
         .collect()
 }
 
-/// ethtool takes one device a call.
+/// ethtool accepts one device per call.
 fn turn_offloads_off(ns: &NetNs) {
     let devices = ns.run(|| std::fs::read_to_string("/proc/thread-self/net/dev"));
     let devices = devices.expect("/proc is mounted");

@@ -1,5 +1,4 @@
-//! The lab as the tests hold it: its namespaces, and the questions one asks it. [`Builder`]
-//! makes it.
+//! The lab that tests use: its namespaces, and questions about it. [`Builder`] makes it.
 
 mod batch;
 mod builder;
@@ -13,14 +12,14 @@ use crate::{DeviceCounters, FailureReport, NetNs, Seen, run_ok};
 
 pub use builder::{Builder, DefaultRoute};
 
-/// The lab. Dropping it is the end of its namespaces.
+/// The lab. Dropping it removes its namespaces.
 #[derive(Debug)]
 pub struct Lab {
     /// The machine under test.
     pub host: NetNs,
-    /// The VPC.
+    /// The router of the VPC.
     pub router: NetNs,
-    /// The remote client.
+    /// The client, somewhere in the Internet.
     pub client: NetNs,
     container: Option<NetNs>,
     peer: Option<NetNs>,
@@ -29,30 +28,30 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A lab of this shape, still to be refined: two ENIs, one address of each
-    /// family, default route through eth0, no container, no peer, a source
-    /// check that only counts.
+    /// Starts the description of a lab with this shape. Its defaults: two ENIs, one address of
+    /// each family, a default route through eth0, no container, no peer, a source check that only
+    /// counts.
     pub fn builder(shape: Shape) -> Builder {
         Builder::new(shape)
     }
 
-    /// Which shape it has.
+    /// Returns its shape.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// The ENI `eth<index>`.
+    /// Returns the ENI `eth<index>`.
     #[track_caller]
     pub fn eni(&self, index: usize) -> &Eni {
         &self.enis[index]
     }
 
-    /// All ENIs, in order.
+    /// Returns all ENIs in order.
     pub fn enis(&self) -> &[Eni] {
         &self.enis
     }
 
-    /// The container; panics if the lab was built without.
+    /// Returns the container; panics if the lab was built without one.
     #[track_caller]
     pub fn container(&self) -> &NetNs {
         self.container
@@ -60,23 +59,23 @@ impl Lab {
             .expect("the lab was built with .container()")
     }
 
-    /// The on-link neighbour; panics if the lab was built without.
+    /// Returns the on-link neighbour; panics if the lab was built without one.
     #[track_caller]
     pub fn peer(&self) -> &NetNs {
         self.peer.as_ref().expect("the lab was built with .peer()")
     }
 
-    /// The client's IPv4 address.
+    /// Returns the client's IPv4 address.
     pub fn client_v4(&self) -> Ipv4Addr {
         topology::CLIENT_V4
     }
 
-    /// The client's IPv6 address.
+    /// Returns the client's IPv6 address.
     pub fn client_v6(&self) -> Ipv6Addr {
         topology::CLIENT_V6
     }
 
-    /// The client's address of the same family.
+    /// Returns the client's address of the same family.
     pub fn client_address(&self, family_of: IpAddr) -> IpAddr {
         match family_of {
             IpAddr::V4(_) => topology::CLIENT_V4.into(),
@@ -84,32 +83,32 @@ impl Lab {
         }
     }
 
-    /// The container's IPv4 address.
+    /// Returns the container's IPv4 address.
     pub fn container_v4(&self) -> Ipv4Addr {
         topology::CONTAINER_V4
     }
 
-    /// The container's IPv6 address.
+    /// Returns the container's IPv6 address.
     pub fn container_v6(&self) -> Ipv6Addr {
         topology::CONTAINER_V6
     }
 
-    /// The peer's IPv4 address in an ENI's subnet.
+    /// Returns the peer's IPv4 address in an ENI's subnet.
     pub fn peer_v4(&self, eni: usize) -> Ipv4Addr {
         peer_v4(self.shape.subnet_of(eni))
     }
 
-    /// The peer's IPv6 address in an ENI's subnet.
+    /// Returns the peer's IPv6 address in an ENI's subnet.
     pub fn peer_v6(&self, eni: usize) -> Ipv6Addr {
         peer_v6(self.shape.subnet_of(eni))
     }
 
-    /// The peer's hardware address in an ENI's subnet.
+    /// Returns the peer's hardware address in an ENI's subnet.
     pub fn peer_mac(&self, eni: usize) -> Mac {
         mac(Role::Peer, self.shape.subnet_of(eni))
     }
 
-    /// All namespaces of this lab.
+    /// Returns all namespaces of this lab.
     pub fn namespaces(&self) -> impl Iterator<Item = &NetNs> {
         [&self.host, &self.router, &self.client]
             .into_iter()
@@ -117,15 +116,14 @@ impl Lab {
             .chain(&self.peer)
     }
 
-    /// What the source check has counted on an ENI's port since the lab was built.
+    /// Returns what the source check has counted on an ENI's port since the lab was built.
     #[track_caller]
     pub fn router_seen(&self, eni: usize) -> Seen {
         source_check::read(&self.router, &self.enis[eni])
     }
 
-    /// Tells the VPC that an ENI owns one more address, or prefix
-    /// (`172.16.20.192/28`): the source check knows it, and the router sends
-    /// what is addressed to it to that ENI.
+    /// Gives an ENI one more address, or a prefix (`172.16.20.192/28`), in the VPC: the source
+    /// check accepts it, and the router sends packets for it to that ENI.
     #[track_caller]
     pub fn allow(&self, eni: usize, address: &str) {
         let eni = &self.enis[eni];
@@ -138,8 +136,8 @@ impl Lab {
             IpAddr::V4(_) => IpAddr::V4(eni.v4()),
             IpAddr::V6(_) => IpAddr::V6(eni.v6()),
         };
-        // By way of the ENI's first address, whose hardware address is known:
-        // right for an address of the subnet, one of elsewhere, and a prefix.
+        // The route goes through the ENI's first address, whose hardware address is known. This
+        // works for an address of the subnet, for any other address, and for a prefix.
         run_ok(
             &self.router,
             "ip",
@@ -155,9 +153,9 @@ impl Lab {
         );
     }
 
-    /// Types the textbook's cure for an ENI, in both families: a table 1001 (1002
-    /// for eth2 ...) that holds a default route through it and nothing else, and
-    /// a rule from its primary address, without a priority.
+    /// Types the textbook's cure for an ENI in both families: a table 1001 (1002 for eth2 ...)
+    /// that contains only a default route through the ENI, and a rule without a priority for its
+    /// primary address.
     #[track_caller]
     pub fn textbook_cure(&self, eni: usize) {
         let eni = &self.enis[eni];
@@ -175,20 +173,20 @@ impl Lab {
         }
     }
 
-    /// The device's own counters; devices as in the drawing.
+    /// Returns the device's own counters; the names of devices are those in the drawing.
     #[track_caller]
     pub fn device_counters(&self, ns: &NetNs, ifname: &str) -> DeviceCounters {
         DeviceCounters::read(ns, ifname)
     }
 
-    /// Everything of a namespace's network configuration, as comparable text.
+    /// Returns the whole network configuration of a namespace as text that can be compared.
     #[track_caller]
     pub fn dump(&self, ns: &NetNs) -> String {
         crate::dump(ns)
     }
 
-    /// Prints the host's rules, routes, neighbours, links and the source
-    /// check's counters if the test panics while the guard is held.
+    /// Returns a guard that prints the host's rules, routes, neighbours and links and the source
+    /// check's counters if the test panics while it is alive.
     pub fn on_failure_print(&self) -> FailureReport<'_> {
         FailureReport::new(self)
     }

@@ -1,4 +1,4 @@
-//! The lab's devices, addresses and routes, as lines for `ip -batch` and `bridge -batch`.
+//! The lab's devices, addresses and routes as lines for `ip -batch` and `bridge -batch`.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use super::{
 use crate::topology::{self, Role, mac, peer_v4, peer_v6};
 
 impl Builder {
-    /// Bridges and cables, made in the router's namespace; the far ends are
-    /// born in theirs.
+    /// Bridges and cables. They are made in the router's namespace; the far ends are created in
+    /// their own.
     pub(super) fn cables(&self, lab: &Lab) -> Batch {
         let mut ip = Batch::default();
         ip.line("link set lo up");
@@ -60,7 +60,7 @@ impl Builder {
         ip
     }
 
-    /// The gateways' addresses, and what the VPC knows without asking.
+    /// The gateways' addresses, and the neighbours that the VPC knows without asking.
     pub(super) fn router_script(&self, lab: &Lab) -> Batch {
         let mut ip = Batch::default();
         ip.addresses(
@@ -140,7 +140,7 @@ impl Builder {
             ip.addresses(&device, peer_v4(subnet), 24, peer_v6(subnet));
         }
         for eni in &lab.enis {
-            // A LAN would let both ENIs answer an ARP request for either's address.
+            // On a LAN both ENIs would answer an ARP request for either's address.
             ip.permanent_neighbours(eni, &format!("p{}", self.shape.subnet_of(eni.index)));
         }
         let gateway = &lab.enis[0];
@@ -191,7 +191,7 @@ table ip6 nat {
 }
 ";
 
-/// The VPC's forwarding table: where each hardware address is plugged in.
+/// Fills the VPC's forwarding table: at which port each hardware address is.
 pub(super) fn fdb(lab: &Lab, with_peer: bool) {
     let mut script = String::new();
     let mut add = |mac, port: &str| {

@@ -1,4 +1,4 @@
-//! One attempt to send, and what the kernel says to the program that makes it.
+//! One attempt to send, and what the kernel answers to the program that makes it.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use super::is_timeout;
 use crate::NetNs;
 use crate::command::slowness;
 
-/// How long an answer may take on a machine of usual speed; where none comes it is all waited
-/// for.
+/// How long an answer may take on a machine of usual speed. If none comes, the attempt lasts this
+/// long.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A connected socket that sends a datagram to an echo server, or connects to a listener.
@@ -28,18 +28,18 @@ pub struct Attempt {
     mark: u32,
 }
 
-/// What the kernel took.
+/// Result of an attempt that the kernel accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Sent {
-    /// The address it sent it from.
+    /// The source address and port that the kernel used.
     pub source: SocketAddr,
-    /// An answer came.
+    /// Whether an answer came.
     pub answered: bool,
 }
 
 impl Attempt {
-    /// By UDP, as the user the test runs as.
+    /// Sends a UDP datagram, as the user that runs the test.
     pub fn udp(to: SocketAddr) -> Self {
         Self {
             kind: Type::DGRAM,
@@ -50,7 +50,7 @@ impl Attempt {
         }
     }
 
-    /// By TCP.
+    /// Connects by TCP, as the user that runs the test.
     pub fn tcp(to: SocketAddr) -> Self {
         Self {
             kind: Type::STREAM,
@@ -58,25 +58,26 @@ impl Attempt {
         }
     }
 
-    /// From this address and port; port 0 is any.
+    /// Uses this source address and port; port 0 lets the kernel choose one.
     pub fn from(mut self, from: SocketAddr) -> Self {
         self.from = Some(from);
         self
     }
 
-    /// By a socket of this user.
+    /// Uses a socket that belongs to this user.
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = Some(uid);
         self
     }
 
-    /// The packets' firewall mark.
+    /// Sets the packets' firewall mark.
     pub fn mark(mut self, mark: u32) -> Self {
         self.mark = mark;
         self
     }
 
-    /// Makes it. The error is what the program sees, from its own kernel or by ICMP.
+    /// Makes the attempt. The error is the one that the program gets, from its own kernel or by
+    /// ICMP.
     #[track_caller]
     pub fn run(&self, ns: &NetNs) -> Result<Sent, Errno> {
         match ns.run(|| self.make()) {
@@ -90,14 +91,15 @@ impl Attempt {
 
     fn make(&self) -> io::Result<Sent> {
         if let Some(uid) = self.uid {
-            // Of this thread, which ends with the attempt.
+            // Only for this thread, which ends with the attempt.
             setfsuid(Uid::from_raw(uid));
         }
         let socket = Socket::new(Domain::for_address(self.to), self.kind, None)?;
         if self.mark != 0 {
             socket.set_mark(self.mark)?;
         }
-        // Or UDP keeps the milder ICMP errors to itself: "network unreachable" is one.
+        // Without this option UDP does not report the milder ICMP errors, for example "network
+        // unreachable".
         match self.to {
             SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,

@@ -1,4 +1,4 @@
-//! Ping, by a raw socket.
+//! Pings with a raw socket.
 
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{Conversation, Exchange, PATIENCE};
 use crate::NetNs;
 
-/// Pings `count` times; waits up to two seconds for answers after the
-/// last, and not at all once all are there.
+/// Pings `count` times. It waits up to two seconds for answers after the last question, and
+/// returns at once when all are there.
 #[track_caller]
 pub fn ping(
     ns: &NetNs,
@@ -25,7 +25,7 @@ pub fn ping(
     ping.run(ns)
 }
 
-/// A ping with all that can be said about it.
+/// A ping with its options.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Ping {
@@ -40,7 +40,7 @@ pub struct Ping {
 }
 
 impl Ping {
-    /// Once, with 56 bytes, from the address that the kernel chooses.
+    /// One ping with 56 bytes, from the address that the kernel chooses.
     pub fn to(to: impl Into<IpAddr>) -> Self {
         Self {
             to: to.into(),
@@ -54,49 +54,49 @@ impl Ping {
         }
     }
 
-    /// From this address.
+    /// Sets the source address.
     pub fn from(mut self, from: impl Into<IpAddr>) -> Self {
         self.from = Some(from.into());
         self
     }
 
-    /// How many.
+    /// Sets how many questions to send.
     pub fn count(mut self, count: u16) -> Self {
         self.count = count;
         self
     }
 
-    /// How long between two.
+    /// Sets the time between two questions.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Bytes after the ICMP header; the kernel fragments what is too long.
+    /// Sets how many bytes follow the ICMP header; the kernel fragments what is too long.
     pub fn payload(mut self, bytes: usize) -> Self {
         self.payload = bytes;
         self
     }
 
-    /// How long to wait for answers after the last question.
+    /// Sets how long to wait for answers after the last question.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// The packets' firewall mark.
+    /// Sets the packets' firewall mark.
     pub fn mark(mut self, mark: u32) -> Self {
         self.mark = mark;
         self
     }
 
-    /// Bound to a device (SO_BINDTODEVICE).
+    /// Binds the socket to a device (SO_BINDTODEVICE).
     pub fn device(mut self, device: &str) -> Self {
         self.device = Some(device.to_owned());
         self
     }
 
-    /// Sends, and listens. Panics only if there is no socket to do it with.
+    /// Sends the questions and collects the answers. Panics only if there is no socket for it.
     #[track_caller]
     pub fn run(&self, ns: &NetNs) -> Exchange {
         ns.run(|| self.exchange())
@@ -118,7 +118,7 @@ impl Ping {
         if self.mark != 0 {
             socket.set_mark(self.mark)?;
         }
-        // Raw sockets hear every echo of their namespace: the id tells whose.
+        // A raw socket receives every echo reply of its namespace; the id shows whose it is.
         static NEXT_ID: AtomicU16 = AtomicU16::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let to = SocketAddr::new(self.to, 0).into();
@@ -149,14 +149,14 @@ fn echo_request(to: IpAddr, id: u16, sequence: u16, payload: usize) -> Vec<u8> {
     message.extend(sequence.to_be_bytes());
     message.extend((0..payload).map(|i| i as u8));
     if to.is_ipv4() {
-        // The kernel fills in the checksum of ICMPv6, not this one.
+        // The kernel fills in the checksum of ICMPv6, but not that of ICMP.
         let sum = internet_checksum(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     message
 }
 
-/// Which question this is the answer to. IPv4 raw sockets show the IP header.
+/// Returns which question this answers. IPv4 raw sockets deliver the IP header too.
 fn answer_to(asked: IpAddr, id: u16, received: &[u8]) -> Option<u16> {
     let (message, reply) = match asked {
         IpAddr::V4(asked) => {

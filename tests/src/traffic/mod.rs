@@ -1,5 +1,5 @@
-//! Real packets, sent and answered by sockets in the namespaces. Every tool is
-//! bounded in time and tells facts instead of printing.
+//! Real packets, sent and answered by sockets in the namespaces. Every tool has a time limit and
+//! returns what it saw.
 
 pub mod attempt;
 pub mod icmp;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use crate::command::slowness;
 
-/// Questions and answers.
+/// How many questions were asked, and how they were answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Exchange {
-    /// Questions that the kernel took.
+    /// Questions that the kernel accepted.
     pub sent: u64,
     /// Distinct questions that were answered.
     pub received: u64,
@@ -26,7 +26,8 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Something was sent, all of it was answered once, and nothing refused.
+    /// Returns whether something was sent, everything was answered exactly once, and the kernel
+    /// refused nothing.
     pub fn all_answered(&self) -> bool {
         self.sent > 0
             && self.received == self.sent
@@ -34,20 +35,20 @@ impl Exchange {
             && self.errors.is_empty()
     }
 
-    /// Panics, with the numbers, unless all was answered.
+    /// Panics with the numbers unless everything was answered.
     #[track_caller]
     pub fn expect_all_answered(&self) {
         assert!(self.all_answered(), "not all answered: {self:?}");
     }
 
-    /// Something was tried and nothing came back.
+    /// Returns whether something was sent and nothing came back.
     pub fn none_answered(&self) -> bool {
         self.sent + self.errors.len() as u64 > 0 && self.received == 0
     }
 }
 
-/// Asks until it is so, or the time is over: for what the kernel does a moment later. The time is
-/// that of a machine of usual speed.
+/// Checks again and again until the condition is true or the time is over, for what the kernel
+/// does a moment later. The time is for a machine of usual speed.
 pub fn eventually(timeout: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout * slowness();
     loop {
@@ -61,9 +62,8 @@ pub fn eventually(timeout: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Tries again for a moment while the address is in use. A socket that was
-/// closed here lives on for as long as a child process that another thread is
-/// starting has not come to its exec, which closes it there.
+/// Tries again for a moment while the address is in use. A socket that was closed here stays open
+/// in a child process that another thread is just starting, until the child executes its program.
 pub(crate) fn bind_soon<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -76,16 +76,15 @@ pub(crate) fn bind_soon<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Resul
     }
 }
 
-/// How long a question may stay unanswered: longer than ARP and ND take to ask
-/// a second time.
+/// How long a question may remain unanswered: longer than ARP and ND take to ask a second time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The shortest timeout given to a socket: none at all would mean for ever, and
-/// the kernel counts in microseconds.
+/// The shortest timeout of a socket. Zero would mean for ever, and the kernel counts in
+/// microseconds.
 const SHORTEST: Duration = Duration::from_micros(100);
 
-/// The conversation of ICMP echo and UDP echo: a question each `interval`,
-/// answers read meanwhile, and for up to `patience` after the last question.
+/// A conversation for ICMP echo and UDP echo: it asks a question each `interval`, reads answers
+/// meanwhile, and goes on reading for up to `patience` after the last question.
 pub(crate) struct Conversation {
     pub count: u16,
     pub interval: Duration,
@@ -93,9 +92,9 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// `ask` sends question n; `listen` waits at most as long as it is told
-    /// and gives the number of the question it heard an answer to, or none if
-    /// what it heard was something else.
+    /// Holds the conversation. `ask` sends question n. `listen` waits at most as long as its
+    /// argument says and returns the number of the question whose answer it received; `None` if
+    /// it received something else.
     pub(crate) fn hold(
         &self,
         mut ask: impl FnMut(u16) -> io::Result<()>,

@@ -1,4 +1,4 @@
-//! TCP: so many bytes from one namespace to another, each of them checked.
+//! TCP: transfers bytes from one namespace to another and checks each of them.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -11,15 +11,15 @@ use super::udp::local;
 use super::{bind_soon, is_timeout};
 use crate::NetNs;
 
-/// Bytes flow in chunks of this size.
+/// Bytes are sent in chunks of this size.
 const CHUNK: usize = 64 << 10;
 
-/// The period of the bytes sent: prime, so that a lost or doubled piece of any
-/// common size shows.
+/// The period of the bytes sent. It is prime, so that a lost or doubled piece of any common size
+/// is noticed.
 const PERIOD: usize = 251;
 
-/// Transfers `bytes` from a server to a client that connects to `to` (which may
-/// be another address than `listen`, where something translates). Bounded to 10 s.
+/// Transfers `bytes` from a server to a client that connects to `to`, within 10 s. `to` may
+/// differ from `listen`, if something translates addresses in between.
 #[track_caller]
 pub fn tcp_transfer(
     server: &NetNs,
@@ -31,7 +31,7 @@ pub fn tcp_transfer(
     TcpTransfer::of(bytes).run(server, listen, client, to)
 }
 
-/// A transfer with all that can be said about it.
+/// A transfer with its options.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TcpTransfer {
@@ -41,26 +41,26 @@ pub struct TcpTransfer {
     timeout: Duration,
 }
 
-/// What became of it.
+/// Result of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Transfer {
-    /// The connection was established, as the client saw it.
+    /// The client saw the connection established.
     pub connected: bool,
-    /// Bytes that arrived and were right.
+    /// Bytes that arrived and were correct.
     pub received: u64,
-    /// All that was wanted arrived, was right, and both sides ended cleanly.
+    /// Everything arrived, was correct, and both sides closed cleanly.
     pub complete: bool,
-    /// From the first SYN to the end.
+    /// Time from the first SYN to the end.
     pub elapsed: Duration,
-    /// Whom the server saw connect.
+    /// The client's address and port as the server saw them.
     pub client_seen: Option<SocketAddr>,
-    /// What went wrong first.
+    /// The first error.
     pub error: Option<String>,
 }
 
 impl TcpTransfer {
-    /// From server to client, within 10 s.
+    /// Transfers from server to client, within 10 s.
     pub fn of(bytes: u64) -> Self {
         Self {
             bytes,
@@ -70,25 +70,25 @@ impl TcpTransfer {
         }
     }
 
-    /// The client's address.
+    /// Sets the client's address.
     pub fn from(mut self, from: impl Into<IpAddr>) -> Self {
         self.from = Some(from.into());
         self
     }
 
-    /// From client to server instead.
+    /// Transfers from client to server instead.
     pub fn upload(mut self) -> Self {
         self.upload = true;
         self
     }
 
-    /// How long connecting and transferring may take together.
+    /// Sets how long connecting and transferring may take together.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Does it. Panics only if the server can not listen.
+    /// Runs the transfer. Panics only if the server can not listen.
     #[track_caller]
     pub fn run(
         &self,
@@ -177,8 +177,8 @@ impl TcpTransfer {
         }
     }
 
-    /// One side: sends all, or receives all; then a byte back says "all right".
-    /// The answer is the number of bytes this side received.
+    /// One side of the transfer: it sends everything or receives everything; then the receiver
+    /// confirms with one byte. Returns how many bytes this side received.
     fn exchange(
         &self,
         stream: &TcpStream,
@@ -199,7 +199,7 @@ impl TcpTransfer {
     }
 }
 
-/// How far it came, and why no further.
+/// How far a side got, and why it stopped.
 struct Broken {
     received: u64,
     cause: io::Error,
@@ -243,7 +243,7 @@ fn receive_all(from: &mut impl Read, bytes: u64) -> Result<u64, Broken> {
     Ok(received)
 }
 
-/// A chunk of the pattern from any place in its period.
+/// Returns enough of the pattern to start a chunk at any place in its period.
 fn pattern() -> Vec<u8> {
     (0..CHUNK + PERIOD).map(|i| (i % PERIOD) as u8).collect()
 }
@@ -251,7 +251,7 @@ fn pattern() -> Vec<u8> {
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        // Rounded to microseconds by the kernel, where 0 is for ever.
+        // The kernel rounds to microseconds, and zero would mean for ever.
         left => Ok(left.max(Duration::from_millis(1))),
     }
 }

@@ -1,5 +1,5 @@
-//! UDP: a server that echoes or only counts, an exchange with it, and a
-//! sender as fast as it can be.
+//! UDP: a server that echoes or only counts, an exchange with it, and a sender that sends as fast
+//! as it can.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,14 +14,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::{Conversation, Exchange, PATIENCE, bind_soon, is_timeout};
 use crate::NetNs;
 
-/// How often a server looks whether it should stop.
+/// How often a server checks whether it should stop.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// A server that is not scheduled for a while loses nothing: what it counts is
-/// what arrived.
+/// Large enough that a server loses nothing while it is not scheduled: what it counts is what
+/// arrived.
 const RECEIVE_BUFFER: usize = 64 << 20;
 
-/// A server on a thread of its own; it ends when dropped.
+/// A server on its own thread; it ends when the value is dropped.
 #[derive(Debug)]
 pub struct UdpServer {
     address: SocketAddr,
@@ -31,14 +31,14 @@ pub struct UdpServer {
 }
 
 impl UdpServer {
-    /// Sends everything back to where it came from. Bound to one address it
-    /// answers from that; bound to the unspecified one the kernel chooses.
+    /// Sends everything back to where it came from. A server that is bound to one address answers
+    /// from that; otherwise the kernel chooses the source.
     #[track_caller]
     pub fn echo(ns: &NetNs, listen: SocketAddr) -> Self {
         Self::start(ns, listen, true)
     }
 
-    /// Counts and says nothing.
+    /// Counts and never answers.
     #[track_caller]
     pub fn sink(ns: &NetNs, listen: SocketAddr) -> Self {
         Self::start(ns, listen, false)
@@ -61,7 +61,8 @@ impl UdpServer {
         let thread = ns.spawn(move || {
             let mut buffer = vec![0u8; 1 << 16];
             while !stopped.load(Ordering::Acquire) {
-                // An error is an ICMP one about an earlier answer: the asker's loss.
+                // The error is an ICMP one about an earlier answer. It matters to the asker, not
+                // to the server.
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else {
                     continue;
                 };
@@ -71,7 +72,7 @@ impl UdpServer {
                     .entry(from.ip())
                     .or_insert(0u64) += 1;
                 if answer {
-                    // The asker notices what does not come.
+                    // The asker notices an answer that does not come.
                     drop(socket.send_to(&buffer[..length], from));
                 }
             }
@@ -84,17 +85,17 @@ impl UdpServer {
         }
     }
 
-    /// Where it listens; useful after listening on port 0.
+    /// Returns where it listens, which matters for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Datagrams received, from anybody.
+    /// Returns how many datagrams it received.
     pub fn received(&self) -> u64 {
         self.received_by_source().values().sum()
     }
 
-    /// Datagrams received, by source address.
+    /// Returns how many datagrams it received from each source address.
     pub fn received_by_source(&self) -> BTreeMap<IpAddr, u64> {
         self.seen.lock().expect("nobody panics with it").clone()
     }
@@ -109,8 +110,8 @@ impl Drop for UdpServer {
     }
 }
 
-/// Sends numbered datagrams to an echo server from an unconnected socket and
-/// counts those that come back from where they were sent to.
+/// Sends numbered datagrams to an echo server from an unconnected socket, and counts those that
+/// come back from the address they were sent to.
 #[track_caller]
 pub fn udp_exchange(
     ns: &NetNs,
@@ -141,12 +142,12 @@ pub fn udp_exchange(
         .unwrap_or_else(|e| panic!("UDP from {:?} in {}: {e}", from, ns.name()))
 }
 
-/// When a sender has sent enough.
+/// When a sender stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// So many datagrams.
+    /// After this many datagrams.
     Count(u64),
-    /// So long.
+    /// After this time.
     Elapsed(Duration),
 }
 
@@ -154,24 +155,24 @@ pub enum Until {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Blast {
-    /// Datagrams the kernel took.
+    /// Datagrams that the kernel accepted.
     pub sent: u64,
-    /// Datagrams the kernel refused.
+    /// Datagrams that the kernel refused.
     pub refused: u64,
     /// How long it took.
     pub elapsed: Duration,
 }
 
 impl Blast {
-    /// Datagrams per second.
+    /// Returns datagrams per second.
     pub fn per_second(&self) -> f64 {
         self.sent as f64 / self.elapsed.as_secs_f64()
     }
 }
 
-/// Sends datagrams to each destination in turn as fast as the kernel takes
-/// them, from an unconnected socket: each one is routed anew. Without `from`
-/// the socket is bound to nothing and the kernel chooses the source each time.
+/// Sends datagrams to each destination in turn, as fast as the kernel accepts them, from an
+/// unconnected socket, so that the kernel routes each one. Without `from` the socket is not bound
+/// and the kernel chooses the source each time.
 #[track_caller]
 pub fn udp_blast(
     ns: &NetNs,
@@ -190,7 +191,7 @@ pub fn udp_blast(
         for destination in to.iter().cycle() {
             let enough = match until {
                 Until::Count(count) => sent + refused >= count,
-                // The clock is asked now and then: it costs as much as a datagram.
+                // The clock is read only now and then, because that costs as much as a datagram.
                 Until::Elapsed(time) => (sent + refused) % 64 == 0 && started.elapsed() >= time,
             };
             if enough {
@@ -212,8 +213,8 @@ pub fn udp_blast(
         .unwrap_or_else(|e| panic!("UDP blast from {:?} in {}: {e}", from, ns.name()))
 }
 
-/// The address to bind to: the one wished for, or the unspecified one of the
-/// destination's family.
+/// Returns the address to bind to: the one wanted, or the unspecified one of the destination's
+/// family.
 pub(crate) fn local(from: Option<IpAddr>, to: SocketAddr) -> SocketAddr {
     let unspecified = match to {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
