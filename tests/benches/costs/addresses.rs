@@ -1,5 +1,5 @@
-//! How fast an unconnected UDP sender is on a host with many addresses: each datagram is routed
-//! anew, and rules are looked at one after another.
+//! How fast an unconnected UDP sender is on a host with many addresses. The kernel routes each
+//! datagram, and looks at rules one after another.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -21,16 +21,16 @@ const NUMBERS: [u32; 5] = [1, 10, 100, 1000, 4000];
 const ROUNDS: usize = 15;
 const TIME: Duration = Duration::from_millis(100);
 
-/// What brings the sender's datagrams to eth1.
+/// What makes the sender's datagrams leave by eth1.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// `ip rule add from ADDRESS lookup TABLE` for each address.
     Textbook,
     /// eni-steer's rules.
     Rules,
-    /// The same, and the addresses are neighbours: they fill prefixes.
+    /// eni-steer's rules for adjacent addresses, which fill prefixes.
     RulesOfPrefixes,
-    /// No rules: main sends all by eth0, and eni-steer redirects all of it.
+    /// No rules: main sends everything by eth0, and eni-steer redirects all of it.
     Steering,
 }
 
@@ -44,7 +44,7 @@ const WAYS: [(Way, &str); 4] = [
     (Way::Steering, "eni-steer's steering, no rules"),
 ];
 
-/// A host, and where its cables end.
+/// A host, and the far ends of its cables.
 struct Host {
     ns: NetNs,
     _sink: NetNs,
@@ -79,7 +79,7 @@ fn measure() -> Vec<Finding> {
     findings
 }
 
-/// Two ENIs, of which eth1 has so many addresses, and their gateways.
+/// Makes a host with two ENIs, of which eth1 has this many addresses, and their gateways.
 fn host(way: Way, number: u32) -> Host {
     let (ns, sink) = (NetNs::new("host"), NetNs::new("sink"));
     write_sysctl(&ns, "net/ipv6/conf/default/disable_ipv6", 1);

@@ -1,11 +1,11 @@
-//! Many lines for one `ip`.
+//! Runs many lines in one `ip`.
 
 use std::time::Duration;
 
 use eni_steer_tests::{Call, NetNs};
 
 /// Runs `ip -4 -batch` for the lines that begin with `-4`, then `ip -6 -batch` for those with
-/// `-6`; every line has to succeed.
+/// `-6`; panics unless every line succeeds.
 pub fn ip_batch(ns: &NetNs, lines: &[String]) {
     for family in ["-4", "-6"] {
         let lines = lines.iter().filter_map(|line| line.strip_prefix(family));

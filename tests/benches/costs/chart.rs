@@ -1,4 +1,4 @@
-//! Curves of what was measured at several places, as SVG.
+//! Draws measurements at several points as curves, in SVG.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(0x94, 0x67, 0xbd),
 ];
 
-/// The curves of a benchmark; `None` if it has none.
+/// Returns the curves of a benchmark; `None` if it has none.
 pub fn svg(section: &Section) -> Option<String> {
     let mut curves: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for (curve, point) in section

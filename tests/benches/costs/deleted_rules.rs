@@ -1,5 +1,5 @@
-//! Replies while somebody deletes our rules ten times a second: what leaves by the wrong ENI,
-//! and which connections break.
+//! Replies while another program deletes eni-steer's rules ten times per second: how many leave
+//! by the wrong ENI, and how many connections break.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -19,12 +19,12 @@ pub const BENCHMARK: Benchmark = Benchmark {
 
 const TIME: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_millis(100);
-/// UDP questions a second, sent in groups of so many.
+/// UDP questions per second, which are sent in groups.
 const RATE: u32 = 10_000;
 const GROUP: u32 = 10;
-/// TCP connections that talk all the time.
+/// TCP connections that exchange data all the time.
 const CONNECTIONS: usize = 20;
-/// A connection that hears nothing for so long is broken.
+/// A connection that receives nothing for this long counts as broken.
 const BROKEN: Duration = Duration::from_secs(3);
 
 fn measure() -> Vec<Finding> {
@@ -70,7 +70,7 @@ fn measure() -> Vec<Finding> {
     ]
 }
 
-/// Deletes every rule of ours each time; how many went.
+/// Deletes every rule of eni-steer's; returns how many it deleted.
 fn delete_rules(host: &NetNs) -> u64 {
     let began = Instant::now();
     let mut deleted = 0;
@@ -87,7 +87,7 @@ fn delete_rules(host: &NetNs) -> u64 {
     deleted
 }
 
-/// Asks at the rate; how many questions were sent, and how many answers came.
+/// Asks at this rate; returns how many questions were sent and how many answers came.
 fn ask(client: &NetNs, to: SocketAddr) -> (u64, u64) {
     let socket = client.run(|| UdpSocket::bind("0.0.0.0:0").expect("a free port"));
     socket.connect(to).expect("a route");
@@ -121,7 +121,7 @@ fn ask(client: &NetNs, to: SocketAddr) -> (u64, u64) {
     })
 }
 
-/// Opens the connections; each tells how many exchanges it had, or nothing if it broke.
+/// Opens the connections; each returns how many exchanges it had, or nothing if it broke.
 fn connections<'scope>(
     lab: &Lab,
     there: SocketAddr,

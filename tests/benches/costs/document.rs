@@ -1,12 +1,12 @@
-//! What was measured, as Markdown: all of it in a document, and what has a bound in the README.
-//! Pure.
+//! Formats the measurements as Markdown: all of them for a document, and those with a bound for
+//! the README. It does no I/O.
 
 use std::fmt::Write as _;
 
 use crate::report::{Run, Section};
 
-/// The document with what was measured in the place of what stood there; a new one if there is
-/// none. `chart` names a picture to be shown.
+/// Returns the document with its measurements replaced, or a new document. `chart` names a
+/// picture to show.
 pub fn document(before: Option<&str>, run: &Run, chart: Option<&str>, command: &str) -> String {
     let marks = ["<!-- measured -->", "<!-- /measured -->"];
     let measured = measured(run, chart, command);
@@ -15,7 +15,8 @@ pub fn document(before: Option<&str>, run: &Run, chart: Option<&str>, command: &
         .unwrap_or_else(|| format!("# Benchmarks\n\n{}\n{measured}{}\n", marks[0], marks[1]))
 }
 
-/// The README with what has a bound in its place; `None` if it has no such place.
+/// Returns the README with the measurements that have a bound; `None` if it has no markers for
+/// them.
 pub fn readme(before: &str, run: &Run) -> Option<String> {
     let mut text = format!("{}\n\n", run.machine);
     text.push_str("| benchmark | what | value | bound | |\n|---|---|---:|---|---|\n");
@@ -28,7 +29,7 @@ pub fn readme(before: &str, run: &Run) -> Option<String> {
     between(before, ["<!-- bench -->", "<!-- /bench -->"], &text)
 }
 
-/// The text with what stands between two marks replaced.
+/// Returns the text with everything between two marks replaced.
 fn between(text: &str, [begin, end]: [&str; 2], new: &str) -> Option<String> {
     let (head, rest) = text.split_once(begin)?;
     let (_, tail) = rest.split_once(end)?;

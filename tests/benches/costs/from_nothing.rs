@@ -1,5 +1,5 @@
-//! 15 ENIs with 50 addresses of each family, from nothing: next to `ip`, given the same objects:
-//! the ENIs' group, routes, rules.
+//! Sets up 15 ENIs with 50 addresses of each family on an unconfigured host, and compares
+//! eni-steer with `ip`, which gets the same objects: the ENIs' group, routes and rules.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
 const ENIS: usize = 15;
 const ADDRESSES: usize = 50;
 const ROUNDS: usize = 40;
-/// Of what takes a second each time.
+/// Rounds of cases that take a second each.
 const SLOW_ROUNDS: usize = 3;
 
 fn measure() -> Vec<Finding> {
@@ -30,7 +30,7 @@ fn measure() -> Vec<Finding> {
         .build();
     let steer = Steer::new();
     let rules_only = ["--programs", "off"];
-    // Also the gateways' neighbours are resolved now, for everybody.
+    // This also resolves the gateways' neighbours, for both.
     steer.apply(&lab, &rules_only);
     let groups = groups(&lab);
     let script = [groups.clone(), script(&lab.host)].concat();
@@ -72,14 +72,15 @@ fn measure() -> Vec<Finding> {
     findings
 }
 
-/// How long it took, in milliseconds, is one sample more.
+/// Measures how long the work takes, in milliseconds, and adds the sample.
 fn time(samples: &mut Samples, work: impl FnOnce()) {
     let began = Instant::now();
     work();
     samples.push(began.elapsed().as_secs_f64() * 1e3);
 }
 
-/// What puts the ENIs into the group that a rule of ours speaks of, and they are in now.
+/// Returns the commands that put the ENIs into the group that eni-steer's rule uses, as they are
+/// now.
 fn groups(lab: &Lab) -> Vec<String> {
     let group = |name: &str| {
         let link = run_ok(&lab.host, "ip", ["-json", "link", "show", "dev", name]);
@@ -91,11 +92,11 @@ fn groups(lab: &Lab) -> Vec<String> {
     lab.enis().iter().map(|eni| group(&eni.name)).collect()
 }
 
-/// What makes the objects of ours that are there now, routes before rules.
+/// Returns the commands that make eni-steer's present objects, routes before rules.
 fn script(ns: &NetNs) -> Vec<String> {
     let mut script = Vec::new();
     for family in ["-4", "-6"] {
-        // As `ip` shows them is how `ip` takes them, but for two words.
+        // `ip` accepts the form in which it prints them, except for two words.
         let routes = ours(ns, &[family, "-details", "route", "show", "table", "all"]);
         let routes = routes.iter().map(|route| route.replace(" pref medium", ""));
         script.extend(routes.map(|route| format!("{family} route add {route}")));

@@ -1,4 +1,4 @@
-//! Spoofed sources, a million of them: what a packet costs then, and what it does to the counters.
+//! A million spoofed sources: what a packet costs then, and how the counters change.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
 
 const PACKETS: u32 = 24_000;
 const ROUNDS: usize = 41;
-/// Enough that nearly every source has come up before anything is measured.
+/// Enough that nearly every source has occurred before anything is measured.
 const FLOOD: u32 = 4_000_000;
 /// 2^20 sources.
 const BITS: u32 = 20;
@@ -59,7 +59,7 @@ fn measure() -> Vec<Finding> {
     findings
 }
 
-/// What the flood left behind.
+/// Returns what the flood left behind.
 fn after(receiver: &Receiver, sent: u64) -> Vec<Finding> {
     let counters = receiver.counters();
     let rows = |name: &str| counters[name].as_array().cloned().unwrap_or_default();

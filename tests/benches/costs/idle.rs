@@ -1,4 +1,4 @@
-//! The daemon when nothing happens: how often it wakes up, and what memory it holds.
+//! The daemon when nothing happens: how often it wakes up, and how much memory it uses.
 
 use std::fs;
 use std::time::Duration;
@@ -16,10 +16,10 @@ pub const BENCHMARK: Benchmark = Benchmark {
     measure,
 };
 
-/// Shorter than the daemon's timer (60 s), by more than the runtime needs to get ready for it: what
-/// wakes it up meanwhile is something else.
+/// Shorter than the daemon's timer (60 s) by more than the runtime needs to prepare for it, so
+/// anything that wakes the daemon in this time is something else.
 const WINDOW: Duration = Duration::from_secs(30);
-/// Random sources of 2^16; so many packets leave out one in a million.
+/// 2^16 random sources; this many packets miss one in a million.
 const BITS: u32 = 16;
 const PACKETS: u32 = 1_000_000;
 
@@ -27,11 +27,12 @@ fn measure() -> Vec<Finding> {
     let kept = Kept::by(&["run", "--eni", "eth0", "--eni", "eth1"]);
     let eni = kept.lab.eni(0);
     let packet = Packet::udp([192, 0, 2, 10].into(), eni.v4().into(), 22).to(eni.mac.0);
-    // A device that is given an XDP program tells so: before anything is measured.
+    // A device that gets an XDP program sends an event, so this comes before anything is
+    // measured.
     LiveFrames::new(&kept.lab.host, &eni.name, &packet.bytes(), BITS).receive(PACKETS);
     let counters = kept.steer.json(&kept.lab, &["counters", "--all"]);
     let sources = counters["sources"].as_array().map_or(0, Vec::len);
-    // The timer is set anew behind every pass; so it is known when it rings next.
+    // Every pass restarts the timer, so it is known when it fires next.
     kept.daemon.signal(Signal::SIGHUP);
     std::thread::sleep(Duration::from_secs(5));
     let before = kept.wake_ups();

@@ -1,4 +1,4 @@
-//! On what it was measured.
+//! The machine on which the benchmarks ran.
 
 use std::fmt;
 use std::fs;
@@ -6,24 +6,24 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-/// The machine and the moment.
+/// The machine and the time.
 pub struct Machine {
-    /// Of the beginning, UTC.
+    /// When the run began, in UTC.
     pub date: String,
-    /// `uname -r`.
+    /// The output of `uname -r`.
     pub kernel: String,
-    /// As the first one calls itself.
+    /// Name of the first CPU.
     pub cpu: String,
-    /// How many may run this program.
+    /// How many CPUs may run this program.
     pub cpus: usize,
-    /// Memory, MiB.
+    /// Memory in MiB.
     pub memory: u64,
-    /// Load average of the last minute, before.
+    /// Load average of the last minute before the run.
     pub load: String,
 }
 
 impl Machine {
-    /// This one, now.
+    /// Returns this machine as it is now.
     pub fn here() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, name: &str| {
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// The same as JSON.
+    /// Returns the same as JSON.
     pub fn json(&self) -> Value {
         json!({
             "date": self.date,

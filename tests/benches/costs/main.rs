@@ -1,5 +1,5 @@
-//! What eni-steer costs, measured side by side with what one would use instead: the program
-//! behind `cargo xtask bench`. Each file that is named in [`BENCHMARKS`] is one benchmark.
+//! Measures what eni-steer costs, beside what people would use instead: the program behind `cargo
+//! xtask bench`. Each file that is named in [`BENCHMARKS`] is one benchmark.
 
 mod addresses;
 mod batch;
@@ -33,7 +33,7 @@ use eni_steer_tests::require_root;
 use crate::machine::Machine;
 use crate::report::{Finding, Run};
 
-/// What can be measured.
+/// A benchmark that can be run.
 struct Benchmark {
     name: &'static str,
     about: &'static str,
@@ -59,25 +59,26 @@ const BENCHMARKS: [Benchmark; 10] = [
 struct Args {
     /// Only the benchmarks whose name contains one of these
     filters: Vec<String>,
-    /// Write what was measured to this file, as JSON
+    /// Write the measurements to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw the curves that were measured to this file, as SVG
+    /// Draw the measured curves into this file, as SVG
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
-    /// Write what was measured into this document, and its curves beside it
+    /// Write the measurements into this document, and the curves beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// Write what has a bound into this file, between <!-- bench --> and <!-- /bench -->
+    /// Write the measurements that have a bound into this file, between <!-- bench --> and <!--
+    /// /bench -->
     #[arg(long, value_name = "FILE")]
     readme: Option<PathBuf>,
     /// Fail if a bound is not met
     #[arg(long)]
     check: bool,
-    /// Only say which benchmarks there are
+    /// Only list the benchmarks
     #[arg(long)]
     list: bool,
-    // What `cargo bench` adds.
+    // `cargo bench` adds this argument.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
     println!("{}", run.machine);
     for benchmark in chosen {
         let began = Instant::now();
-        // What it says is on stderr already.
+        // The panic message is on stderr already.
         match catch_unwind(benchmark.measure) {
             Ok(findings) => run.add(benchmark.name, benchmark.about, began.elapsed(), findings),
             Err(_) => run.failed.push(benchmark.name),
@@ -114,7 +115,7 @@ fn main() -> ExitCode {
     finish(&args, &run)
 }
 
-/// Writes what was asked for; says how it went.
+/// Writes the files that were requested and reports how the run went.
 fn finish(args: &Args, run: &Run) -> ExitCode {
     for (path, text) in files(args, run) {
         if let Err(error) = std::fs::write(&path, text) {
@@ -136,7 +137,7 @@ fn finish(args: &Args, run: &Run) -> ExitCode {
     }
 }
 
-/// What was asked for in files.
+/// Returns the files that were requested, with their contents.
 fn files(args: &Args, run: &Run) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     files.extend(args.json.clone().map(|path| (path, run.json())));

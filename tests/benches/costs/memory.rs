@@ -1,4 +1,4 @@
-//! What the maps take, as the kernel accounts for it.
+//! How much memory the maps take, by the kernel's account.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn total(limits: &Limits) -> f64 {
     maps(limits).iter().map(|(_, mib)| mib).sum()
 }
 
-/// Every map by name, and the MiB it takes when nothing is in it.
+/// Returns every map by name with the MiB that it takes when it is empty.
 fn maps(limits: &Limits) -> Vec<(String, f64)> {
     let bpffs = Bpffs::mount_private();
     let root = PinRoot::here(bpffs.path()).expect("a namespace");

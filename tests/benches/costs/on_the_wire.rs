@@ -1,4 +1,4 @@
-//! What counting adds to a packet on its way from the wire to a socket, next to what one would
+//! What counting adds to a packet on its way from the wire to a socket, beside what people would
 //! use instead.
 
 use crate::Benchmark;
@@ -12,7 +12,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
     measure,
 };
 
-/// Packets of one measurement, and measurements of each case.
+/// Packets per measurement, and measurements of each case.
 const PACKETS: u32 = 24_000;
 const ROUNDS: usize = 41;
 
@@ -46,11 +46,12 @@ fn measure() -> Vec<Finding> {
     findings
 }
 
-/// What each case adds to nothing, and what tcpdump's own process takes, nanoseconds.
+/// Returns what each case adds to the empty case, and the time of tcpdump's own process, in
+/// nanoseconds.
 fn costs(what: &str, bits: u32, findings: &mut Vec<Finding>) -> ([f64; 5], f64) {
     let mut receivers = CASES.map(|(counting, _)| Receiver::new(counting, bits));
     for receiver in &mut receivers {
-        // Fills the socket, the caches and the maps.
+        // This fills the socket, the caches and the maps.
         receiver.receive(20 * PACKETS);
     }
     let mut of_process = Samples::default();

@@ -1,5 +1,5 @@
-//! What the programs add to a packet, by BPF_PROG_TEST_RUN, without what a program costs that
-//! does nothing.
+//! What the programs add to a packet, measured with BPF_PROG_TEST_RUN, minus the cost of a
+//! program that does nothing.
 
 use aya::TestRunOptions;
 use aya::programs::{SchedClassifier, TestRun};
@@ -19,11 +19,12 @@ pub const BENCHMARK: Benchmark = Benchmark {
     measure,
 };
 
-/// Runs of one measurement, and measurements of each case.
+/// Runs per measurement, and measurements of each case.
 const REPEAT: u32 = 100_000;
 const ROUNDS: usize = 40;
 
-/// Nanoseconds that an IPv4 packet may cost; an IPv6 one may cost this many times its own.
+/// Nanoseconds that an IPv4 packet may cost. [`IPV6`] is how many times as much an IPv6 packet may
+/// cost.
 const HOME: f64 = 45.0;
 const INGRESS: f64 = 90.0;
 const STEERED: f64 = 120.0;
@@ -82,7 +83,7 @@ fn measure() -> Vec<Finding> {
     ]
 }
 
-/// Nanoseconds of a run.
+/// Returns the nanoseconds per run.
 fn run(case: &mut Case<'_>) -> f64 {
     let options = TestRunOptions {
         data_in: Some(&case.packet),

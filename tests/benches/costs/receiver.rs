@@ -13,14 +13,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 use crate::programs::{FAR4, OWN4, ip};
 use crate::samples::Samples;
 
-/// What looks at the packets.
+/// What counts the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
     /// Nothing.
     Nothing,
-    /// A program at TCX that does nothing.
+    /// A TCX program that does nothing.
     EmptyProgram,
-    /// eni-steer, counting only.
+    /// eni-steer in mode `count`.
     EniSteer,
     /// nftables: a set of sources with counters.
     Nftables,
@@ -28,7 +28,7 @@ pub enum Counting {
     Tcpdump,
 }
 
-/// A set with as many elements as eni-steer has sources by default, and more.
+/// A set with room for as many elements as eni-steer has sources by default, and more.
 const NFTABLES: &str = "
 table netdev count {
     set sources { type ipv4_addr; size 131072; flags dynamic; }
@@ -39,7 +39,7 @@ table netdev count {
 }
 ";
 
-/// Packets received at a time, and the pause after them.
+/// Packets received at a time; a pause follows.
 const BURST: u32 = 8000;
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -55,7 +55,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Packets come from so many random bits of sources; see [`LiveFrames`].
+    /// Makes a host whose packets have this many random bits in their sources; see
+    /// [`LiveFrames`].
     pub fn new(counting: Counting, bits: u32) -> Self {
         let ns = NetNs::new("host");
         for conf in ["all", "default"] {
@@ -100,14 +101,16 @@ impl Receiver {
         }
     }
 
-    /// Receives so many packets, in bursts that tcpdump's ring holds; nanoseconds of one.
+    /// Receives packets in bursts that tcpdump's ring can hold; returns the nanoseconds per
+    /// packet.
     pub fn receive(&mut self, packets: u32) -> f64 {
         self.receive_and_tell(packets).0
     }
 
-    /// The same, and the nanoseconds that tcpdump's own process takes for one.
+    /// Does the same, and also returns the nanoseconds per packet of tcpdump's own process.
     pub fn receive_and_tell(&mut self, packets: u32) -> (f64, f64) {
-        // While it runs every packet of the machine is given a time: not longer than needed.
+        // While tcpdump runs, every packet of the machine gets a time stamp, so it runs no longer
+        // than needed.
         let tcpdump = (self.counting == Counting::Tcpdump).then(|| tcpdump(&self.ns));
         let on_cpu = || tcpdump.as_ref().map_or(0, |process| on_cpu(process.pid()));
         let before = on_cpu();
@@ -121,7 +124,7 @@ impl Receiver {
         (bursts.median(), process)
     }
 
-    /// eni-steer's own report of its counters.
+    /// Returns eni-steer's own report of its counters.
     pub fn counters(&self) -> serde_json::Value {
         let steer = self.steer.as_ref().expect("eni-steer counts");
         let call = steer.call(&["counters", "--all", "-j"]);
@@ -129,14 +132,14 @@ impl Receiver {
         call.run(&self.ns).expect_success().json()
     }
 
-    /// eni-steer's own report of what it takes.
+    /// Returns eni-steer's own report of its memory.
     pub fn status(&self) -> serde_json::Value {
         let steer = self.steer.as_ref().expect("eni-steer counts");
         steer.call(&["status", "-j"]).run(&self.ns).json()
     }
 }
 
-/// As one types it, and waits for it to listen.
+/// Starts tcpdump as a person would, and waits until it listens.
 fn tcpdump(ns: &NetNs) -> Background {
     let call = Call::new("tcpdump").args(["-i", "eth0", "-w", "/dev/null"]);
     let tcpdump = call.start_in_background(ns);
@@ -147,7 +150,8 @@ fn tcpdump(ns: &NetNs) -> Background {
     tcpdump
 }
 
-/// Nanoseconds that a process has been on a CPU (Documentation/scheduler/sched-stats.rst).
+/// Returns the nanoseconds that a process has run on a CPU
+/// (Documentation/scheduler/sched-stats.rst).
 fn on_cpu(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).expect("it runs");
     let first = stat.split(' ').next().and_then(|ns| ns.parse().ok());

@@ -1,5 +1,5 @@
-//! How long the daemon takes to put things right: from the last event of a disturbance, as the
-//! kernel tells it, to the last change of the daemon that brings back what was there.
+//! How long the daemon takes to repair the host: from the last event of a disturbance, as the
+//! kernel reports it, to the last change by which the daemon restores what was there.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -24,14 +24,14 @@ const RUN: [&str; 5] = ["run", "--eni", "eth0", "--eni", "eth1"];
 
 /// Rounds of all disturbances.
 const ROUNDS: usize = 100;
-/// Rounds that one daemon sees: objects that are taken away more often are a fight.
+/// Rounds per daemon. If objects were deleted more often, the daemon would take it for a fight.
 const OF_ONE_DAEMON: usize = 3;
-/// Without an event for so long, a disturbance and its repair are over.
+/// If no event comes for this long, a disturbance and its repair are over.
 const QUIET: Duration = Duration::from_millis(100);
-/// At the 99th percentile, milliseconds.
+/// Bound of the 99th percentile in milliseconds.
 const BOUND: f64 = 50.0;
 
-/// What is done to the host: lines for `ip -batch`.
+/// A disturbance of the host: lines for `ip -batch`.
 struct Disturbance {
     what: &'static str,
     lines: Vec<String>,
@@ -62,7 +62,7 @@ fn measure() -> Vec<Finding> {
     findings
 }
 
-/// Ends the daemon, whatever it remembers, and starts another one.
+/// Stops the daemon, with whatever it remembers, and starts another one.
 fn restart(kept: &mut Kept) {
     kept.daemon.signal(Signal::SIGKILL);
     kept.daemon.wait(SOON);
@@ -91,11 +91,11 @@ fn disturbances(kept: &Kept) -> Vec<Disturbance> {
         "-4 link set eth1 up".to_owned(),
     ]
     .into_iter()
-    // The kernel takes IPv6 addresses away with the link.
+    // The kernel removes IPv6 addresses with the link.
     .chain(v6s.map(|v6| format!("-6 address add {v6}/64 dev eth1 nodad")));
     let address =
         |family: &str, verb: &str, of: &str| format!("{family} address {verb} {of} dev eth1");
-    // The kernel takes the others of an IPv4 subnet away with the first.
+    // With the first IPv4 address of a subnet the kernel removes the others.
     let mut addresses = vec![address("-4", "del", &format!("{}/24", eni.v4()))];
     addresses.extend(
         eni.v4s
@@ -116,7 +116,8 @@ fn disturbances(kept: &Kept) -> Vec<Disturbance> {
     ]
 }
 
-/// Disturbs, and waits until all is as before; how long after the last event that was.
+/// Disturbs the host and waits until everything is as before; returns how long after the last
+/// event of the disturbance that was.
 fn disturb(
     kept: &Kept,
     events: &Receiver<(Instant, Notification)>,
@@ -136,7 +137,7 @@ fn disturb(
                 }
                 assert!(
                     began.elapsed() < SOON,
-                    "after '{}' it is not repaired: {:#?} of {before:#?}; the daemon says {}",
+                    "after '{}' the host was not repaired: {:#?} of {before:#?}; the daemon wrote {}",
                     disturbance.what,
                     all_ours(&kept.lab.host),
                     kept.daemon.output()
@@ -147,7 +148,7 @@ fn disturb(
     }
 }
 
-/// From the last event that the daemon did not cause to the last that it caused.
+/// Returns the time from the last event that the daemon did not cause to the last that it caused.
 fn latency(seen: &[(Instant, Notification)], what: &str) -> Duration {
     let restores = |one: &Notification| {
         use eni_steer::model::Protocol;
@@ -166,12 +167,12 @@ fn latency(seen: &[(Instant, Notification)], what: &str) -> Duration {
         those
             .find(|(_, one)| (one.port == port) == by_daemon)
             .map(|(at, _)| *at)
-            .unwrap_or_else(|| panic!("'{what}' was not told: {seen:?}"))
+            .unwrap_or_else(|| panic!("the kernel did not report '{what}': {seen:?}"))
     };
     last(true).saturating_duration_since(last(false))
 }
 
-/// Every change in a namespace, and when it was heard of.
+/// Returns every change in a namespace, with the time at which it was reported.
 fn events(ns: &NetNs) -> Receiver<(Instant, Notification)> {
     let (sender, receiver) = mpsc::channel();
     let (ready, wait) = mpsc::channel();
@@ -191,7 +192,7 @@ fn events(ns: &NetNs) -> Receiver<(Instant, Notification)> {
         });
     });
     wait.recv().expect("the thread subscribes");
-    // It ends with the receiver, or with the process.
+    // The thread ends with the receiver, or with the process.
     drop(thread);
     receiver
 }

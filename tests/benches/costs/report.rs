@@ -1,4 +1,5 @@
-//! What was found, and whether it is within bounds: as a table and as JSON. Pure.
+//! The measurements, and whether they are within their bounds, as a table and as JSON. It does no
+//! I/O.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::machine::Machine;
 
-/// One number.
+/// One measured number.
 #[derive(Clone, Debug)]
 pub struct Finding {
     what: String,
@@ -17,17 +18,17 @@ pub struct Finding {
     point: Option<(&'static str, f64)>,
 }
 
-/// What a number has to be.
+/// The bound of a number.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
-    /// This or less.
+    /// At most this.
     AtMost(f64),
-    /// This or more.
+    /// At least this.
     AtLeast(f64),
 }
 
 impl Finding {
-    /// A number that is only told.
+    /// Makes a number without a bound.
     pub fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self {
             what: what.into(),
@@ -38,38 +39,38 @@ impl Finding {
         }
     }
 
-    /// The same, as a point of a curve.
+    /// Makes it a point of a curve.
     #[must_use]
     pub fn at(mut self, curve: &'static str, x: f64) -> Self {
         self.point = Some((curve, x));
         self
     }
 
-    /// The curve it is a point of, and the point.
+    /// Returns the curve that it is a point of, and the point.
     pub fn point(&self) -> Option<(&'static str, (f64, f64))> {
         self.point.map(|(curve, x)| (curve, (x, self.value)))
     }
 
-    /// The same, to be this or less.
+    /// Gives it an upper bound.
     #[must_use]
     pub fn at_most(mut self, bound: f64) -> Self {
         self.bound = Some(Bound::AtMost(bound));
         self
     }
 
-    /// The same, to be this or more.
+    /// Gives it a lower bound.
     #[must_use]
     pub fn at_least(mut self, bound: f64) -> Self {
         self.bound = Some(Bound::AtLeast(bound));
         self
     }
 
-    /// Whether it has a bound.
+    /// Returns whether it has a bound.
     pub fn is_bounded(&self) -> bool {
         self.bound.is_some()
     }
 
-    /// Whether it is within its bound, if it has one.
+    /// Returns whether it is within its bound, if it has one.
     fn met(&self) -> Option<bool> {
         Some(match self.bound? {
             Bound::AtMost(bound) => self.value <= bound,
@@ -77,7 +78,7 @@ impl Finding {
         })
     }
 
-    /// What it is about, its value, its bound, and whether that is met.
+    /// Returns the cells of its row: what it is, its value, its bound, and whether that is met.
     pub fn cells(&self) -> [String; 4] {
         let bound = match self.bound {
             None => String::new(),
@@ -115,7 +116,7 @@ impl Finding {
     }
 }
 
-/// As many digits as say something.
+/// Formats a number with as many digits as are significant.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
         whole if whole >= 100.0 || whole.fract() == 0.0 => 0,
@@ -125,30 +126,30 @@ fn number(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// What one benchmark found.
+/// The results of one benchmark.
 pub struct Section {
-    /// Its name.
+    /// Name of the benchmark.
     pub name: &'static str,
     /// What it measures.
     pub about: &'static str,
     /// How long it took.
     pub elapsed: Duration,
-    /// The numbers.
+    /// The numbers that it found.
     pub findings: Vec<Finding>,
 }
 
-/// Everything that was measured at one go.
+/// The results of one run of the benchmarks.
 pub struct Run {
-    /// On which machine.
+    /// The machine on which it ran.
     pub machine: Machine,
-    /// What was found.
+    /// The results of each benchmark.
     pub sections: Vec<Section>,
     /// Benchmarks that could not be run.
     pub failed: Vec<&'static str>,
 }
 
 impl Run {
-    /// Nothing measured yet.
+    /// Starts a run without results.
     pub fn new(machine: Machine) -> Self {
         Self {
             machine,
@@ -157,7 +158,7 @@ impl Run {
         }
     }
 
-    /// Takes in and prints what a benchmark found.
+    /// Adds and prints the results of a benchmark.
     pub fn add(
         &mut self,
         name: &'static str,
@@ -175,7 +176,7 @@ impl Run {
         self.sections.push(section);
     }
 
-    /// What is out of its bound.
+    /// Returns the numbers that are out of bounds.
     pub fn unmet(&self) -> Vec<String> {
         let unmet = |section: &Section| {
             let name = section.name;
@@ -188,7 +189,7 @@ impl Run {
         self.sections.iter().flat_map(unmet).collect()
     }
 
-    /// All of it.
+    /// Returns everything as JSON.
     pub fn json(&self) -> String {
         let sections: Vec<Value> = self
             .sections

@@ -1,26 +1,27 @@
-//! Measurements of one thing, and what they come to. Pure.
+//! Several measurements of the same thing, and statistics of them. It does no I/O.
 
-/// Measurements of the same thing.
+/// Measurements of the same thing, in the order of the rounds.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    /// One more.
+    /// Adds a measurement.
     pub fn push(&mut self, value: f64) {
         self.0.push(value);
     }
 
-    /// The value that half of them do not exceed.
+    /// Returns the median.
     pub fn median(&self) -> f64 {
         self.percentile(50.0)
     }
 
-    /// Those of the same rounds.
+    /// Returns pairs of measurements from the same rounds.
     pub fn pairs(&self, other: &Self) -> impl Iterator<Item = (f64, f64)> {
         self.0.iter().copied().zip(other.0.iter().copied())
     }
 
-    /// The smallest value that so many percent of them do not exceed (nearest rank).
+    /// Returns the smallest value that this percentage of the measurements does not exceed
+    /// (nearest rank).
     pub fn percentile(&self, percent: f64) -> f64 {
         assert!(!self.0.is_empty(), "nothing was measured");
         let mut sorted = self.0.clone();
@@ -36,22 +37,22 @@ impl FromIterator<f64> for Samples {
     }
 }
 
-/// What one case takes more than another one: the median of the differences within a round,
-/// which shared whatever the machine did meanwhile.
+/// Returns how much more one case takes than another: the median of the differences within a
+/// round, whose measurements shared whatever else the machine did.
 pub fn added(samples: &[Samples], case: usize, to: usize) -> f64 {
     let pairs = samples[case].pairs(&samples[to]);
     let differences: Samples = pairs.map(|(with, without)| with - without).collect();
     differences.median()
 }
 
-/// How much of another one a thing is: the median of the ratios within a round.
+/// Returns the ratio of two things: the median of the ratios within a round.
 pub fn ratio(one: &Samples, other: &Samples) -> f64 {
     let ratios: Samples = one.pairs(other).map(|(one, other)| one / other).collect();
     ratios.median()
 }
 
-/// Measures each case in turn, round after round, so that whatever the machine does besides
-/// meets all of them; one result per case.
+/// Measures each case in turn, round after round, so that whatever else the machine does affects
+/// all of them. Returns one result per case.
 pub fn interleaved<C>(
     rounds: usize,
     cases: &mut [C],

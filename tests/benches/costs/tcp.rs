@@ -1,5 +1,5 @@
-//! TCP through the lab with iperf3, from the host to the client: programs beside nothing, and
-//! steering beside routing that is right.
+//! TCP through the lab with iperf3, from the host to the client: with the programs and without,
+//! and with steering and with correct routing.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub const BENCHMARK: Benchmark = Benchmark {
 const ROUNDS: usize = 31;
 const SECONDS: &str = "1";
 
-/// A lab with a server, and the address that the client fetches from.
+/// A lab with a server, and the address from which the client fetches.
 struct Path {
     lab: Lab,
     _steer: Steer,
@@ -75,7 +75,7 @@ fn path(eni: usize, apply: Option<&[&str]>) -> Path {
     }
 }
 
-/// What arrives at the client, Gbit/s.
+/// Returns the rate at which data arrives at the client, in Gbit/s.
 fn transfer(path: &mut Path) -> f64 {
     let report = Call::new("iperf3")
         .args(["--client", &path.from.to_string()])

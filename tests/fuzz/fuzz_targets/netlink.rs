@@ -1,4 +1,4 @@
-//! See `eni_steer::parsers::netlink`.
+//! Fuzz target for `eni_steer::parsers::netlink`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer::parsers::netlink(bytes));
