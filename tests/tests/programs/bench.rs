@@ -20,27 +20,27 @@ use eni_steer::{
 use eni_steer_tests::{Bpffs, packets::Packet};
 use ipnet::IpNet;
 
-/// What TC is told: go on, as if we were not there.
+/// The program's answer to TC: go on as if the program were not there.
 pub const NEXT: i32 = -1;
-/// Drop.
+/// The program's answer to TC: drop the packet.
 pub const SHOT: i32 = 2;
-/// Out of another interface.
+/// The program's answer to TC: send the packet out of another interface.
 pub const REDIRECT: i32 = 7;
 
-/// The ENI whose programs run.
+/// Interface index of the ENI whose programs run.
 pub const HERE: u32 = 101;
-/// The other one.
+/// Interface index of the other ENI.
 pub const THERE: u32 = 102;
-/// A third one, where there is one.
+/// Interface index of a third ENI, in tests that need one.
 pub const ELSEWHERE: u32 = 103;
 
-/// Addresses of the ENI whose programs run.
+/// IPv4 address of the ENI whose programs run.
 pub const OWN4: &str = "172.16.20.176";
 pub const OWN6: &str = "fd00:20::176";
-/// Addresses of the other one.
+/// IPv4 address of the other ENI.
 pub const THEIRS4: &str = "172.16.20.177";
 pub const THEIRS6: &str = "fd00:20::177";
-/// Hosts elsewhere.
+/// IPv4 address of a remote host.
 pub const FAR4: &str = "192.0.2.10";
 pub const FAR6: &str = "2001:db8:1::10";
 
@@ -56,7 +56,7 @@ pub fn index(number: u32) -> IfIndex {
     IfIndex::new(number).expect("not 0")
 }
 
-/// The metadata that the kernel takes with a packet.
+/// The metadata that the kernel accepts with a test packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Metadata {
     pub mark: u32,
@@ -70,7 +70,7 @@ pub struct Bench {
     pub maps: Maps,
     ingress: LoadedProgram,
     egress: LoadedProgram,
-    // Last: the pins go when everything else is done with them.
+    // Last, so that the pins are removed after everything that uses them.
     _bpffs: Bpffs,
 }
 
@@ -84,7 +84,7 @@ pub fn row(last: u8, mode: Mode) -> EniRow {
 }
 
 impl Bench {
-    /// Two ENIs with their addresses and tables; the mode of the first is as given.
+    /// Makes two ENIs with their addresses and tables; the first has this mode.
     pub fn new(mode: Mode) -> Self {
         Self::with_limits(
             mode,
@@ -99,7 +99,7 @@ impl Bench {
         let bpffs = Bpffs::mount_private();
         let root = PinRoot::here(bpffs.path()).expect("a namespace");
         let mut maps = Maps::create(&root, limits).expect("maps");
-        // Tests that send thousands of packets would else see the limit of events.
+        // Otherwise tests that send thousands of packets would reach the limit of events.
         let quiet = Settings {
             events_per_second: 0,
             ..Settings::default()
@@ -154,14 +154,15 @@ impl Bench {
         self.maps.set_settings(&settings).expect("settings");
     }
 
-    /// Runs the program on the packet once; returns what TC is told.
+    /// Runs the program on the packet once; returns its answer to TC.
     #[track_caller]
     pub fn run(&self, direction: Direction, packet: &[u8], metadata: Metadata) -> i32 {
         run(self.program(direction), packet, Some(metadata), 1).0
     }
 
-    /// Whether the kernel runs a program on this packet at all. Recent ones refuse, in a test,
-    /// packets that end inside their IP header; see `hooks` for those on a real device.
+    /// Returns whether the kernel runs a program on this packet at all. In a test run, recent
+    /// kernels refuse packets that end inside their IP header; `hooks` sends such packets over a
+    /// real device.
     pub fn takes(&self, packet: &[u8]) -> bool {
         let program = self
             .program(Direction::Ingress)
@@ -186,7 +187,8 @@ impl Bench {
         );
     }
 
-    /// The same for ingress, which always answers that programs after it shall run.
+    /// Runs the ingress program on a packet and checks every counter; the answer is always to go
+    /// on.
     #[track_caller]
     pub fn ingress(&self, packet: &Packet, changes: &[impl AsRef<str>]) {
         self.check(
@@ -198,7 +200,7 @@ impl Bench {
         );
     }
 
-    /// The same for any packet and metadata.
+    /// Runs a program on any packet with any metadata and checks the answer and every counter.
     #[track_caller]
     pub fn check(
         &self,
@@ -236,7 +238,7 @@ pub fn via(gateway: &str) -> NextHop {
     }
 }
 
-/// Runs a program on a packet; returns what TC is told, and the nanoseconds of a run.
+/// Runs a program on a packet; returns its answer to TC and the nanoseconds per run.
 pub fn run(
     program: &LoadedProgram,
     packet: &[u8],
@@ -258,26 +260,28 @@ pub fn run(
     )
 }
 
-/// A program of somebody else's, which does nothing but let the next one have the packet.
+/// Loads a program of the test that only passes the packet on to the next program.
 pub fn empty_program() -> OwnedFd {
     // r0 = -1; exit
     classifier(&[0xffff_ffff_0000_00b7, 0x95])
 }
 
-/// A program of these instructions, each a `struct bpf_insn` with its opcode in the lowest byte.
+/// Loads a program from its instructions, each a `struct bpf_insn` with its opcode in the lowest
+/// byte.
 pub fn classifier(instructions: &[u64]) -> OwnedFd {
-    // SAFETY: a union of structs of integers, for which zero is a valid value.
+    // SAFETY: bpf_attr is a union of structs of integers, for which zero is a valid value.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
     attr.__bindgen_anon_3.insn_cnt = instructions.len().try_into().expect("a short program");
     attr.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
     attr.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
-    // SAFETY: still the same member of the union as above.
+    // SAFETY: this is the member of the union that was written above.
     let name = unsafe { &mut attr.__bindgen_anon_3.prog_name };
     for (to, from) in name.iter_mut().zip(b"somebody_else") {
         *to = from.cast_signed();
     }
-    // SAFETY: `attr` is a whole bpf_attr, and its pointers point to what lives longer.
+    // SAFETY: `attr` is a complete bpf_attr, and its pointers point to buffers that outlive the
+    // call.
     let fd = unsafe {
         let command = bpf_cmd::BPF_PROG_LOAD as u32;
         libc::syscall(libc::SYS_bpf, command, &raw mut attr, size_of::<bpf_attr>())
@@ -287,18 +291,19 @@ pub fn classifier(instructions: &[u64]) -> OwnedFd {
         "BPF_PROG_LOAD: {}",
         std::io::Error::last_os_error()
     );
-    // SAFETY: a new descriptor that nobody else owns.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(fd.try_into().expect("a descriptor")) }
 }
 
-/// A program, pinned in a file and read from there as aya wants it.
+/// Pins a program in a file and opens it from there with aya.
 pub fn pinned(program: &OwnedFd, path: &Path) -> SchedClassifier {
     let pin = CString::new(path.as_os_str().as_encoded_bytes()).expect("a path");
-    // SAFETY: a union of structs of integers, for which zero is a valid value.
+    // SAFETY: bpf_attr is a union of structs of integers, for which zero is a valid value.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.__bindgen_anon_4.pathname = pin.as_ptr() as u64;
     attr.__bindgen_anon_4.bpf_fd = program.as_raw_fd().cast_unsigned();
-    // SAFETY: `attr` is a whole bpf_attr, and its pointer points to what lives longer.
+    // SAFETY: `attr` is a complete bpf_attr, and its pointer points to a path that outlives the
+    // call.
     let result = unsafe {
         let command = bpf_cmd::BPF_OBJ_PIN as u32;
         libc::syscall(libc::SYS_bpf, command, &raw mut attr, size_of::<bpf_attr>())
@@ -312,9 +317,9 @@ pub fn pinned(program: &OwnedFd, path: &Path) -> SchedClassifier {
     SchedClassifier::from_pin(path).expect("it is pinned")
 }
 
-/// `struct __sk_buff` with only what the kernel lets a test set.
+/// Returns a `struct __sk_buff` with only the fields that the kernel lets a test set.
 pub fn context(metadata: Metadata) -> Vec<u8> {
-    // Offsets as in the kernel's header, which never change.
+    // The offsets are those of the kernel's header, which never change.
     let mut context = vec![0; 192];
     for (offset, value) in [
         (8, metadata.mark),
@@ -328,7 +333,8 @@ pub fn context(metadata: Metadata) -> Vec<u8> {
     context
 }
 
-/// Every counter that grew, one line each: `total egress ipv4 1/98` is one packet of 98 bytes.
+/// Returns every counter that grew, one line each: `total egress ipv4 1/98` is one packet of 98
+/// bytes.
 pub fn changes_between(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     let delta = now.since(before);
     let mut lines = Vec::new();
@@ -346,7 +352,7 @@ pub fn changes_between(before: &Snapshot, now: &Snapshot) -> Vec<String> {
         }
     };
     for eni in &delta.enis {
-        // The programs run for one ENI: counters of another one are named.
+        // The programs run for one ENI; counters of another one are shown with its name.
         let of = match eni.ifindex.map(IfIndex::get) {
             Some(HERE) => String::new(),
             _ => format!(" of {}", name(eni.id)),
@@ -405,7 +411,7 @@ pub fn changes_between(before: &Snapshot, now: &Snapshot) -> Vec<String> {
     lines
 }
 
-/// An ENI as lines of changes name it.
+/// Returns the name of an ENI in these lines.
 pub fn eni_word(eni: Option<IfIndex>) -> String {
     match eni.map(IfIndex::get) {
         Some(HERE) => "here".to_owned(),
@@ -415,7 +421,7 @@ pub fn eni_word(eni: Option<IfIndex>) -> String {
     }
 }
 
-/// An address or a prefix as lines of changes name it.
+/// Returns the form of an address or prefix in these lines.
 pub fn short(net: IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() {
         net.addr().to_string()

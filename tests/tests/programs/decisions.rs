@@ -1,4 +1,4 @@
-//! Mismatched packets: counted, steered, dropped, or why not.
+//! Mismatched packets: they are counted, steered or dropped, or there is a reason why not.
 
 use eni_steer::model::{EniRow, Mode, NextHop, Owner};
 use eni_steer_tests::packets::Packet;
@@ -20,7 +20,7 @@ fn mismatch() -> [(Packet, &'static str, &'static str); 2] {
     ]
 }
 
-/// Both packets are 62 bytes long, leave here, and have this fate.
+/// Expects that a packet of either family, 62 bytes long, leaves here with this fate.
 #[track_caller]
 fn pass(bench: &Bench, fate: &str) {
     for (packet, cell, class) in mismatch() {
@@ -83,7 +83,7 @@ fn the_mode_that_counts_is_that_of_the_eni_the_packet_leaves_by() {
         .set_eni(index(THERE), Some(&row(2, Mode::Drop)))
         .expect("an ENI");
     pass(&bench, "count-only");
-    // The mode is read from the map: it changes without a program being loaded.
+    // The programs read the mode from the map, so it changes without loading a program.
     bench
         .maps
         .set_eni(index(HERE), Some(&row(1, Mode::Steer)))
@@ -204,7 +204,7 @@ fn nothing_is_steered_where_the_owner_has_no_route() {
             .expect("no route");
     }
     pass(&bench, "no-next-hop");
-    // Its subnet is still there.
+    // The route to its subnet is still there.
     bench.egress(
         &Packet::udp(ip(THEIRS4), ip("172.16.20.50"), 0),
         REDIRECT,
@@ -303,7 +303,8 @@ fn a_long_table_decides_like_a_short_one() {
             .set_next_hop(index(THERE), net(net_), Some(hop))
             .expect("a route");
     };
-    // One route after the other: short, then too long for the short copy, then short again.
+    // One route more each time: few enough for the short table, then too many for it, then few
+    // again.
     let more = [
         "192.0.0.0/16",
         "192.0.2.0/24",

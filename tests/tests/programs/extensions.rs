@@ -1,4 +1,4 @@
-//! IPv6 extension headers and fragments of either family: they disturb no decision.
+//! IPv6 extension headers and fragments of either family do not change any decision.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ fn v6() -> Ipv6 {
     Ipv6::new(source, far, UDP)
 }
 
-/// Eight bytes of an extension header, without the first.
+/// Returns an extension header of eight bytes, without the first byte.
 fn extension(kind: u8) -> (u8, Vec<u8>) {
     (kind, vec![0; 7])
 }
@@ -91,7 +91,7 @@ fn fragments_go_the_way_of_their_packet() {
     let (IpAddr::V4(source), IpAddr::V4(far)) = (ip(THEIRS4), ip(FAR4)) else {
         panic!("they are IPv4 addresses");
     };
-    // first, middle, last, and one that says "reserved"
+    // first, middle, last, and one with a reserved bit
     for fragment in [0x2000, 0x2001, 0x00b9, 0x1fff, 0x8000, 0x4000] {
         let mut header = Ipv4::new(source, far, UDP);
         header.fragment = fragment;

@@ -1,4 +1,4 @@
-//! Packets where they belong.
+//! Packets on the ENI that owns their address.
 
 use eni_steer::model::Mode;
 use eni_steer_tests::packets::Packet;

@@ -1,4 +1,4 @@
-//! The programs on the hooks of a real device, by TCX and by clsact.
+//! The programs on the hooks of a real device, attached by TCX and by clsact.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use crate::bench::*;
 const IN: Direction = Direction::Ingress;
 const OUT: Direction = Direction::Egress;
 
-/// A namespace with a cable: eth0, an ENI that has been taken in, and its far end.
+/// A namespace with a cable: eth0, a managed ENI, and its far end.
 struct Host {
     ns: NetNs,
     bpffs: Bpffs,
@@ -46,7 +46,7 @@ fn kinds() -> Vec<AttachKind> {
 /// Runs a test in such a namespace.
 fn host<T: Send>(test: impl AsyncFnOnce(&mut Host) -> T + Send) -> T {
     let ns = NetNs::new("host");
-    // Nothing but what the tests send shall be on the cable.
+    // Only what the tests send may be on the cable.
     write_sysctl(&ns, "net/ipv6/conf/default/disable_ipv6", 1);
     cable(&ns);
     ns.clone().run(|| {
@@ -146,7 +146,7 @@ impl Host {
         Injector::new(&self.ns, device).send(packet);
     }
 
-    /// What came in and what left, all classes together.
+    /// Returns what came in and what left, summed over all classes.
     fn totals(&self) -> (Count, Count) {
         let snapshot = self.maps.read().expect("counters");
         let eth0 = snapshot.interface(self.eth0).expect("eth0");
@@ -161,14 +161,14 @@ impl Host {
         self.tc(&["qdisc", "show", "dev", "eth0"])
     }
 
-    /// Somebody else's program in a filter.
+    /// Adds a filter with a program that is not eni-steer's.
     fn foreign_filter(&self, direction: TcAttachType, priority: u16, handle: u16) {
         let path = self
             .bpffs
             .path()
             .join(format!("foreign-{priority}-{handle}"));
         let mut program = pinned(&empty_program(), &path);
-        // Somebody may have been there before.
+        // The qdisc may exist already.
         drop(tc::qdisc_add_clsact("eth0"));
         let options = NlOptions {
             priority,
@@ -178,14 +178,14 @@ impl Host {
         attach_for_good(&mut program, direction, TcAttachOptions::Netlink(options));
     }
 
-    /// Somebody else's program on a TCX hook.
+    /// Attaches a program that is not eni-steer's to a TCX hook.
     fn foreign_link(&self, direction: TcAttachType, order: LinkOrder, name: &str) {
         let mut program = pinned(&empty_program(), &self.bpffs.path().join(name));
         attach_for_good(&mut program, direction, TcAttachOptions::TcxOrder(order));
     }
 }
 
-/// Leaves the program on its hook when everything here is gone.
+/// Attaches the program so that it stays on its hook when every descriptor here is closed.
 fn attach_for_good(program: &mut SchedClassifier, direction: TcAttachType, how: TcAttachOptions) {
     let id = program
         .attach_with_options("eth0", direction, how)
@@ -236,7 +236,8 @@ fn attaching_again_replaces_the_program_and_no_packet_passes_between() {
             let injector = Injector::new(&host.ns, "eth0");
             let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
             let packet = home();
-            // The other scope ends only when the sender does: it is told to, also by a panic.
+            // The outer scope waits for the sender, so the sender must be stopped, also after a
+            // panic.
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
@@ -249,7 +250,7 @@ fn attaching_again_replaces_the_program_and_no_packet_passes_between() {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
                         .build();
-                    // A runtime inside of a runtime needs a thread of its own.
+                    // A runtime inside another runtime needs its own thread.
                     host.ns.run(|| {
                         let runtime = runtime.expect("a runtime");
                         runtime.block_on(async {
@@ -362,7 +363,7 @@ fn detaching_takes_ours_away_at_once_and_again_does_nothing() {
 fn filters_and_qdiscs_of_others_survive() {
     for kind in kinds() {
         host(async |host| {
-            // Before ours, behind it, and with our priority but another handle.
+            // Before eni-steer's, after it, and with its priority but another handle.
             for (priority, handle) in [(1, 1), (FILTER_PRIORITY, 0x777), (300, 1)] {
                 host.foreign_filter(TcAttachType::Egress, priority, handle);
             }
@@ -375,7 +376,7 @@ fn filters_and_qdiscs_of_others_survive() {
             assert_eq!(names, ["somebody_else"; 3]);
             assert_eq!(positions[0].before_ours, kind == AttachKind::Clsact);
             assert!(!positions[2].before_ours);
-            // Even told that the qdisc is ours: there are filters on it.
+            // Even if eni-steer made the qdisc, it must stay: there are other filters on it.
             host.detach(OUT, true).await;
             assert_eq!(
                 host.tc(&["filter", "show", "dev", "eth0", "egress"]),
@@ -411,7 +412,7 @@ fn links_of_others_survive_and_run_after_ours_or_are_named_with_tcx() {
             .map(|o| o.before_ours)
             .collect();
         assert_eq!(before, [true, false]);
-        // Behind clsact, every TCX program comes first.
+        // Every TCX program comes before clsact.
         host.attach(OUT, AttachKind::Clsact).await;
         let before: Vec<_> = host
             .others(OUT)
@@ -524,7 +525,7 @@ fn a_device_that_is_made_again_is_attached_anew_and_nothing_of_the_old_one_stays
                 .iter()
                 .filter(|pin| pin.contains("links/"))
                 .count();
-            // The directory, and in it the new link only.
+            // The directory, and in it only the new link.
             assert_eq!(
                 links,
                 usize::from(kind == AttachKind::Tcx),
@@ -577,7 +578,7 @@ fn a_packet_whose_header_lies_in_a_fragment_is_decided_like_any_other() {
     host(async |host| {
         host.try_attach(OUT, None).await.expect("attached");
         host.try_attach(IN, None).await.expect("attached");
-        // Of a frame larger than a page, a packet socket puts only the Ethernet header into the
+        // For a frame larger than a page, a packet socket puts only the Ethernet header into the
         // linear part.
         let out = Packet::udp(ip(OWN4), ip(FAR4), 6000).bytes();
         host.send("eth0", &out);

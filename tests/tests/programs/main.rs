@@ -1,5 +1,5 @@
-//! The TC programs as they are, each run on one packet after another by BPF_PROG_TEST_RUN:
-//! what is decided, and which counters change. Whatever a test does not list did not change.
+//! The TC programs as they are, each run on one packet after another by BPF_PROG_TEST_RUN: what
+//! they decide, and which counters change. A counter that a test does not list must not change.
 
 mod bench;
 mod decisions;

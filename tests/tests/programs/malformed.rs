@@ -1,4 +1,5 @@
-//! Packets that are not what they say: counted, never steered, never a wrong verdict.
+//! Packets that contradict their own headers: they are counted, never steered, and never judged
+//! wrongly.
 
 use std::net::IpAddr;
 
@@ -7,7 +8,7 @@ use eni_steer_tests::packets::{Ipv4, Packet, ip as packet, protocol, udp};
 
 use crate::bench::*;
 
-/// The shortest frame that the kernel runs a program on.
+/// The shortest frame on which the kernel runs a program.
 const ETHERNET: usize = 14;
 
 #[test]
@@ -71,7 +72,7 @@ fn a_wrong_version_or_header_length_is_malformed() {
     let (IpAddr::V4(source), IpAddr::V4(far)) = (ip(THEIRS4), ip(FAR4)) else {
         panic!("they are IPv4 addresses");
     };
-    // Every first byte but 0x45 to 0x4f: another version, or a header of less than 20 bytes.
+    // Every first byte except 0x45 to 0x4f: another version, or a header of less than 20 bytes.
     for first in (0..=0xff).filter(|first| !(0x45..=0x4f).contains(first)) {
         let mut header = Ipv4::new(source, far, protocol::UDP);
         header.first_byte = Some(first);

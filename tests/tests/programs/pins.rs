@@ -1,4 +1,4 @@
-//! What is pinned: recognised, continued, refused, taken away.
+//! Pinned maps: how eni-steer recognises, reuses, refuses and removes them.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -19,7 +19,7 @@ fn leave(bench: &Bench, source: &str) {
     bench.run(OUT, &packet, Metadata::default());
 }
 
-/// Address, owner's slot, slot it was seen on, packets that passed.
+/// Returns address, owner's slot, slot on which it was seen, and packets that passed.
 fn cells(bench: &Bench) -> Vec<(String, Option<u16>, u16, u64)> {
     bench
         .read()
@@ -48,7 +48,7 @@ fn opening_the_maps_again_continues_the_counters() {
     let root = bench.maps.root().clone();
     bench.maps = Maps::open(&root).expect("maps").expect("they are pinned");
     leave(&bench, OWN4);
-    // Making them with other limits changes nothing about those that are there.
+    // Opening existing maps with other limits does not change them.
     let limits = Limits {
         addresses: 17,
         source_bytes: 1 << 20,
@@ -71,7 +71,7 @@ fn an_address_that_goes_and_comes_back_continues() {
     leave(&bench, OWN4);
     bench.maps.set_owner(net(OWN4), None).expect("no owner");
     leave(&bench, OWN4);
-    assert_eq!(cells(&bench), [cell(0, 0, 1)], "it is nobody's meanwhile");
+    assert_eq!(cells(&bench), [cell(0, 0, 1)], "nobody owns it meanwhile");
     bench
         .maps
         .set_owner(net(OWN4), Some(Owner::Eni(index(HERE))))
@@ -203,7 +203,7 @@ fn a_slot_that_is_given_to_another_eni_counts_from_zero() {
         mac: Mac([4, 0, 0, 0, (number >> 8) as u8, number as u8]),
         ..row(0, Mode::Count)
     };
-    // All other slots, then the one of the ENI that is gone.
+    // All other slots are taken first, then the one of the ENI that is gone.
     for number in 2..=MAX_ENIS {
         let ifindex = index(1000 + u32::from(number));
         bench
@@ -223,7 +223,7 @@ fn a_slot_that_is_given_to_another_eni_counts_from_zero() {
     }
 }
 
-/// Pins another map in the place of ours.
+/// Pins another map in the place of one of eni-steer's.
 fn replace(root: &PinRoot, name: &str, kind: u32, key: u32, value: u32, entries: u32, flags: u32) {
     let definition = aya_obj::Map::new_from_params(kind, key, value, entries, flags);
     let map = MapData::create(definition, "other", None).expect("a map");
@@ -267,7 +267,7 @@ fn a_pin_of_another_layout_is_refused_by_name_before_anything_is_read_or_written
             }
         }
     }
-    // A size that is a matter of configuration is none of layout.
+    // A size that the configuration sets is not part of the layout.
     let bench = Bench::new(Mode::Count);
     let root = bench.maps.root().clone();
     replace(&root, names::OWNERS4, BPF_MAP_TYPE_HASH as u32, 4, 8, 99, 0);
@@ -284,7 +284,9 @@ fn a_pin_taken_away_by_hand_is_said_and_mended_and_programs_are_wanted_anew() {
         other => panic!("{other:?}"),
     }
     Maps::create(&root, &Limits::default()).expect("maps");
-    let maps = Maps::open(&root).expect("maps").expect("they are pinned");
+    let maps = Maps::open(&root)
+        .expect("maps")
+        .expect("the maps are pinned");
     assert_eq!(
         maps.read().expect("counters").enis.len(),
         2,

@@ -1,4 +1,4 @@
-//! Delegated prefixes: no address of them is configured, and all are owned.
+//! Delegated prefixes: none of their addresses is configured, and all of them have an owner.
 
 use eni_steer::model::{Mode, Owner};
 use eni_steer_tests::packets::Packet;

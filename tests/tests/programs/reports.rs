@@ -1,4 +1,4 @@
-//! Mismatches as events.
+//! Events: mismatches that the programs report one by one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use eni_steer_tests::packets::{Ipv6, Packet, protocol, udp};
 
 use crate::bench::*;
 
-/// What comes out of the ring until nothing more comes.
+/// Reads events from the ring buffer until no more come.
 fn events(bench: &Bench) -> Vec<Mismatch> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -89,7 +89,7 @@ fn ports_are_found_behind_extension_headers_and_are_zero_in_later_fragments() {
     let cases = [
         (vec![], (7, 8)),
         (vec![options.clone(); 8], (7, 8)),
-        // More than are followed.
+        // More extension headers than the programs follow.
         (vec![options.clone(); 9], (0, 0)),
         (vec![long, options.clone(), authentication], (7, 8)),
         (vec![fragment(0)], (7, 8)),
@@ -116,7 +116,7 @@ fn events_are_limited_each_second_and_what_is_not_sent_is_counted() {
     let sent = events(&bench).len() as u64;
     let lost = lost(&bench, "event-rate-limited");
     assert_eq!(sent + lost, 1000);
-    // The limit is one of each CPU, and the second can turn meanwhile.
+    // Each CPU has its own limit, and a new second can begin meanwhile.
     assert!((10..=40).contains(&sent), "{sent} events");
 
     bench.settings(|settings| settings.events_per_second = 0);

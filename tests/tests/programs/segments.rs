@@ -1,4 +1,4 @@
-//! Super-packets: they count as the segments that are on the wire.
+//! Super-packets count as the segments that are on the wire.
 
 use std::net::IpAddr;
 
@@ -18,7 +18,7 @@ fn gso(segments: u32, size: u32) -> Metadata {
     }
 }
 
-/// Wire bytes of a payload in segments of a size, each with these headers.
+/// Returns the wire bytes of a payload in segments of this size, each with these headers.
 fn wire(headers: usize, payload: usize, size: usize) -> String {
     let segments = payload.div_ceil(size);
     format!("{segments}/{}", segments * headers + payload)
@@ -42,7 +42,7 @@ fn a_super_packet_counts_as_its_segments_with_their_headers() {
                 format!("cell {source} home out passed {count}"),
                 format!("total out {class} {count}"),
             ];
-            // With and without the kernel's own count of segments.
+            // With the kernel's own count of segments and without it.
             for segments in [segments, 0] {
                 bench.check(OUT, &packet, gso(segments, size as u32), NEXT, &out);
             }

@@ -1,4 +1,5 @@
-//! The table of sources: who is listed, who is evicted, and that no row is a mixture.
+//! The table of sources: which sources it lists, which it evicts, and that no row mixes two
+//! sources.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::bench::*;
 
-/// The fewest sources that a table can be made for.
+/// The smallest table that can be made.
 const SMALL: Limits = Limits {
     addresses: 16,
     prefixes: 16,
@@ -24,10 +25,10 @@ const SMALL: Limits = Limits {
     event_bytes: 64 << 10,
 };
 
-/// Each CPU has sources of its own: from now on this thread stays where it is.
+/// Each CPU has its own sources, so the thread must stay on the CPU where it is.
 fn stay_on_one_cpu() {
     let mut one = CpuSet::new();
-    // SAFETY: the call has no precondition.
+    // SAFETY: the call has no arguments and no preconditions.
     let here = unsafe { libc::sched_getcpu() };
     one.set(usize::try_from(here).expect("a CPU"))
         .expect("a CPU");
@@ -87,8 +88,8 @@ fn sources_are_listed_as_long_as_there_is_room_and_evictions_are_counted() {
     assert!(told(&bench.read()) > 0, "nobody was evicted");
 }
 
-/// What a reader finds while a program gives an entry to another source: the key of one, the
-/// counts of another.
+/// A reader may find a half-finished change, while a program gives an entry to another source:
+/// the key of one, the counts of another.
 #[test]
 fn a_set_that_is_being_changed_is_read_again_and_never_guessed_at() {
     stay_on_one_cpu();
@@ -97,7 +98,7 @@ fn a_set_that_is_being_changed_is_read_again_and_never_guessed_at() {
     let sets = PerCpuArray::<_, SourceSet>::try_from(Map::PerCpuArray(pinned));
     let mut sets = sets.expect("a table of sources");
     let mut sources = 0;
-    // Two entries of a set have been given away, and nobody is at it.
+    // Two entries of a set have been given to other sources, and no change is going on.
     let (index, given) = loop {
         receive(&bench, number(sources), 0);
         sources += 1;

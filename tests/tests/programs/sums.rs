@@ -12,7 +12,7 @@ use crate::bench::*;
 
 const CLASSES: [Class; 3] = [Class::Ipv4, Class::Ipv6, Class::Other];
 
-/// Sends a mixture in both directions; returns how many packets are listed by no source.
+/// Sends a mixture in both directions; returns how many packets no source lists.
 fn mixture(bench: &Bench, rounds: u8) {
     for round in 0..rounds {
         let far = format!("192.0.2.{round}");
@@ -82,7 +82,8 @@ fn totals_are_listed_sources_and_other() {
                     "{mode:?} {direction:?} {class:?}"
                 );
                 assert!(total.packets > 0, "{mode:?} {direction:?} {class:?}");
-                // Of IP, other is what was malformed: nothing is missing, nothing counted twice.
+                // Of the IP packets, "other" is what was malformed: nothing is missing and
+                // nothing counted twice.
                 let malformed = match (direction, class) {
                     (Direction::Egress, Class::Ipv4) => Count {
                         packets: 120,
@@ -148,7 +149,7 @@ fn totals_stay_exact_when_the_source_table_overflows() {
     );
     let listed = snapshot.listed(here.id, Direction::Ingress, Class::Ipv4);
     assert_eq!(listed.plus(other), expected);
-    // Each has sent one packet: who is not listed was evicted.
+    // Each source has sent one packet, so every source that is not listed was evicted.
     let evicted = here.losses.get("source-evicted").copied();
     assert_eq!(evicted, Some(other.packets));
 }
@@ -178,7 +179,7 @@ fn sources_are_folded_to_the_configured_length() {
             "total in ipv6 1/62",
         ],
     );
-    // What goes out are sources of this host: each by itself.
+    // Outgoing packets have sources of this host, each of which is counted by itself.
     bench.egress(
         &Packet::udp(ip("172.17.0.2"), ip(FAR4), 0),
         NEXT,

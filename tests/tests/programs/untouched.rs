@@ -1,4 +1,4 @@
-//! Mismatched packets that go their way all the same.
+//! Mismatched packets that leave unchanged all the same.
 
 use eni_steer::model::{Mode, Owner};
 use eni_steer_tests::packets::Packet;
@@ -8,8 +8,8 @@ use crate::bench::*;
 const GROUP_MAC: [u8; 6] = [0x01, 0x00, 0x5e, 0, 0, 0xfb];
 const BROADCAST_MAC: [u8; 6] = [0xff; 6];
 
-/// Checks that a packet of the other ENI's address leaves here, and why; in both modes that
-/// would touch it.
+/// Checks that a packet with the other ENI's address leaves here with this fate, in both modes
+/// that would otherwise act on it.
 #[track_caller]
 fn passes(prepare: impl Fn(&mut Bench), packet: &Packet, fate: &str) {
     for mode in [Mode::Steer, Mode::Drop] {
@@ -41,7 +41,7 @@ fn multicast_and_broadcast_are_never_steered_or_dropped() {
     for far in ["ff02::fb", "ff05::1:3", "ff0e::1"] {
         passes(|_| (), &Packet::udp(ip(THEIRS6), ip(far), 0), "multicast");
     }
-    // The broadcast address of the subnet shows in the Ethernet header only.
+    // Only the Ethernet header shows the broadcast address of the subnet.
     let subnet = Packet::udp(ip(THEIRS4), ip("172.16.20.255"), 0);
     passes(|_| (), &subnet.clone().to(BROADCAST_MAC), "multicast");
     passes(|_| (), &subnet.to(GROUP_MAC), "multicast");
@@ -89,7 +89,7 @@ fn link_local_sources_are_never_steered_or_dropped_even_if_somebody_owns_them() 
 fn an_unspecified_source_is_nobodys_and_is_never_steered_or_dropped() {
     for mode in [Mode::Steer, Mode::Drop] {
         let mut bench = Bench::new(mode);
-        // Whatever prefix is around it.
+        // Even if a prefix covers it.
         for prefix in ["0.0.0.0/8", "::/3"] {
             bench
                 .maps
@@ -148,7 +148,7 @@ fn a_destination_in_an_exempt_prefix_is_left_alone_and_its_neighbours_are_not() 
     }
     let mut bench = Bench::new(Mode::Steer);
     exempt(&mut bench);
-    // 101.101.0.1 and 192.168.0.1 fold to the same bit of the filter as their like.
+    // 101.101.0.1 and 192.168.0.1 have the same bit in the filter as exempt addresses.
     for far in [
         "100.100.100.201",
         "101.101.0.1",

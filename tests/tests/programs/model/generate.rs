@@ -1,4 +1,4 @@
-//! Packets by chance: every way in which one can be unusual.
+//! Random packets, which can be unusual in every way.
 
 use eni_steer::model::{Datapath, Direction, Mode};
 use eni_steer_tests::packets::{self, ARP, Ipv4, Ipv6, Packet, QINQ, VLAN, protocol};
@@ -11,23 +11,24 @@ use super::{
 };
 use crate::bench::Metadata;
 
-/// A host, and packets that come in or leave by the ENI whose programs run.
+/// A host, and packets that arrive or leave at the ENI whose programs run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub tables: Datapath,
     pub probes: Vec<Probe>,
 }
 
-/// Longest frame: the kernel's limit for a test is a page less what it needs itself.
+/// Length of the longest frame. The kernel's limit for a test is a page minus what it needs
+/// itself.
 const LONGEST: usize = 3600;
 
-/// A host of three ENIs, of which the first one has this mode, and packets.
+/// Generates a host of three ENIs, the first of which has this mode, and packets.
 pub fn scenario(mode: Mode) -> impl Strategy<Value = Scenario> {
     let probes = vec(probe(), 1..=48);
     (tables(mode), probes).prop_map(|(tables, probes)| Scenario { tables, probes })
 }
 
-/// A mark of a packet.
+/// Generates a packet's mark.
 pub fn mark() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), Just(0x40), Just(0x4f), any::<u32>()]
 }
@@ -36,7 +37,7 @@ fn probe() -> impl Strategy<Value = Probe> {
     prop_oneof![4 => plain(), 1 => super_packet()]
 }
 
-/// A packet on its own, well-formed or not.
+/// Generates a single packet, well-formed or not.
 pub fn plain() -> impl Strategy<Value = Probe> {
     let frame = prop_oneof![
         6 => any_v4(),
@@ -53,7 +54,7 @@ pub fn plain() -> impl Strategy<Value = Probe> {
             if let Some(cut) = cut {
                 frame.truncate(14 + cut.index(frame.len() - 13));
             }
-            // What decides stands in front.
+            // Everything that decides is near the front.
             let front = frame.len().min(100);
             for (place, byte) in changed {
                 frame[place.index(front)] = byte;
@@ -72,7 +73,7 @@ pub fn plain() -> impl Strategy<Value = Probe> {
     )
 }
 
-/// A packet that is cut into segments behind the program.
+/// Generates a super-packet, which is cut into segments after the program.
 fn super_packet() -> impl Strategy<Value = Probe> {
     let payload = prop_oneof![1..100usize, 1..2800usize];
     let size = prop_oneof![1..=1500u32, 1..=20u32];
@@ -102,7 +103,7 @@ fn direction() -> impl Strategy<Value = Direction> {
     prop_oneof![1 => Just(Direction::Ingress), 2 => Just(Direction::Egress)]
 }
 
-/// What the link puts around a packet.
+/// What the link layer puts around a packet.
 #[derive(Clone, Debug)]
 struct Link {
     to: [u8; 6],
@@ -133,12 +134,12 @@ fn tag() -> impl Strategy<Value = Tag> {
     (prop_oneof![Just(VLAN), Just(QINQ)], any::<u16>())
 }
 
-/// A tag beside a packet, whatever is in it.
+/// Generates a VLAN tag in the packet's metadata, with any content.
 fn beside() -> impl Strategy<Value = Option<Tag>> {
     option::weighted(0.1, tag())
 }
 
-/// Bytes of an upper layer: its protocol, and what it begins with.
+/// Generates the bytes of an upper layer: its protocol, and how it begins.
 fn upper() -> impl Strategy<Value = (u8, Vec<u8>)> {
     let length = prop_oneof![6 => 0..64usize, 2 => 1380..1500usize, 1 => 0..3400usize];
     let ports = (any::<u16>(), any::<u16>(), length.clone());
@@ -182,7 +183,7 @@ fn any_v4() -> impl Strategy<Value = Packet> {
     )
 }
 
-/// An extension header as the rules say, of up to 64 bytes.
+/// Generates an extension header of up to 64 bytes that follows the rules.
 fn extension() -> impl Strategy<Value = (u8, Vec<u8>)> {
     const KINDS: [u8; 6] = [
         protocol::HOP_BY_HOP,
@@ -209,7 +210,7 @@ fn extension() -> impl Strategy<Value = (u8, Vec<u8>)> {
         1 => any::<[u8; 4]>().prop_map(|length| {
             (protocol::HOP_BY_HOP, [&[0, 0xc2, 4][..], &length].concat())
         }),
-        // Of any length that it does not have.
+        // Of a length that this header never has.
         1 => (sample::select(&KINDS[..]), vec(any::<u8>(), 0..24)),
     ]
 }
@@ -242,11 +243,11 @@ fn not_ip() -> impl Strategy<Value = Packet> {
         .prop_map(|(ether_type, payload)| Packet::new(ether_type, payload))
 }
 
-/// Headers of a super-packet: those the kernel makes are whole.
+/// Headers of a super-packet. The kernel only makes complete ones.
 #[derive(Clone, Debug)]
 struct SuperHeaders {
     ip: Result<Ipv4, Ipv6>,
-    /// Bytes of options of TCP; `None`: UDP.
+    /// Length of the TCP options in bytes; `None`: UDP.
     tcp: Option<u8>,
 }
 

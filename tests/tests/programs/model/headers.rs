@@ -1,4 +1,4 @@
-//! What the model reads in a frame.
+//! Parses a frame for the model.
 
 use std::net::IpAddr;
 
@@ -6,55 +6,55 @@ use eni_steer_common::Class;
 use eni_steer_tests::packets::protocol;
 
 const ETHERNET: usize = 14;
-/// Protocols whose headers begin with ports, beside TCP and UDP.
+/// Protocols, besides TCP and UDP, whose headers begin with ports.
 const DCCP: u8 = 33;
 const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;
-/// So many extension headers are followed.
+/// How many extension headers are followed.
 const CHAIN: usize = 8;
 
 /// A frame as the model sees it.
 #[derive(Debug)]
 pub struct Headers {
-    /// What it counts as.
+    /// The class that counts it.
     pub class: Class,
-    /// What it is.
+    /// What it contains.
     pub content: Content,
-    /// It goes to a group of stations.
+    /// Its Ethernet header addresses a group of stations.
     pub to_group: bool,
-    /// Where its IP header begins, or would.
+    /// Where its IP header begins, or would begin.
     pub layer3: usize,
     /// Bytes of headers that each segment of a super-packet repeats.
     pub repeated: usize,
-    /// Bytes of a header that a super-packet has and its segments have not.
+    /// Bytes of a header that a super-packet has and its segments do not have.
     pub jumbo: usize,
 }
 
 /// What a frame carries.
 #[derive(Debug)]
 pub enum Content {
-    /// Behind a VLAN tag: not looked at.
+    /// Something behind a VLAN tag, which is not examined.
     Tagged,
     /// Neither IPv4 nor IPv6.
     NotIp,
-    /// Its EtherType says IP, its header is none.
+    /// Its EtherType says IP, but its header is not valid.
     Malformed,
-    /// A packet.
+    /// An IP packet.
     Ip(Ip),
 }
 
-/// What is read of a packet.
+/// What the model reads of an IP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ip {
     pub source: IpAddr,
     pub destination: IpAddr,
-    /// Of the upper layer, or of the first header that can not be read.
+    /// Protocol of the upper layer, or of the first header that can not be read.
     pub protocol: u8,
-    /// Source and destination port, zero if there are none.
+    /// Source and destination port; zero if there are none.
     pub ports: (u16, u16),
 }
 
-/// Where the upper layer begins, and what it is; `whole` if all headers before it were read.
+/// Where the upper layer begins and what it is; `whole` if all headers before it could be read.
 struct Upper {
     at: usize,
     protocol: u8,
@@ -63,12 +63,12 @@ struct Upper {
 }
 
 impl Headers {
-    /// Reads a frame; `tagged` if the driver has taken a VLAN tag off it.
+    /// Parses a frame; `tagged` if the driver has removed a VLAN tag from it.
     pub fn read(frame: &[u8], tagged: bool) -> Self {
         let mut layer3 = ETHERNET;
-        let mut ether_type = u16_at(frame, 12).expect("the kernel takes no shorter frame");
+        let mut ether_type = u16_at(frame, 12).expect("the kernel accepts no shorter frame");
         let in_frame = is_tag(ether_type);
-        // The kernel, too, follows two tags when it cuts a super-packet.
+        // The kernel also follows two tags when it cuts a super-packet.
         for _ in 0..2 {
             if is_tag(ether_type) {
                 ether_type = u16_at(frame, layer3 + 2).unwrap_or(0);
@@ -179,7 +179,7 @@ fn chain(frame: &[u8], layer3: usize, first: u8) -> Upper {
                 jumbo,
             };
         };
-        // A super-packet of more than 64 KiB: its length is in an option of its own.
+        // A super-packet of more than 64 KiB has its length in an option.
         let is_jumbo = protocol == protocol::HOP_BY_HOP
             && at == layer3 + 40
             && units == 0
@@ -224,7 +224,7 @@ fn ports(frame: &[u8], upper: &Upper) -> (u16, u16) {
     }
 }
 
-/// Where the payload of the upper layer begins.
+/// Returns where the payload of the upper layer begins.
 fn transport_end(frame: &[u8], upper: &Upper) -> usize {
     let length = match upper.protocol {
         protocol::TCP => frame

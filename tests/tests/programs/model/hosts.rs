@@ -1,4 +1,4 @@
-//! Hosts by chance: few addresses, so that packets meet the entries of tables.
+//! Random hosts. They have few addresses, so that packets match the entries of the tables.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ const V4: [&str; 22] = [
     "100.100.100.200",
     "172.16.20.255",
     "169.254.169.254",
-    // The edges of what is link-local and multicast.
+    // The edges of the link-local and multicast ranges.
     "169.253.255.255",
     "169.255.0.0",
     "223.255.255.255",
@@ -62,7 +62,7 @@ const V6: [&str; 21] = [
     "::ffff:172.16.20.177",
 ];
 
-/// An IPv4 address, mostly one of a few.
+/// Generates an IPv4 address, mostly one of a few.
 pub fn v4() -> impl Strategy<Value = Ipv4Addr> {
     let known = sample::select(&V4[..]).prop_map(|text| text.parse().expect("an address"));
     prop_oneof![
@@ -72,7 +72,7 @@ pub fn v4() -> impl Strategy<Value = Ipv4Addr> {
     ]
 }
 
-/// An IPv6 address, mostly one of a few.
+/// Generates an IPv6 address, mostly one of a few.
 pub fn v6() -> impl Strategy<Value = Ipv6Addr> {
     let known = sample::select(&V6[..]).prop_map(|text| text.parse().expect("an address"));
     prop_oneof![
@@ -131,7 +131,7 @@ fn owners() -> impl Strategy<Value = BTreeMap<IpNet, Owner>> {
     let more = (vec((host, owner()), 0..5), vec((prefix(), owner()), 0..4));
     (sample::subsequence(usual.to_vec(), 0..=4), more).prop_map(|(usual, (hosts, prefixes))| {
         let all = usual.into_iter().chain(hosts).chain(prefixes);
-        // No interface has the unspecified address; a prefix can be around it.
+        // No interface has the unspecified address, but a prefix can cover it.
         let nobodys =
             |net: &IpNet| net.addr().is_unspecified() && net.prefix_len() == net.max_prefix_len();
         all.filter(|(net, _)| !nobodys(net)).collect()
@@ -158,7 +158,7 @@ fn next_hops() -> impl Strategy<Value = BTreeMap<(IfIndex, IpNet), NextHop>> {
     ];
     let usual = usual.map(|(eni, destination, hop)| ((index(eni), net(destination)), hop));
     let eni = sample::select(&[HERE, THERE, THERE, ELSEWHERE][..]).prop_map(index);
-    // More than the short tables hold.
+    // More routes than the short tables can hold.
     let more = vec(((eni, prefix()), next_hop()), 0..10);
     (sample::subsequence(usual.to_vec(), 0..=6), more)
         .prop_map(|(usual, more)| usual.into_iter().chain(more).collect())
@@ -183,7 +183,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
-/// Tables of a host of three ENIs, of which the first one has this mode.
+/// Generates the tables of a host of three ENIs, the first of which has this mode.
 pub fn tables(mode: Mode) -> impl Strategy<Value = Datapath> {
     let enis = (eni(1, Just(mode)), eni(2, any_mode()), eni(3, any_mode()));
     let exempt = prop_oneof![3 => vec(prefix(), 0..1), 1 => vec(prefix(), 0..4)];

@@ -1,4 +1,4 @@
-//! The model: what the programs of an ENI do with a packet, by the tables.
+//! The model: what the programs of an ENI must do with a packet, according to the tables.
 
 use std::net::IpAddr;
 
@@ -16,14 +16,14 @@ use super::{
 };
 use crate::bench::{HERE, eni_word, index, short};
 
-/// The owner of a local address, and by which entry.
+/// The owner of a local address, and the entry that names it.
 #[derive(Clone, Copy)]
 struct Owned {
     owner: Owner,
     by: IpNet,
 }
 
-/// Tables of a host, seen from the ENI whose programs run.
+/// The tables of a host, seen from the ENI whose programs run.
 pub struct Judge<'a> {
     tables: &'a Datapath,
     settings: Settings,
@@ -39,7 +39,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What is answered, counted and reported.
+    /// Returns the answer and the report, and adds what is counted to the ledger.
     pub fn packet(&self, probe: &Probe, ledger: &mut Ledger) -> (Answer, Option<Report>) {
         let headers = Headers::read(&probe.frame, probe.tag_beside.is_some());
         let size = Size::of(probe, &headers);
@@ -83,7 +83,7 @@ impl<'a> Judge<'a> {
         ledger: &mut Ledger,
     ) -> (Answer, Option<Report>) {
         let (ip, owned) = match &headers.content {
-            // Whatever prefix is around it: an unspecified source is nobody's.
+            // An unspecified source belongs to nobody, even if a prefix covers it.
             Content::Ip(ip) if ip.source.is_unspecified() => (Some(ip), None),
             Content::Ip(ip) => (Some(ip), self.owned(ip.source)),
             _ => (None, None),
@@ -127,8 +127,9 @@ impl<'a> Judge<'a> {
         (answer, report)
     }
 
-    /// What becomes of a packet that is not simply leaving by its owner, and why: first whether
-    /// it is a mismatch at all, then what the packet is, then what the configuration says.
+    /// Returns what happens to a packet that does not simply leave by its owner, and why. First
+    /// it decides whether the packet is a mismatch, then what the packet is, then what the
+    /// configuration says.
     fn fate(
         &self,
         probe: &Probe,
@@ -195,7 +196,8 @@ impl<'a> Judge<'a> {
         (Fate::Steered, Answer::Redirect(owner, neighbour))
     }
 
-    /// Who owns an address: its own entry, or the longest prefix around it.
+    /// Returns the owner of an address, by its own entry or by the longest prefix that contains
+    /// it.
     fn owned(&self, address: IpAddr) -> Option<Owned> {
         let owners = self.tables.owners.iter();
         owners
@@ -207,7 +209,7 @@ impl<'a> Judge<'a> {
             })
     }
 
-    /// The owner, if it is another ENI.
+    /// Returns the owner if it is another ENI.
     fn stranger(&self, owner: Owner) -> Option<IfIndex> {
         match owner {
             Owner::Eni(eni) if eni != index(HERE) => Some(eni),
@@ -234,11 +236,11 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// How large a packet is on the wire.
+/// Size of a packet on the wire.
 struct Size {
     count: Count,
-    /// The largest of its segments, without Ethernet headers: as the kernel judges it
-    /// (`skb_gso_validate_network_len`), by the size that segments are to have.
+    /// Size of the largest segment without Ethernet headers, as the kernel judges it
+    /// (`skb_gso_validate_network_len`): by the size that the segments are to have.
     largest: u64,
 }
 
@@ -265,7 +267,7 @@ impl Size {
             segments => segments.into(),
         };
         let summed_up = u64::from(metadata.wire_len);
-        // The kernel's sum is one of headers as they are now, with the one that is taken out.
+        // The kernel's sum includes the header that segmentation removes.
         let bytes = if probe.direction == Direction::Egress && summed_up > length {
             summed_up
         } else {
@@ -281,7 +283,7 @@ impl Size {
     }
 }
 
-/// In which column of its cell a packet counts.
+/// Returns the column of its cell that counts a packet.
 fn column(fate: Option<Fate>) -> &'static str {
     match fate {
         Some(Fate::Steered) => "steered",

@@ -1,11 +1,11 @@
-//! Counters by name, as the model changes them, written as
+//! Counters by name, as the model changes them, in the format in which
 //! [`changes_between`](crate::bench::changes_between) writes what the programs changed.
 
 use std::collections::BTreeMap;
 
 use eni_steer::counters::Count;
 
-/// What a scenario changes.
+/// The counters that a scenario changes.
 #[derive(Debug, Default)]
 pub struct Ledger {
     counts: BTreeMap<String, Count>,
@@ -26,7 +26,7 @@ impl Ledger {
         entry.1 += if mismatched { count.packets } else { 0 };
     }
 
-    /// One line for each counter.
+    /// Returns one line for each counter.
     pub fn lines(&self) -> Vec<String> {
         let counts = self.counts.iter().map(|(name, count)| line(name, *count));
         let sources = self.sources.iter().map(|(name, (count, mismatched))| {

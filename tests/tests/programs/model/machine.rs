@@ -1,4 +1,4 @@
-//! The loaded programs, and their answers held against the model's.
+//! Runs the loaded programs and compares their answers with the model's.
 
 use aya::{
     TestRunOptions,
@@ -25,12 +25,12 @@ use super::{
 };
 use crate::bench::*;
 
-/// Programs, maps, and what is in them.
+/// Programs, maps, and the contents of the maps.
 pub struct Machine {
     /// How many packets were compared.
     pub packets: u64,
-    /// How many the kernel did not run a program on: it refuses, in a test, packets that end
-    /// inside their IP header. The tests of `hooks` send such.
+    /// How many packets the kernel did not run a program on. In a test run it refuses packets
+    /// that end inside their IP header; the tests of `hooks` send such packets.
     pub refused: u64,
     maps: Maps,
     ingress: LoadedProgram,
@@ -41,7 +41,7 @@ pub struct Machine {
     events: RingBuf<MapData>,
     tables: Datapath,
     seen: Snapshot,
-    // Last: the pins go when everything else is done with them.
+    // Last, so that the pins are removed after everything that uses them.
     _bpffs: Bpffs,
 }
 
@@ -60,7 +60,7 @@ impl Machine {
         };
         let mut maps = Maps::create(&root, &limits).expect("maps");
         let mut tables = Datapath::default();
-        // This ENI is not the first one: its slot is not 0.
+        // This ENI does not come first, so that its slot is not 0.
         for (last, eni) in [(3, ELSEWHERE), (1, HERE), (2, THERE)] {
             let row = row(last, eni_steer::model::Mode::Count);
             maps.set_eni(index(eni), Some(&row)).expect("an ENI");
@@ -94,7 +94,8 @@ impl Machine {
     pub fn try_out(&mut self, scenario: &Scenario) -> Result<(), TestCaseError> {
         tell(&mut self.maps, &self.tables, &scenario.tables);
         self.tables.clone_from(&scenario.tables);
-        // Anew each time: counters of addresses that no host has had for long are given away.
+        // Read again each time: counters of addresses that no host has had for a long time are
+        // given to others.
         self.seen = self.maps.read().expect("counters");
         self.told();
         let judge = Judge::new(&scenario.tables);
@@ -128,7 +129,7 @@ impl Machine {
         Ok(())
     }
 
-    /// What TC is told; `None`: the kernel refuses this packet.
+    /// Returns the program's answer to TC; `None` if the kernel refuses this packet.
     fn run(&self, probe: &Probe) -> Option<i32> {
         let (program, tagger) = match probe.direction {
             Direction::Ingress => (&self.ingress, &self.tag_ingress),
@@ -154,20 +155,20 @@ impl Machine {
         }
     }
 
-    /// What the programs have reported.
+    /// Returns what the programs have reported.
     fn told(&mut self) -> Vec<Report> {
         let mut told = Vec::new();
         while let Some(record) = self.events.next() {
             assert_eq!(record.len(), size_of::<Event>(), "the size of a record");
-            // SAFETY: the length is that of an Event, of which every bit pattern is a valid one
-            // (it is Pod), and the read is an unaligned one.
+            // SAFETY: the record has the length of an Event, for which every bit pattern is valid
+            // (it is Pod), and the read assumes no alignment.
             let event: Event = unsafe { std::ptr::read_unaligned(record.as_ptr().cast()) };
             told.push(self.seen.report(&event));
         }
         told
     }
 
-    /// Empties the table of sources: it is of bounded size, and nothing shall be evicted.
+    /// Empties the table of sources: its size is limited, and nothing may be evicted.
     fn forget_sources(&mut self) {
         for index in 0..self.sources.len() {
             let mut sets = self.sources.get(&index, 0).expect("a set").to_vec();
@@ -180,7 +181,7 @@ impl Machine {
     }
 }
 
-/// Whether a frame ends inside the IP header that its EtherType announces.
+/// Returns whether a frame ends inside the IP header that its EtherType announces.
 fn cut_off(frame: &[u8]) -> bool {
     let header = match frame[12..14] {
         [0x08, 0x00] => 20,
@@ -190,7 +191,7 @@ fn cut_off(frame: &[u8]) -> bool {
     frame.len() < 14 + header
 }
 
-/// An event in the model's words.
+/// Translates an event into the model's terms.
 trait Describe {
     fn report(&self, event: &Event) -> Report;
 }

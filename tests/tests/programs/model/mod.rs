@@ -1,10 +1,10 @@
-//! The programs against a model of them: packets and tables by chance, one judge in plain Rust
-//! ([`judge`]), and every answer and every counter compared.
+//! Compares the programs with a model of them. Packets and tables are random, [`judge`] decides
+//! in plain Rust, and every answer and every counter must agree.
 //!
-//! The model is written from what the design and `eni_steer_common` say is counted where, not
-//! from the programs. `cargo xtask test` runs 100,000 packets, `cargo xtask test --cases N` any
-//! number. A packet on which they differ is made as small as it gets, and kept in
-//! `regressions.txt`, from where it is tried first ever after.
+//! The model is written from what the design and `eni_steer_common` promise, not from the
+//! programs. `cargo xtask test` runs 100,000 packets, `cargo xtask test --cases N` any number. A
+//! packet on which the two differ is reduced to the smallest one that still does, and saved in
+//! `regressions.txt`. Later runs try the saved packets first.
 
 mod generate;
 mod headers;
@@ -24,12 +24,12 @@ use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 
 use machine::Machine;
 
-/// Packets where nobody says how many: enough to see that nothing is broken outright.
+/// How many packets to run by default: enough to notice that something is broken outright.
 const FEW: u32 = 3_000;
-/// Says how many (`cargo xtask test --cases`).
+/// The environment variable with the number of packets (`cargo xtask test --cases`).
 const CASES: &str = "ENI_STEER_CASES";
 
-/// How many packets are wanted.
+/// Returns how many packets to run.
 fn wanted() -> u32 {
     match env::var(CASES) {
         Ok(number) => number
@@ -39,7 +39,7 @@ fn wanted() -> u32 {
     }
 }
 
-/// A runner that makes scenarios by chance, and keeps those that fail in a file.
+/// Makes a runner that generates scenarios and saves those that fail in a file.
 fn runner(scenarios: u32, regressions: Option<&'static str>) -> TestRunner {
     let file = |path| Box::new(FileFailurePersistence::Direct(path)) as Box<_>;
     TestRunner::new(Config {
@@ -51,7 +51,7 @@ fn runner(scenarios: u32, regressions: Option<&'static str>) -> TestRunner {
     })
 }
 
-/// Runs a third of the wanted packets on a host where this ENI has this mode.
+/// Runs a third of the packets on a host where this ENI has this mode.
 fn the_programs_agree(mode: Mode) {
     const REGRESSIONS: &str = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -60,7 +60,7 @@ fn the_programs_agree(mode: Mode) {
     let machine = std::cell::RefCell::new(Machine::new());
     let wanted = wanted().div_ceil(3).into();
     while machine.borrow().packets < wanted {
-        // The regressions are tried again by each run: few runs.
+        // Each run tries the saved packets again, so there are few runs.
         let left = wanted - machine.borrow().packets;
         let scenarios = u32::try_from(left / 24 + 1).unwrap_or(u32::MAX);
         let ran = runner(scenarios, Some(REGRESSIONS)).run(&generate::scenario(mode), |scenario| {

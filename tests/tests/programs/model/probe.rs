@@ -1,4 +1,4 @@
-//! A packet as a program gets it, and what comes of it.
+//! A packet as a program receives it, and what the program does with it.
 
 use std::{fmt, net::IpAddr};
 
@@ -7,10 +7,10 @@ use eni_steer::model::{Direction, IfIndex};
 use super::{headers::Ip, tagger::Tag};
 use crate::bench::Metadata;
 
-/// What TC is told.
+/// A program's answer to TC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Go on.
+    /// Go on to the next program.
     Next,
     /// Drop it.
     Drop,
@@ -18,7 +18,7 @@ pub enum Answer {
     Redirect(IfIndex, IpAddr),
 }
 
-/// A mismatch as it is reported: all that does not depend on the time.
+/// A reported mismatch, without what depends on the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub direction: Direction,
@@ -29,12 +29,12 @@ pub struct Report {
     pub fate: Option<&'static str>,
 }
 
-/// A packet as a program gets it.
+/// A packet as a program receives it.
 #[derive(Clone)]
 pub struct Probe {
     pub direction: Direction,
     pub metadata: Metadata,
-    /// The driver has taken a VLAN tag off, and keeps it beside.
+    /// The VLAN tag that the driver has removed from the frame and keeps in the metadata.
     pub tag_beside: Option<Tag>,
     pub frame: Vec<u8>,
 }

@@ -1,5 +1,6 @@
-//! A VLAN tag beside the packet, as a driver hands it over that has taken it off. A test run can
-//! not be told of one, so a program in front of ours puts it there, and ends in a call of ours.
+//! Puts a VLAN tag into the packet's metadata, as a driver does that removes the tag from the
+//! frame. A test run can not be given such a tag, so a program of the test adds it and ends with
+//! a tail call of eni-steer's program.
 
 use std::{
     os::fd::{AsFd as _, AsRawFd as _},
@@ -15,22 +16,22 @@ use eni_steer::bpf::LoadedProgram;
 
 use crate::bench::{classifier, pinned};
 
-/// A tag: its protocol, and what is in it.
+/// A tag: its protocol and its content.
 pub type Tag = (u16, u16);
 
-/// What is answered if the call of our program fails: nothing that ours ever answers.
+/// The answer if the tail call fails. eni-steer's programs never answer this.
 const NOT_CALLED: u32 = 99;
 
-/// The program in front of one of ours.
+/// The program that runs before one of eni-steer's.
 pub struct Tagger {
-    /// Runs ours on the packet with the tag that is its priority.
+    /// Runs eni-steer's program on the packet, with the tag that the packet's priority encodes.
     pub program: SchedClassifier,
-    // What it calls is there as long as this is.
+    // The program to call exists as long as this array.
     _called: ProgramArray<MapData>,
 }
 
 impl Tagger {
-    /// `pin` is where it is pinned, in a bpffs.
+    /// Makes it for one of eni-steer's programs and pins it at `pin`, in a bpffs.
     pub fn before(ours: &LoadedProgram, pin: &Path) -> Self {
         let array = aya_obj::Map::new_from_params(BPF_MAP_TYPE_PROG_ARRAY as u32, 4, 4, 1, 0);
         let array = MapData::create(array, "tagger", None).expect("an array of programs");
@@ -46,13 +47,14 @@ impl Tagger {
         }
     }
 
-    /// The priority of a packet that stands for a tag.
+    /// Returns the priority of a packet that encodes a tag.
     pub fn priority((protocol, content): Tag) -> u32 {
         u32::from(protocol.to_be()) << 16 | u32::from(content)
     }
 }
 
-/// `bpf_skb_vlan_push(skb, priority >> 16, priority & 0xffff); bpf_tail_call(skb, map, 0)`.
+/// Returns the program `bpf_skb_vlan_push(skb, priority >> 16, priority & 0xffff);
+/// bpf_tail_call(skb, map, 0)`.
 fn instructions(map: u32) -> [u64; 14] {
     const PRIORITY: u16 = 32;
     const SKB_VLAN_PUSH: u32 = 18;
@@ -76,7 +78,7 @@ fn instructions(map: u32) -> [u64; 14] {
     ]
 }
 
-/// `struct bpf_insn`: opcode, destination and source register, offset, immediate value.
+/// Encodes a `struct bpf_insn`: opcode, destination and source register, offset, immediate value.
 fn insn(code: u8, to: u8, from: u8, offset: u16, value: u32) -> u64 {
     u64::from(code)
         | u64::from(to) << 8

@@ -1,10 +1,10 @@
-//! Tables, told to the maps.
+//! Writes tables into the maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use eni_steer::{bpf::Maps, model::Datapath};
 
-/// Brings the maps from the tables they hold to other ones.
+/// Changes the maps from the tables that they contain to other ones.
 pub fn tell(maps: &mut Maps, old: &Datapath, new: &Datapath) {
     let settings = new.settings.expect("the host has settings");
     maps.set_settings(&settings).expect("settings");
@@ -29,7 +29,7 @@ pub fn tell(maps: &mut Maps, old: &Datapath, new: &Datapath) {
     }
 }
 
-/// All keys of two maps.
+/// Returns all keys of two maps.
 fn keys<K: Copy + Ord, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> BTreeSet<K> {
     old.keys().chain(new.keys()).copied().collect()
 }

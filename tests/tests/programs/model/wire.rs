@@ -1,5 +1,5 @@
-//! Where a steered packet goes: a test run does not tell, so these leave by real devices, whose
-//! neighbours each have an address of their own.
+//! Checks where a steered packet goes. A test run does not show that, so these packets leave by
+//! real devices, whose neighbours have different addresses.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -50,14 +50,15 @@ const PREFIXES: [&str; 9] = [
     "fd00:20::/64",
 ];
 
-/// The MAC address of a neighbour on a device.
+/// Returns the MAC address of a neighbour on a device.
 fn mac(device: u32, neighbour: IpAddr) -> Mac {
     let number = NEIGHBOURS.iter().position(|known| ip(known) == neighbour);
     let number = number.unwrap_or_else(|| panic!("{neighbour} is no neighbour"));
     Mac([2, 0xee, 0, 0, device as u8, number as u8])
 }
 
-/// Devices eth101 to eth103 with their neighbours; what leaves them arrives at far101 ...
+/// Makes the devices eth101 to eth103 with their neighbours; what leaves by them arrives at
+/// far101 ...
 fn cables(ns: &NetNs) {
     write_sysctl(ns, "net/ipv6/conf/default/accept_dad", 0);
     for device in DEVICES {
@@ -104,7 +105,7 @@ fn hop() -> impl Strategy<Value = NextHop> {
     ]
 }
 
-/// Two ENIs with routes, few enough for a short table or too many for it.
+/// Generates the routes of two ENIs, few enough for a short table or too many for it.
 fn routes() -> impl Strategy<Value = BTreeMap<(IfIndex, IpNet), NextHop>> {
     let table = || vec(option::weighted(0.6, hop()), PREFIXES.len());
     (table(), table()).prop_map(|tables| {
@@ -116,7 +117,7 @@ fn routes() -> impl Strategy<Value = BTreeMap<(IfIndex, IpNet), NextHop>> {
     })
 }
 
-/// A host that steers, and packets to its neighbours, each with a number.
+/// Generates a host that steers, and packets to its neighbours, each with a number.
 fn scenario() -> impl Strategy<Value = Scenario> {
     let owner = || sample::select(&[THERE, ELSEWHERE][..]).prop_map(|eni| Owner::Eni(index(eni)));
     let far = sample::select(&NEIGHBOURS[4..]);
@@ -156,10 +157,10 @@ fn probe(number: usize, far: IpAddr) -> Probe {
     }
 }
 
-/// By which the test's packets are told from all others.
+/// The port that distinguishes the test's packets from all others.
 const PORT: u16 = 0x5afe;
 
-/// The number of a packet of the test.
+/// Returns the number of a packet of the test.
 fn number(frame: &[u8]) -> Option<u16> {
     let udp = match frame.get(12..14)? {
         [0x08, 0x00] => 34,
