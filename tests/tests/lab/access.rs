@@ -1,4 +1,4 @@
-//! `[[rule]]`: what it selects, and how it refuses; and `mode = "drop"`.
+//! `[[rule]]`: which packets it matches, and how it refuses them; and `mode = "drop"`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 const BRIEFLY: Duration = Duration::from_millis(5);
 const ENIS: &str = "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\n";
 
-/// Ports on which the client echoes.
+/// The ports on which the client echoes.
 const PORTS: [u16; 3] = [53, 443, 8443];
 
 /// A host with these rules, and a client that echoes.
@@ -49,7 +49,8 @@ impl Ruled {
         Attempt::udp((self.lab.client_v6(), port).into())
     }
 
-    /// It is answered, and left by this ENI, from the address that is returned.
+    /// The attempt is answered, and its packet left by this ENI. Returns the source address that
+    /// it had.
     #[track_caller]
     fn passes(&self, attempt: &Attempt, eni: usize) -> IpAddr {
         let before = self.lab.router_seen(eni);
@@ -67,7 +68,7 @@ impl Ruled {
     }
 }
 
-/// What `action` says, and what a program on this host gets for it.
+/// The values of `action`, and the error that a program on this host gets for each.
 const ACTIONS: [(&str, Errno); 3] = [
     ("prohibit", Errno::EACCES),
     ("unreachable", Errno::ENETUNREACH),
@@ -83,7 +84,7 @@ fn each_action_refuses_what_this_host_sends_as_the_kernel_does() {
         let _report = host.lab.on_failure_print();
         for eni in host.lab.enis() {
             let [v4, v6] = eni.both().map(|ip| SocketAddr::new(ip, 0));
-            // Whoever owns the source, and where none is named.
+            // Whoever owns the source, and also without a source.
             host.refused(&host.v4(443).from(v4), errno);
             host.refused(&host.v6(443).from(v6), errno);
             host.passes(&host.v4(53).from(v4), eni.index);
@@ -92,19 +93,20 @@ fn each_action_refuses_what_this_host_sends_as_the_kernel_does() {
         host.refused(&host.v4(443), errno);
         host.refused(&host.v6(443), errno);
         let there = SocketAddr::from((host.lab.client_v4(), 443));
-        // Another protocol: refused by the client, which has no such listener, not by the rule.
+        // With another protocol the client refuses, because nothing listens there; the rule does
+        // not.
         let tcp = Attempt::tcp(there).run(&host.lab.host);
         assert_eq!(tcp, Err(Errno::ECONNREFUSED));
     }
 }
 
-/// Forwarded traffic: the container is told by ICMP, or not at all.
+/// Forwarded traffic: the container gets an ICMP error, or nothing at all.
 #[test]
 fn each_action_refuses_what_this_host_forwards_as_the_kernel_does() {
     for (action, v4, v6) in [
-        // "Communication administratively prohibited".
+        // ICMP "communication administratively prohibited".
         ("prohibit", Err(Errno::EHOSTUNREACH), Err(Errno::EACCES)),
-        // "Network unreachable"; IPv6: "no route to destination".
+        // ICMP "network unreachable"; ICMPv6 "no route to destination".
         (
             "unreachable",
             Err(Errno::ENETUNREACH),
@@ -124,12 +126,12 @@ fn each_action_refuses_what_this_host_forwards_as_the_kernel_does() {
         assert_eq!(answered(host.v6(443)), v6, "{action}");
         assert_eq!(answered(host.v4(53)), Ok(true), "{action}");
         assert_eq!(answered(host.v6(53)), Ok(true), "{action}");
-        // The host's own are none of docker0's.
+        // The host's own packets do not come from docker0.
         host.passes(&host.v4(443), 0);
     }
 }
 
-/// A rule that speaks of a packet in one way, an attempt it takes and one it leaves.
+/// A selector of a rule, an attempt that it matches, and one that it does not match.
 type Selects = (&'static str, fn(&Ruled) -> Attempt, fn(&Ruled) -> Attempt);
 
 fn from(host: &Ruled, eni: usize, port: u16) -> SocketAddr {
@@ -153,7 +155,8 @@ fn each_selector_selects() {
             "proto = 'udp'",
             |host| host.v4(53),
             |host| {
-                // Not by UDP: answered by a listener's absence, which is beyond the rule.
+                // Not by UDP. The client refuses, because nothing listens there, so the packet
+                // got past the rule.
                 Attempt::tcp((host.lab.client_v4(), 22).into())
             },
         ),
@@ -196,7 +199,7 @@ fn each_selector_selects() {
     }
 }
 
-/// `iif = 'lo'` is this host's: what is forwarded is not.
+/// `iif = 'lo'` matches what this host sends, but not what it forwards.
 #[test]
 fn what_is_made_here_and_what_is_forwarded_are_told_apart() {
     let host = ruled("[[rule]]\niif = 'lo'\nuid = 0\nto = '192.0.2.0/24'\naction = 'prohibit'");
@@ -220,7 +223,8 @@ fn rules_hold_in_the_order_of_the_file() {
     host.passes(&host.v4(53), 0);
 }
 
-/// A rule with an ENI chooses it for what names no source; what has one stays with its owner.
+/// A rule with an ENI chooses the ENI for packets without a source. Packets with a source stay
+/// with its owner.
 #[test]
 fn a_rule_with_an_eni_leads_new_connections_out_by_it_and_keeps_them_symmetric() {
     let host =
@@ -237,19 +241,19 @@ fn a_rule_with_an_eni_leads_new_connections_out_by_it_and_keeps_them_symmetric()
     for (attempt, own) in [
         (host.v4(53), IpAddr::from(eth0.v4())),
         (host.v6(53), eth0.v6().into()),
-        // The source is owned already.
+        // The source has an owner already.
         (host.v4(443).from((eth0.v4(), 0).into()), eth0.v4().into()),
     ] {
         assert_eq!(host.passes(&attempt, 0), own, "{attempt:?}");
     }
-    // The same user talks to its container as ever.
+    // The same user reaches the host's container as before.
     let container = SocketAddr::from((host.lab.container_v4(), 53));
     let _echo = UdpServer::echo(host.lab.container(), container);
     let sent = Attempt::udp(container).uid(1000).run(&host.lab.host);
     assert!(sent.expect("main's own way").answered);
 }
 
-/// Containers of one network leave by eth1, by a rule that takes forwarded traffic.
+/// The containers of a network leave by eth1, through a rule for forwarded traffic.
 #[test]
 fn a_rule_with_an_eni_leads_forwarded_traffic_out_by_it() {
     let host = ruled("[[rule]]\niif = 'docker0'\neni = 'eth1'");
@@ -258,12 +262,12 @@ fn a_rule_with_an_eni_leads_forwarded_traffic_out_by_it() {
         let before = host.lab.router_seen(1);
         let sent = attempt.run(host.lab.container()).expect("it is sent");
         assert!(sent.answered, "{attempt:?}");
-        // Masqueraded behind eth1's own address: the source check finds it right.
+        // They are masqueraded with eth1's own address, so the source check accepts them.
         assert_eq!(host.lab.router_seen(1).since(before).right.packets, 1);
     }
 }
 
-/// `verify` asks the kernel for what each rule is there for.
+/// `verify` asks the kernel to look up what each rule is for.
 #[test]
 fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
     let host = ruled(
@@ -280,7 +284,7 @@ fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
             .expect_code(code)
             .stdout
     };
-    // From eth1's address to the far end of the world, which the second rule refuses.
+    // From eth1's address to a far destination, which the second rule refuses.
     let text = verify(0);
     assert!(text.contains(", and refuses 1 as configured"), "{text}");
     let report = host.steer.json(&host.lab, &["verify"]);
@@ -319,7 +323,7 @@ fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
     ] {
         ip(&host.lab.host, theirs);
         match ours {
-            // Only the first of a range is tried.
+            // `verify` tries only the first value of a range.
             None => drop(verify(0)),
             Some(ours) => {
                 let text = verify(3);
@@ -342,14 +346,14 @@ fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
         ip(&host.lab.host, &theirs.replace(" add ", " del "));
     }
     verify(0);
-    // What is to be forwarded, on a host that forwards nothing.
+    // Packets to be forwarded, on a host that does not forward.
     eni_steer_tests::write_sysctl(&host.lab.host, "net.ipv4.ip_forward", 0);
     let text = verify(3);
     assert!(text.contains("or forwarding is off"), "{text}");
 }
 
-/// What another rule of ours decides is the configuration's own order, and what the kernel takes
-/// no question for is said not to be tried.
+/// If another rule of the configuration decides, that is the configuration's own order. If the
+/// kernel can not look a packet up, `verify` reports that it did not try the rule.
 #[test]
 fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
     let host = ruled(
@@ -362,7 +366,7 @@ fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
     );
     let _report = host.lab.on_failure_print();
     let text = host.steer.ok(&host.lab, &["verify"]);
-    // The second one refuses as the first does: which of them it was is not told apart.
+    // The second rule refuses as the first does; `verify` can not tell which of them refused.
     for note in [
         "note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_ifgroup 20229 \
          protocol 229' decides before 'ip -4 rule pref 20012 from all to 172.17.0.0/16 prohibit \
@@ -399,8 +403,8 @@ fn rules_of_access_go_without_a_trace() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// Mode `drop` on one ENI: what leaves by it with the source of another is dropped and counted,
-/// and everything else goes its way.
+/// Mode `drop` on one ENI: packets that leave by it with another ENI's source are dropped and
+/// counted. Everything else leaves as before.
 #[test]
 fn mode_drop_drops_and_counts_what_leaves_by_the_wrong_eni() {
     let lab = Lab::builder(Shape::SameSubnet).build();

@@ -1,5 +1,5 @@
-//! Everything an ENI owns is a source of its own: secondary addresses, delegated prefixes that
-//! are configured nowhere, IPv6 by whatever gateway, and many of each.
+//! Everything that an ENI owns is a source: secondary addresses, delegated prefixes that are not
+//! configured on any interface, IPv6 with any kind of gateway, and many of each.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use eni_steer_tests::{
 
 const BRIEFLY: Duration = Duration::from_millis(5);
 
-/// With rules alone, then with the programs alone: each must know what it is about.
+/// With rules alone, then with the programs alone: each must know all sources.
 const WAYS: [&[&str]; 2] = [
     &["--programs", "off"],
     &["--rules", "off", "--programs", "on", "--mode", "steer"],
@@ -39,7 +39,7 @@ fn a_secondary_address_leaves_by_its_eni() {
     }
 }
 
-/// `addresses`: what the cloud gives the ENI and no interface has, as for a floating address
+/// `addresses`: what the cloud gives to the ENI and no interface has, as for a floating address
 /// that a load balancer on the host answers.
 #[test]
 fn an_address_that_only_the_configuration_names_leaves_by_its_eni() {
@@ -64,7 +64,7 @@ fn an_address_that_only_the_configuration_names_leaves_by_its_eni() {
 
 const PREFIXES: [&str; 2] = ["172.16.20.192/28", "fd00:20:0:0:77::/80"];
 
-/// A host whose eth1 is delegated prefixes, none of whose addresses is configured.
+/// A host whose eth1 has delegated prefixes, of which no address is configured.
 fn delegated() -> (Lab, Steer) {
     let lab = Lab::builder(Shape::SameSubnet)
         .container()
@@ -79,7 +79,7 @@ fn delegated() -> (Lab, Steer) {
     (lab, steer)
 }
 
-/// The host answers at every address of the prefix (AnyIP), and none is an address of a link.
+/// The host answers at every address of the prefix (AnyIP), and none of them is on an interface.
 #[test]
 fn a_delegated_prefix_with_no_address_of_it_assigned_leaves_by_its_eni() {
     let (lab, steer) = delegated();
@@ -87,7 +87,7 @@ fn a_delegated_prefix_with_no_address_of_it_assigned_leaves_by_its_eni() {
     for prefix in PREFIXES {
         ip(&lab.host, &format!("route add local {prefix} dev lo"));
     }
-    // Unlike IPv4, IPv6 lets no socket have an address of such a prefix unasked.
+    // Unlike IPv4, IPv6 needs this setting before a socket may use an address of such a prefix.
     write_sysctl(&lab.host, "net.ipv6.ip_nonlocal_bind", 1);
     for way in WAYS {
         steer.ok(&lab, &[&["apply"], way].concat());
@@ -98,7 +98,7 @@ fn a_delegated_prefix_with_no_address_of_it_assigned_leaves_by_its_eni() {
     }
 }
 
-/// As CNIs use prefixes: a container has one of its addresses.
+/// CNIs use prefixes like this: a container has one of the addresses.
 #[test]
 fn a_container_with_an_address_of_a_delegated_prefix_answers_by_its_eni() {
     let (lab, steer) = delegated();
@@ -128,8 +128,8 @@ fn a_container_with_an_address_of_a_delegated_prefix_answers_by_its_eni() {
     }
 }
 
-/// .178 to .191 and .192/28 are eth1's, .177 is its own, .176 is eth0's: the cover begins at
-/// the one and leaves the other out.
+/// eth1 owns .178 to .191 and .192/28 and its own .177, eth0 owns .176. The cover must begin at
+/// .177 and leave .176 out.
 #[test]
 fn sources_that_fill_a_prefix_are_one_rule_and_the_neighbour_is_not_in_it() {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
@@ -187,12 +187,12 @@ fn fifteen_enis_with_fifty_addresses_each_are_served() {
     }
     let verdict = steer.json(&lab, &["verify"]);
     assert_eq!(verdict["policy"]["misrouted"], serde_json::json!([]));
-    // Every address to the gateway, to a neighbour and far away.
+    // From every address: to the gateway, to a neighbour and far away.
     assert_eq!(verdict["policy"]["probes"], 15 * 50 * 2 * 3);
     steer.ok(&lab, &["remove"]);
 }
 
-/// The default route by which an ENI's table leads out, by `ip`'s own words.
+/// The default route in an ENI's table, as `ip` prints it.
 fn default6(lab: &Lab, table: u32) -> String {
     ip(&lab.host, &format!("-6 route list table {table} default"))
 }
@@ -209,7 +209,7 @@ fn link_local(lab: &Lab, eni: &Eni) -> IpAddr {
     address(text.expect("a link-local address"))
 }
 
-/// Out of eth1, and to the MAC address of its gateway.
+/// A packet leaves by eth1, to the MAC address of its gateway.
 #[track_caller]
 fn expect_by_the_gateway(lab: &Lab, eni: &Eni) {
     let from: IpAddr = eni.v6().into();
@@ -242,7 +242,8 @@ fn a_static_ipv6_gateway_that_is_link_local_is_used() {
             &lab.router,
             &format!("address add {gateway}/64 dev {device} nodad"),
         );
-        // Only link-local: whoever asks for the global one would hear nothing.
+        // The gateway has only its link-local address; a request for the global one would not be
+        // answered.
         ip(
             &lab.router,
             &format!("address del {}/64 dev {device}", eni.gateway_v6),
@@ -270,7 +271,7 @@ fn an_ipv6_gateway_learned_from_a_router_advertisement_is_used() {
         .build();
     let _report = lab.on_failure_print();
     let eni = lab.eni(1);
-    // 2: also where forwarding is on, as cloud hosts with containers need it.
+    // 2 accepts advertisements even if forwarding is on, as it is on cloud hosts with containers.
     write_sysctl(&lab.host, "net.ipv6.conf.eth1.accept_ra", 2);
     let router = link_local(&lab, eni);
     let steer =
@@ -298,6 +299,6 @@ fn an_ipv6_gateway_learned_from_a_router_advertisement_is_used() {
         default.contains(&format!("via {router} dev eth1")),
         "{default}"
     );
-    // Our copy has no lifetime, and is none of the kernel's to take away.
+    // The copy has no lifetime, so the kernel does not remove it.
     assert!(!default.contains("expires"), "{default}");
 }

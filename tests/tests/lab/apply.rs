@@ -1,4 +1,5 @@
-//! What apply installs does what it is for, again and again; what reads changes nothing.
+//! What `apply` installs does its job, also when it is repeated; commands that read change
+//! nothing.
 
 use std::net::SocketAddr;
 
@@ -12,7 +13,7 @@ const RULES_ONLY: [&str; 2] = ["--programs", "off"];
 #[test]
 fn a_reply_leaves_by_the_eni_that_owns_its_source() {
     for shape in Shape::ALL {
-        // The source check drops: what left by the wrong ENI would also be missed.
+        // The source check drops, so a reply that left by the wrong ENI would be missing too.
         let lab = Lab::builder(shape).drop_wrong_source().build();
         let _report = lab.on_failure_print();
         let steer = Steer::new();
@@ -97,7 +98,7 @@ fn a_neighbour_is_answered_directly_and_not_through_the_gateway() {
     }
 }
 
-/// With the textbook's single rule the answer leaves by eth1 and the container hears nothing.
+/// With the textbook's single rule the answer leaves by eth1, and the container gets nothing.
 #[test]
 fn a_container_gets_its_answer_from_the_address_of_any_eni() {
     let lab = Lab::builder(Shape::SameSubnet).masquerade().build();
@@ -152,7 +153,7 @@ fn applying_twice_changes_nothing() {
             let said = steer.apply(&lab, way);
             assert_eq!(said, planned.stdout, "apply says what plan said");
             let once = steer.world(&lab);
-            // With the same words, and with none: the policy in force is remembered.
+            // With the same arguments, and without any: eni-steer remembers the policy in effect.
             for again in [steer.plan(&lab, way), steer.run(&lab, &["plan"])] {
                 let again = again.expect_code(0);
                 assert!(again.stdout.starts_with("nothing to do"), "{again}");
@@ -161,7 +162,7 @@ fn applying_twice_changes_nothing() {
             assert_unchanged(&once, &steer.world(&lab));
             steer.ok(&lab, &["apply"]);
             assert_unchanged(&once, &steer.world(&lab));
-            // Whether it is answered or not: without rules and steering a strict rp_filter drops.
+            // Answered or not: without rules and steering, a strict rp_filter drops.
             let briefly = std::time::Duration::from_millis(20);
             drop(
                 Ping::to(lab.eni(1).v4())
@@ -206,7 +207,7 @@ fn a_change_of_policy_is_applied_and_undone_like_the_first() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// The table of the textbook, where the user wants it.
+/// The textbook's table number, if the user wants it.
 #[test]
 fn a_table_is_the_one_that_was_asked_for() {
     let lab = Lab::builder(Shape::SameSubnet).build();

@@ -1,4 +1,5 @@
-//! What cannot be done is refused in words that name the object, and nothing has changed.
+//! eni-steer refuses what can not be done with an error that names the object, and nothing
+//! changes.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -14,7 +15,7 @@ fn both<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&BOTH[..], more].concat()
 }
 
-/// Refused by apply and by plan, which plans the same.
+/// Both `apply` and `plan` refuse it; `plan` plans the same.
 #[track_caller]
 fn refused(lab: &Lab, steer: &Steer, apply: &[&str], code: i32, naming: &[&str]) -> String {
     let plan = [&["plan"], &apply[1..]].concat();
@@ -131,7 +132,7 @@ fn an_interface_enslaved_to_a_bridge() {
 
 #[test]
 fn nothing_that_looks_like_an_eni() {
-    // The lab's interfaces are virtual: nobody but a flag makes them ENIs.
+    // The lab's interfaces are virtual; only a flag or the configuration makes them ENIs.
     let (lab, steer) = lab();
     for command in [&["apply"][..], &["plan"], &["status"], &["verify"]] {
         steer.refuses(&lab, command, 2, &["no ENI found"]);
@@ -159,7 +160,7 @@ fn a_rule_of_someone_else_inside_our_priorities() {
             2,
             &["20005", "lookup main", "20000", "20999"],
         );
-        // Elsewhere it is none of our business, and programs need no rules.
+        // In another band the rule does not matter, and programs need no rules.
         steer.ok(&lab, &both(&["--band", "21000-21999"]));
         steer.ok(&lab, &["remove"]);
         steer.ok(&lab, &both(&["--rules", "off"]));
@@ -304,7 +305,7 @@ fn a_bpffs_that_is_missing_and_cannot_be_mounted() {
         told.contains("hint: mount one: mount -t bpf bpf /proc/nowhere"),
         "{told}"
     );
-    // Without programs none is needed.
+    // Without programs eni-steer needs no bpffs.
     steer.ok(
         &lab,
         &both(&["--programs", "off", "--bpffs", "/proc/nowhere"]),
@@ -314,7 +315,7 @@ fn a_bpffs_that_is_missing_and_cannot_be_mounted() {
 #[test]
 fn a_directory_of_the_run_files_that_cannot_be() {
     let (lab, steer) = lab();
-    // The knobs' previous values could not be written down: nothing is turned.
+    // eni-steer can not record the previous values of the sysctls, so it does not change them.
     let told = steer.refuses(
         &lab,
         &both(&["--run-dir", "/proc/nowhere"]),
@@ -324,7 +325,7 @@ fn a_directory_of_the_run_files_that_cannot_be() {
     assert!(told.contains("/proc/nowhere"), "{told}");
 }
 
-/// The directory of our maps on this host.
+/// Returns the directory of eni-steer's maps on this host.
 fn maps_of(lab: &Lab, steer: &Steer) -> std::path::PathBuf {
     let here = || std::fs::metadata("/proc/thread-self/ns/net").map(|ns| ns.ino());
     let namespace = lab.host.run(here).expect("a namespace has a number");
@@ -355,13 +356,14 @@ fn pins_of_another_layout() {
         );
         assert!(told.contains("eni-steer remove"), "{told}");
     }
-    // What the hint says is so.
+    // The command that the hint names solves the problem.
     steer.ok(&lab, &["remove"]);
     assert_unchanged(&before, &steer.world(&lab));
     steer.ok(&lab, &BOTH);
 }
 
-/// As a process that was killed while it made them leaves them, or somebody careless.
+/// A process that was killed while it pinned the maps leaves them like this, or a careless
+/// administrator does.
 #[test]
 fn pins_of_which_some_are_missing() {
     for &kind in attach_kinds() {
@@ -370,7 +372,7 @@ fn pins_of_which_some_are_missing() {
         steer.apply(&lab, &["--attach", kind, "--mode", "steer"]);
         let lost = maps_of(&lab, &steer).join(names::PINNED[8]);
         std::fs::remove_file(&lost).expect("the map was pinned");
-        // What needs them names the one that is missing; applying makes it.
+        // Commands that need the maps name the missing one; `apply` makes it.
         let half = steer.world(&lab);
         let told = steer.refuses(&lab, &["status"], 1, &[names::PINNED[8], "missing"]);
         assert!(told.contains("eni-steer remove"), "{told}");
@@ -386,11 +388,11 @@ fn pins_of_which_some_are_missing() {
     }
 }
 
-/// A command of somebody who may not even look.
+/// A command by a user who may not even read.
 #[test]
 fn somebody_who_is_not_root() {
     let (lab, steer) = lab();
-    // Where the binary was built, not everybody may go.
+    // The user may have no access to the directory in which the binary was built.
     let place = tempfile::tempdir().expect("a temporary directory");
     let everybody = |mode| std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(place.path(), everybody(0o755)).expect("it is ours");

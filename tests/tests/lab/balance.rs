@@ -1,5 +1,5 @@
-//! `[balance]`: new connections that name no source are spread over the ENIs by their weights,
-//! and each stays where it began.
+//! `[balance]`: new connections without a source are spread over the ENIs by their weights, and
+//! each connection stays on the ENI where it began.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,11 +9,12 @@ use eni_steer_tests::{
     udp_blast, write_sysctl,
 };
 
-/// Destinations, each of which is spread by itself: so many that a share is within a tenth of
-/// its weight by five standard deviations (of 1 in 4: sqrt(0.1875 / 8000) is 0.0048).
+/// How many destinations there are. Each is spread independently. With this many, a share is
+/// within a tenth of its weight by five standard deviations (of 1 in 4: sqrt(0.1875 / 8000) is
+/// 0.0048).
 const DESTINATIONS: u16 = 8000;
 
-/// A host with these weights, and a client that has many addresses.
+/// A host with these weights, and a client with many addresses.
 fn balanced(shape: Shape, weights: &str) -> (Lab, Steer) {
     let lab = Lab::builder(shape).drop_wrong_source().build();
     for (far, client) in [
@@ -46,15 +47,15 @@ fn destination(v4: bool, n: u16, port: u16) -> SocketAddr {
     (ip, port).into()
 }
 
-/// What left by each ENI, of what carries its own address.
+/// Returns how many packets left by each ENI with that ENI's own address.
 fn right(lab: &Lab) -> Vec<u64> {
     (0..lab.enis().len())
         .map(|eni| lab.router_seen(eni).right.packets)
         .collect()
 }
 
-/// Sends one datagram that names no source to each destination, and returns how many left by
-/// each ENI. None may leave by an ENI that does not own what became its source.
+/// Sends one datagram without a source to each destination, and returns how many left by each
+/// ENI. None may leave by an ENI that does not own the source it got.
 #[track_caller]
 fn spread(lab: &Lab, to: &[SocketAddr]) -> Vec<u64> {
     let before = right(lab);
@@ -127,7 +128,8 @@ fn verify_tries_balance_and_names_the_foreign_rule_that_takes_its_place() {
     steer.exits(&lab, &["verify"], 0);
 }
 
-/// TCP, which would break off if one packet of it left by another ENI: the cloud drops that.
+/// A TCP connection would break if one of its packets left by another ENI, because the cloud
+/// drops it.
 #[test]
 fn every_spread_connection_is_whole() {
     let (lab, _steer) = balanced(Shape::SameSubnet, "{ eth0 = 1, eth1 = 1 }");
@@ -152,7 +154,7 @@ fn every_spread_connection_is_whole() {
         lab.router_seen(0).wrong.packets + lab.router_seen(1).wrong.packets,
         0
     );
-    // Who asks for an address is answered from it, as without balance.
+    // A request to an address is answered from that address, as without balance.
     for eni in lab.enis() {
         for address in eni.both() {
             expect_symmetry(&lab, eni.index, address);
@@ -160,8 +162,8 @@ fn every_spread_connection_is_whole() {
     }
 }
 
-/// The kernel spreads by destination address, so that a client stays with an ENI; by ports too
-/// where it is told so.
+/// The kernel spreads by destination address, so a client stays with one ENI. With another sysctl
+/// it also spreads by ports.
 #[test]
 fn one_destination_keeps_one_eni_unless_the_kernel_hashes_ports_too() {
     let (lab, _steer) = balanced(Shape::SameSubnet, "{ eth0 = 1, eth1 = 1 }");
@@ -180,7 +182,7 @@ fn one_destination_keeps_one_eni_unless_the_kernel_hashes_ports_too() {
     }
 }
 
-/// Only what main would send by its default is spread.
+/// Only what main would send by its default route is spread.
 #[test]
 fn what_main_sends_elsewhere_or_to_a_neighbour_is_not_spread() {
     let (lab, steer) = balanced(Shape::DifferentSubnets, "{ eth0 = 1, eth1 = 1 }");
@@ -189,13 +191,13 @@ fn what_main_sends_elsewhere_or_to_a_neighbour_is_not_spread() {
         &lab.host,
         "route add 198.18.7.0/24 via 172.16.21.253 dev eth1",
     );
-    // Main's own route is in the table with the next apply, or at once with the daemon.
+    // The table gets main's own route with the next apply, or at once with the daemon.
     steer.ok(&lab, &["apply"]);
     let to: Vec<_> = (1..=200)
         .map(|n| destination(true, 0x700 + n, 9000))
         .collect();
     assert_eq!(spread(&lab, &to), [0, 200]);
-    // On-link of one ENI: its gateway is as good a neighbour as any.
+    // The gateway is on-link of one ENI: it is a neighbour like any other.
     for eni in lab.enis() {
         let gateway: Vec<SocketAddr> = (1..=50)
             .map(|port| (eni.gateway_v4, 9000 + port).into())
@@ -228,7 +230,7 @@ fn an_eni_that_is_down_gets_no_share_until_it_is_up_and_balance_goes_without_a_t
         "{}",
         daemon.output()
     );
-    // Its gateway's hardware address is known again before anything is counted.
+    // The gateway's hardware address must be known again before anything is counted.
     expect_symmetry(&lab, 1, lab.eni(1).v4().into());
     let left = spread(&lab, &to);
     assert!(!left.contains(&0), "it has its share again: {left:?}");

@@ -1,5 +1,5 @@
-//! Beside others who make rules: none of theirs is touched, each side's traffic goes its way,
-//! and `verify` names theirs where it wins.
+//! eni-steer beside other programs that install rules: it does not touch their rules, the traffic
+//! of each side goes its own way, and `verify` names a foreign rule where it wins.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn both(lab: &Lab, words: &str) {
     }
 }
 
-/// Rules that are not ours, as `ip` lists them.
+/// Returns the rules that are not eni-steer's, as `ip` lists them.
 fn theirs(lab: &Lab) -> String {
     let all = BOTH.map(|family| ip(&lab.host, &format!("{family} rule list")));
     let lines = all.iter().flat_map(|text| text.lines());
@@ -35,7 +35,7 @@ fn expect_all_symmetric(lab: &Lab) {
     }
 }
 
-/// Someone connects to every address of the host.
+/// A peer connects to every address of the host.
 #[track_caller]
 fn expect_reached_by(lab: &Lab, peer: &eni_steer_tests::NetNs) {
     for address in lab.enis().iter().flat_map(|eni| eni.both()) {
@@ -52,7 +52,8 @@ fn expect_in_place(steer: &Steer, lab: &Lab) {
     steer.exits(lab, &["plan"], 0);
 }
 
-/// `verify` finds addresses going astray, by a rule of this tool, and says which.
+/// `verify` finds addresses that leave by the wrong ENI because of a rule of this tool, and names
+/// the rule.
 #[track_caller]
 fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) -> String {
     let verify = steer.run(lab, &["verify"]).expect_code(3);
@@ -65,12 +66,12 @@ fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) -> String {
             && one["rule_is_ours"] == false
     };
     assert!(misrouted.iter().any(of_theirs), "{report:#}");
-    // It is none of ours to change.
+    // eni-steer must not change the rule.
     steer.exits(lab, &["plan"], 0);
     verify.stdout
 }
 
-/// A host where something is set up before, and comes to no harm by apply, use and remove.
+/// A host on which something is set up before `apply`, and is unharmed by apply, use and remove.
 fn host(set_up: impl FnOnce(&Lab)) -> (Lab, Steer, String) {
     let lab = Lab::builder(Shape::SameSubnet)
         .masquerade()
@@ -85,14 +86,15 @@ fn host(set_up: impl FnOnce(&Lab)) -> (Lab, Steer, String) {
     (lab, steer, before)
 }
 
-/// What wg-quick does for a tunnel that takes everything: `AllowedIPs = 0.0.0.0/0, ::/0`.
+/// Does what wg-quick does for a tunnel that takes everything: `AllowedIPs = 0.0.0.0/0, ::/0`.
 fn wg_quick_up(lab: &Lab) {
     both(lab, "route add default dev wg0 table 51820");
     both(lab, "rule add not fwmark 51820 table 51820");
     both(lab, "rule add table main suppress_prefixlength 0");
 }
 
-/// What it does to take it away again: by pattern, as often as the pattern is listed.
+/// Does what wg-quick does to take the tunnel down: it deletes by pattern, as often as the
+/// pattern is listed.
 fn wg_quick_down(lab: &Lab) {
     for family in BOTH {
         let list = || ip(&lab.host, &format!("{family} rule list"));
@@ -121,8 +123,8 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     });
     let _report = lab.on_failure_print();
     let tunnel = tunnel.expect("it was set up");
-    // eth0's answers are main's, which the tunnel takes: without rules of its own the primary
-    // goes by the tunnel, with `primary = "full"` it does not.
+    // eth0's answers follow main, and the tunnel takes them: without its own rules the primary
+    // uses the tunnel, with `primary = "full"` it does not.
     for address in lab.eni(1).both() {
         expect_symmetry(&lab, 1, address);
     }
@@ -141,11 +143,11 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     expect_all_symmetric(&lab);
     expect_reached_by(&lab, &tunnel.peer);
     expect_in_place(&steer, &lab);
-    // What names no source goes through the tunnel, as its user wants.
+    // Packets without a source go through the tunnel, as its user wants.
     let far: IpAddr = "198.51.100.1".parse().expect("an address");
     ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
     ping(&lab.host, None, far, 3, BRIEFLY).expect_all_answered();
-    // Taken down, it takes nothing of ours along.
+    // Taking the tunnel down deletes nothing of eni-steer's.
     wg_quick_down(&lab);
     expect_in_place(&steer, &lab);
     expect_all_symmetric(&lab);
@@ -155,7 +157,7 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     assert!(!theirs(&lab).is_empty() && theirs(&lab).contains("lookup 51820"));
 }
 
-/// Its rules name no priority, so the kernel puts them before ours.
+/// Its rules have no priority, so the kernel puts them before eni-steer's.
 #[test]
 fn a_wg_quick_that_comes_later_wins_and_is_named() {
     let (lab, steer, before) = host(|_| {});
@@ -173,7 +175,7 @@ fn a_wg_quick_that_comes_later_wins_and_is_named() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// Tailscale's rules, and its table 52 with the addresses of its peers.
+/// Installs Tailscale's rules, and its table 52 with the addresses of its peers.
 fn tailscale_up(lab: &Lab) {
     for rule in [
         "pref 5210 fwmark 0x80000/0xff0000 lookup main",
@@ -219,8 +221,8 @@ fn beside_tailscale_its_peers_and_ours_are_served_and_an_exit_node_is_named() {
     expect_in_place(&steer, &lab);
 }
 
-/// The Amazon VPC CNI: a pod has an address of eth1's prefix; rules to it, for marked packets,
-/// and from it to a table of eth1's.
+/// The Amazon VPC CNI: a pod has an address of eth1's prefix. There are rules to it, for marked
+/// packets, and from it to a table of eth1's.
 #[test]
 fn beside_the_amazon_vpc_cni_pods_and_host_are_served() {
     const POD: &str = "172.16.20.194";
@@ -249,7 +251,8 @@ fn beside_the_amazon_vpc_cni_pods_and_host_are_served() {
     expect_all_symmetric(&lab);
     expect_reached_by(&lab, lab.container());
     expect_in_place(&steer, &lab);
-    // Its own prefix is eth1's, for us too: both say the same, theirs first.
+    // The prefix belongs to eth1 for eni-steer too: both have a rule for it, and theirs comes
+    // first.
     let named = "[[eni]]\nname = 'eth1'\nprefixes = ['172.16.20.192/28']";
     steer.configure("conf.d/prefix.toml", named);
     steer.ok(&lab, &["apply"]);
@@ -264,7 +267,8 @@ fn beside_the_amazon_vpc_cni_pods_and_host_are_served() {
     assert_unchanged(&before, &Steer::new().world(&lab));
 }
 
-/// cloud-init writes a rule without a priority and a table 101 with a default and the subnet.
+/// Installs what cloud-init does: a rule without a priority and a table 101 with a default route
+/// and the subnet.
 fn cloud_init_up(lab: &Lab) {
     for line in [
         "-4 route add default via 172.16.20.253 dev eth1 table 101",
@@ -290,8 +294,8 @@ fn beside_cloud_inits_tables_ours_come_first_where_they_were_there_before() {
     assert_unchanged(&before, &Steer::new().world(&lab));
 }
 
-/// Where it comes later it comes first, and leads by the same ENI: that is no harm to symmetry,
-/// but breaks the answers to containers.
+/// If its rule is added later it comes first. It uses the same ENI, which does no harm to
+/// symmetry, but it breaks the answers to containers.
 #[test]
 fn cloud_inits_rule_that_came_later_is_named_for_what_it_breaks() {
     let (lab, steer, _) = host(|_| {});
@@ -308,7 +312,7 @@ fn cloud_inits_rule_that_came_later_is_named_for_what_it_breaks() {
     expect_named(&steer, &lab, "cloud-init", 19999);
 }
 
-/// What a transparent proxy needs: packets of others, delivered here.
+/// Installs what a transparent proxy needs: packets for other hosts are delivered here.
 #[test]
 fn a_table_that_keeps_packets_here_is_named_where_it_wins() {
     let (lab, steer, before) = host(|_| {});
@@ -327,8 +331,8 @@ fn a_table_that_keeps_packets_here_is_named_where_it_wins() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// Whether this kernel has VRFs. The lab's own need not; those of `cargo xtask test --kernel`
-/// do.
+/// Returns whether this kernel has VRFs. The machine that runs the lab may lack them; the kernels
+/// of `cargo xtask test --kernel` have them.
 fn kernel_has_vrf(lab: &Lab) -> bool {
     let add = ["link", "add", "red", "type", "vrf", "table", "10"];
     let told = run(&lab.host, "ip", add);
@@ -339,7 +343,7 @@ fn kernel_has_vrf(lab: &Lab) -> bool {
     told.success()
 }
 
-/// A VRF with an interface of its own, its rule (1000, l3mdev) and its table.
+/// A VRF with its own interface, its rule (1000, l3mdev) and its table.
 #[test]
 fn a_vrf_and_its_rule_are_not_touched() {
     let mut has_vrf = false;

@@ -1,5 +1,6 @@
-//! The wall clock jumps, years at a time, and nothing is decided by it. It is set in a virtual
-//! machine only, where it is nobody else's: `cargo xtask test --kernel 6.1 --test clock`.
+//! The wall clock jumps, years at a time, and no decision depends on it. The tests set the clock
+//! in a virtual machine only, which belongs to them: `cargo xtask test --kernel 6.1 --test
+//! clock`.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,11 @@ use eni_steer_tests::{Background, Kept, Lab, Shape, Steer, all_ours, eventually,
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
 const YEAR: i64 = 365 * 24 * 3600;
-/// Forward, back beyond where it was, and forward again.
+/// Seconds: forward, back to before the start, and forward again.
 const JUMPS: [i64; 4] = [YEAR, -3 * YEAR, 10 * YEAR, -8 * YEAR];
 const BRIEFLY: Duration = Duration::from_millis(20);
 
-/// The machine's clock, which may be set: its first process says so.
+/// The machine's clock. The tests may set it if the machine's first process says so.
 struct Clock;
 
 impl Clock {
@@ -19,7 +20,7 @@ impl Clock {
         let ours = std::env::var_os("ENI_STEER_OWN_CLOCK");
         assert!(
             ours.is_some(),
-            "this would set the clock of a machine that is not ours\n\
+            "this would set the clock of a machine that others use\n\
              hint: cargo xtask test --kernel 6.1 --test clock"
         );
         Self
@@ -42,7 +43,7 @@ fn what_is_deleted_after_the_clock_has_jumped_comes_back() {
     assert!(before.len() > 6, "{before:#?}");
     for jump in JUMPS {
         clock.jump(jump);
-        // Once: what is taken away again and again is a fight.
+        // Only once: repeated deletion counts as a fight.
         run.ip("-4 rule del from 172.16.20.177 lookup 21001");
         run.ip("-6 route flush table 21001");
         run.heals(&before, &format!("what was deleted after {jump} s"));
@@ -61,7 +62,7 @@ fn what_is_deleted_after_the_clock_has_jumped_comes_back() {
 #[ignore = "sets the clock; runs in virtual machines: cargo xtask test --kernel 6.1 --test clock"]
 fn what_was_counted_before_the_clock_has_jumped_is_as_old_as_it_is() {
     let clock = Clock::ours();
-    // Without rules, what comes to eth1 is answered by eth0; how long ago is told.
+    // Without rules, eth0 answers requests to eth1; the report shows how long ago.
     let run = Kept::by(&["run", "--eni", "eth0", "--eni", "eth1", "--rules", "off"]);
     let eth1 = run.lab.eni(1).v4();
     for jump in JUMPS {
@@ -93,7 +94,7 @@ fn a_confirmation_is_waited_for_as_long_as_was_said() {
     for jump in JUMPS {
         clock.jump(jump);
         std::thread::sleep(Duration::from_secs(2));
-        // On a machine that has slept through it, the time may be over.
+        // On a machine that slept meanwhile, the time may be over.
         let over = began.elapsed() + Duration::from_secs(5) >= time;
         assert!(
             over || all_ours(&lab.host) != nothing,

@@ -1,4 +1,4 @@
-//! The library on the lab's host, for what the command cannot be asked to do.
+//! Uses the library on the lab's host, for what the command can not do.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use eni_steer::{
 };
 use eni_steer_tests::{Lab, Steer};
 
-/// A policy of these ENIs, and for the rest as it is by default.
+/// Returns a policy for these ENIs with defaults for everything else.
 pub fn policy(enis: &[&str]) -> Policy {
     let eni = |name: &&str| EniPolicy::new(Selector::from(*name));
     Policy {
@@ -20,7 +20,7 @@ pub fn policy(enis: &[&str]) -> Policy {
     }
 }
 
-/// The host as the library sees it, from a thread inside.
+/// The host as the library sees it, from a thread inside the namespace.
 pub struct Inside {
     pub netlink: Netlink,
     pub places: Places,
@@ -28,12 +28,12 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Looks.
+    /// Reads the host.
     pub async fn look(steer: &Steer) -> Self {
         let places = Places {
             bpffs: steer.bpffs().path().to_owned(),
             run: steer.run_dir().to_owned(),
-            // Where no DHCP client has written anything.
+            // An empty place, where no DHCP client has written leases.
             root: PathBuf::from("/nonexistent"),
         };
         let netlink = Netlink::open().expect("a netlink socket");
@@ -47,13 +47,13 @@ impl Inside {
         }
     }
 
-    /// What the host should have.
+    /// Returns what the host should have.
     pub fn desired(&self, policy: &Policy) -> Desired {
         Desired::for_host(&self.seen, policy, bpf::BUILD).expect("the policy fits the lab")
     }
 }
 
-/// Runs a future on a thread inside the host.
+/// Runs a future on a thread inside the host's namespace.
 pub fn inside<T: Send, F: Future<Output = T>>(lab: &Lab, work: impl FnOnce() -> F + Send) -> T {
     lab.host.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()

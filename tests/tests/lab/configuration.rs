@@ -1,5 +1,5 @@
-//! The files of the configuration, through the command: mistakes are told with their place and
-//! change nothing, later files come over earlier ones, and each value says where it is from.
+//! The configuration files, through the command: errors name their place and change nothing,
+//! later files override earlier ones, and each value shows where it comes from.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn lab() -> Lab {
     Lab::builder(Shape::SameSubnet).drop_wrong_source().build()
 }
 
-/// Each mistake: the file, where in it (line and column), and a word of what is said.
+/// Mistakes: the file, the place in it (line and column), and a word of the error.
 const MISTAKES: [(&str, &str, &str); 16] = [
     ("[policy]\nmoed = 'steer'", "2:1", "unknown key 'moed'"),
     ("[polcy]\nmode = 'steer'", "1:2", "unknown key 'polcy'"),
@@ -94,14 +94,14 @@ fn a_mistake_in_a_later_file_names_that_file_and_one_across_files_names_both() {
     );
     let told = steer.refuses(&lab, &["apply"], 2, &["conf.d/30-eth1.toml:3:9: "]);
     assert!(told.contains("config.toml:3"), "the other one: {told}");
-    // What is no configuration is not read.
+    // Files with other names are not read.
     steer.configure("conf.d/30-eth1.toml", "");
     steer.configure("conf.d/README", "not TOML");
     steer.configure("conf.d/old.toml.bak", "[");
     steer.exits(&lab, &["config", "check"], 0);
 }
 
-/// What `config show -j` says of a key: value and origin.
+/// Returns the value and the origin that `config show -j` reports for a key.
 #[track_caller]
 fn shown(report: &Value, table: &str, number: u64, key: &str) -> (Value, Value) {
     let values = report["values"].as_array().expect("a list");
@@ -125,7 +125,7 @@ fn without_a_file_everything_is_as_by_default() {
     assert_eq!(report["source"], "automatic (nothing is applied)");
     let values = report["values"].as_array().expect("a list");
     assert!(values.len() > 15 && values.iter().all(|one| one["from"] == "default"));
-    // One that is named must be there.
+    // A file that the command line names must exist.
     let missing = steer.config();
     let missing = missing.to_str().expect("a path of text");
     steer.refuses(
@@ -193,7 +193,7 @@ fn the_last_file_that_says_it_counts_and_show_says_which() {
             "{table} {key}"
         );
     }
-    // As TOML it is a configuration that says the same.
+    // Its output is a TOML configuration with the same meaning.
     let text = steer.ok(&lab, &["config", "show"]);
     assert!(text.contains("conf.d/20.toml:3"), "{text}");
     let again = Steer::configured(&text);
@@ -206,7 +206,7 @@ fn the_last_file_that_says_it_counts_and_show_says_which() {
         values(&again.json(&lab, &["config", "show"])),
         values(&effective)
     );
-    // And it is in force.
+    // And it is in effect.
     steer.ok(&lab, &["apply"]);
     let status = steer.json(&lab, &["status"]);
     assert_eq!(status["enis"][1]["table"], 1001, "{status:#}");

@@ -1,4 +1,4 @@
-//! `apply --confirm` undoes itself unless somebody says that all is well.
+//! `apply --confirm` undoes itself unless somebody confirms.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn apply_with(time: &str) -> Vec<&str> {
     APPLY.into_iter().chain([time]).collect()
 }
 
-/// Once all is there that apply brings; the last of it is the policy in the state file.
+/// Returns whether `apply` has done everything; it writes the policy to the state file last.
 fn applied(steer: &Steer, lab: &Lab) -> bool {
     steer
         .run(
@@ -47,17 +47,18 @@ fn what_nobody_confirms_is_undone() {
         .run(&lab.host)
         .expect_code(6);
     assert!(output.stderr.contains("not confirmed: undone"), "{output}");
-    // The guard has decided; it may still be at it.
+    // The guard has decided, but may still be working.
     let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
     assert!(eventually(LONG, || left().is_empty()), "{}", left());
-    // Too late.
+    // The confirmation comes too late.
     let late = steer.run(&lab, &["confirm"]).expect_code(6);
     assert!(late.stderr.contains("too late"), "{late}");
     steer.ok(&lab, &["remove"]);
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// The note that it was undone, for `confirm` to find, stays until the next apply or remove.
+/// The note that the change was undone, which `confirm` reads, stays until the next apply or
+/// remove.
 fn without_note(world: &str) -> String {
     world
         .split("== run directory")
@@ -81,7 +82,7 @@ fn what_nobody_confirms_is_undone_when_the_session_is_gone() {
     killed_it_is_undone(&mut apply, &before, &steer, &lab);
 }
 
-/// Killed in the middle of its work, it leaves a half that the guard takes away.
+/// If apply is killed in the middle of its work, the guard removes what it has done.
 #[test]
 fn an_apply_that_was_cut_off_is_undone_too() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -89,7 +90,7 @@ fn an_apply_that_was_cut_off_is_undone_too() {
     let steer = Steer::new();
     let before = steer.world(&lab);
     let mut apply = steer.call(&apply_with("1s")).start_in_background(&lab.host);
-    // The first pins are there: some steps are done.
+    // The first pins are there, so some steps are done.
     assert!(
         eventually(LONG, || !steer.bpffs().pins().is_empty()),
         "{}",
@@ -98,7 +99,7 @@ fn an_apply_that_was_cut_off_is_undone_too() {
     killed_it_is_undone(&mut apply, &before, &steer, &lab);
 }
 
-/// Kills the apply, and waits until the host is as it was.
+/// Kills the apply, and waits until the host is as before.
 #[track_caller]
 fn killed_it_is_undone(apply: &mut Background, before: &str, steer: &Steer, lab: &Lab) {
     apply.signal(Signal::SIGKILL);
@@ -136,7 +137,7 @@ fn what_is_confirmed_stays() {
     );
 }
 
-/// What was in force before the change is in force again, not nothing.
+/// The policy from before the change is in effect again, rather than none.
 #[test]
 fn an_unconfirmed_change_goes_back_to_what_was_before_it() {
     let lab = Lab::builder(Shape::SameSubnet).build();

@@ -1,4 +1,4 @@
-//! The counters are what was on the wire.
+//! The counters show what was on the wire.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -37,7 +37,8 @@ fn device(counters: DeviceCounters, way: Way) -> Count {
     }
 }
 
-/// ICMP, UDP, TCP, both families, both directions, fragments, and frames that are not IP.
+/// Sends ICMP, UDP and TCP, both families, both directions, fragments, and frames that are not
+/// IP.
 fn mixed_traffic(lab: &Lab) {
     flush_neighbours(&lab.host); // ARP and ND.
     for eni in lab.enis() {
@@ -74,7 +75,7 @@ fn mixed_traffic(lab: &Lab) {
                 injector.send(&packet.bytes());
             }
         }
-        // LLDP, an ARP announcement, and an EtherType of nobody.
+        // LLDP, an ARP announcement, and an EtherType that nothing uses.
         let lldp = Packet::new(0x88cc, vec![2; 60]).to([0x01, 0x80, 0xc2, 0, 0, 0x0e]);
         let arp = Packet::new(packets::ARP, vec![0; 46]).to([0xff; 6]);
         let local = Packet::new(0x88b5, vec![7; 900]).to([0xff; 6]);
@@ -85,7 +86,7 @@ fn mixed_traffic(lab: &Lab) {
     }
 }
 
-/// Says what was counted by the programs and by the devices since the first look.
+/// Compares what the programs and the devices have counted since the first reading.
 fn compare(
     lab: &Lab,
     then: &(Counters, Vec<DeviceCounters>),
@@ -113,7 +114,8 @@ fn totals_equal_the_devices_own_counters(kind: &str, mode: &str) {
         compare(&lab, &then, &now);
         for eni in lab.enis() {
             for way in Way::BOTH {
-                // Two tagged ones, LLDP, ARP and one of nobody; and what ARP did by itself.
+                // Two tagged frames, LLDP, ARP and one unknown; and the ARP packets of the
+                // kernel.
                 let other = minus(
                     now.0.class(&eni.name, way, "other"),
                     then.0.class(&eni.name, way, "other"),
@@ -135,7 +137,7 @@ fn totals_equal_the_devices_own_counters_with_clsact() {
     totals_equal_the_devices_own_counters("clsact", "steer");
 }
 
-/// Steered packets leave by the owner: there, and only there, they are counted as having left.
+/// Steered packets leave by the owner, and only there they count as having left.
 #[test]
 fn totals_equal_the_devices_own_counters_when_everything_is_steered() {
     let lab = Lab::builder(Shape::SameSubnet).offloads(false).build();
@@ -162,7 +164,7 @@ fn dropped_packets_are_in_no_total() {
         .run(&lab.client);
     assert_eq!((told.sent, told.received), (5, 0));
     assert!(ping(&lab.client, None, lab.eni(0).v4().into(), 5, BRIEFLY).all_answered());
-    // Something has to leave by eth1, or there is nothing to compare.
+    // Something has to leave by eth1, otherwise there is nothing to compare.
     Injector::new(&lab.host, "eth1").send(&Packet::new(0x88b5, vec![0; 100]).bytes());
     let now = Counters::read_at_rest(&steer, &lab);
     compare(&lab, &then, &now);
@@ -178,16 +180,17 @@ fn sum<'a>(frames: impl Iterator<Item = &'a Frame>) -> Count {
         })
 }
 
-/// Counters and captures that begin and end at the same moments: between reading the ones and
-/// starting or stopping the others, no device of the host counted anything.
+/// Counters and captures that begin and end at the same moments: no device of the host counted
+/// anything between reading the counters and starting or stopping the captures.
 struct Round<'a> {
     lab: &'a Lab,
     steer: &'a Steer,
 }
 
 impl Round<'_> {
-    /// The counters before and after, what the client's device saw, and what eth1 saw. Neighbour
-    /// discovery and group reports come when they like: then it is done again.
+    /// Returns the counters before and after, what the client's device saw, and what eth1 saw.
+    /// Neighbour discovery and group reports come at any time; if one disturbs the round, it is
+    /// repeated.
     fn of(&self, mut work: impl FnMut()) -> (Counters, Counters, Vec<Frame>, Vec<Frame>) {
         for _ in 0..20 {
             let (then, quiet) = Counters::read_at_rest(self.steer, self.lab);
@@ -213,8 +216,8 @@ impl Round<'_> {
     }
 }
 
-/// The client's cable cuts what the host sends as super-packets, and what the client sends in
-/// segments is put together before it reaches the host: the client's device sees the wire.
+/// The client's cable cuts the super-packets that the host sends, and what the client sends in
+/// segments is put together before it reaches the host. So the client's device sees the wire.
 #[test]
 fn with_offloads_totals_are_the_segments_on_the_wire() {
     for &kind in attach_kinds() {
@@ -269,7 +272,7 @@ fn with_offloads_totals_are_the_segments_on_the_wire() {
                 let on_the_wire = sum(wire.iter().filter(|f| f.is_between(from, to)));
                 let cell = |counters: &Counters| counters.cell(address, "eth1", way).passed;
                 assert_eq!(minus(cell(&now), cell(&then)), on_the_wire, "{what}");
-                // The totals: that, and what else went by eth1 meanwhile.
+                // The totals are these packets and what else went by eth1 meanwhile.
                 let outgoing = way == Way::Out;
                 let all = sum(host.iter().filter(|f| f.is_outgoing() == outgoing));
                 let total = |counters: &Counters| counters.total("eth1", way);
@@ -279,8 +282,8 @@ fn with_offloads_totals_are_the_segments_on_the_wire() {
     }
 }
 
-/// totals = listed sources + other, where nothing is evicted and every header is whole: other is
-/// nothing, and each row is right.
+/// totals = listed sources + other. If nothing is evicted and every header is complete, "other"
+/// is zero and each row is right.
 #[test]
 fn counters_sum_and_each_row_is_right() {
     for mode in ["count", "steer"] {
@@ -356,7 +359,7 @@ fn counters_sum_and_each_row_is_right() {
                 if IpAddr::is_ipv4(&peer) {
                     assert_eq!(from_peer, exactly(times + 100), "{mode} {peer}");
                 } else {
-                    // Neighbour discovery speaks with that address, too.
+                    // Neighbour discovery uses that address too.
                     assert!(
                         from_peer.packets >= times + 100,
                         "{mode} {peer}: {from_peer:?}"
@@ -372,7 +375,7 @@ fn counters_sum_and_each_row_is_right() {
                     minus(steered(&after), steered(&before))
                 };
                 if IpAddr::is_ipv6(&address) {
-                    continue; // Likewise.
+                    continue; // Neighbour discovery uses these addresses too.
                 }
                 let all = exactly(2 * times + 100);
                 assert_eq!(cell(&eni.name, Way::In), all, "{mode} {address}");
@@ -391,8 +394,8 @@ fn counters_sum_and_each_row_is_right() {
     }
 }
 
-/// More sources than the table holds: what was evicted is other, and everything that is promised
-/// to be exact still is.
+/// With more sources than the table can hold, the evicted ones count as "other", and everything
+/// that is promised to be exact still is.
 #[test]
 fn a_flood_of_sources_takes_nothing_from_totals_and_cells() {
     let lab = Lab::builder(Shape::SameSubnet).offloads(false).build();
@@ -413,7 +416,7 @@ fn a_flood_of_sources_takes_nothing_from_totals_and_cells() {
     const SOURCES: u32 = 5000;
     for n in 0..SOURCES {
         let source = std::net::Ipv4Addr::from(0x0b00_0000 + n);
-        // To a closed port; the answers leave, too.
+        // To a closed port, so that answers leave too.
         let packet = Packet::udp(source.into(), address, 30).to(lab.eni(1).mac.0);
         injector.send(&packet.bytes());
     }
@@ -493,7 +496,7 @@ fn the_table_shows_what_the_report_says() {
     row(&["172.16.20.177", "eth1", "eth1", "in", "7"]);
     row(&["172.16.20.177", "eth1", "eth1", "out", "7"]);
     row(&["192.0.2.10", "eth1", "in", "7"]);
-    // Only what was asked for.
+    // Only the ENI that was named.
     let one = steer.ok(&lab, &["counters", "--eni", "eth0"]);
     assert!(one.contains("eth0") && !one.contains("192.0.2.10"), "{one}");
     steer
@@ -501,7 +504,7 @@ fn the_table_shows_what_the_report_says() {
         .expect_code(2)
         .stderr
         .contains("eth7");
-    // A window shows what is in it.
+    // A window shows only what happened in it.
     let quiet = steer.json(&lab, &["counters", "--window", "50ms"]);
     assert!(quiet["since"].is_object(), "{quiet:#}");
 }

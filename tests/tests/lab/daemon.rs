@@ -1,4 +1,4 @@
-//! `eni-steer run`: what is taken away comes back, and what comes new is taken in.
+//! `eni-steer run`: what is deleted comes back, and what is new is managed.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use eni_steer_tests::{
 };
 use nix::sys::signal::Signal;
 
-/// Takes away the rule of eth1's address.
+/// Deletes the rule of eth1's address.
 const SOURCE_RULE: &str = "-4 rule del from 172.16.20.177 lookup 21001";
 
 fn running(args: &[&str]) -> Kept {
     Kept::by(&args_of_run(args))
 }
 
-/// `run` for the lab's two ENIs.
+/// Returns the arguments of `run` for the lab's two ENIs.
 fn args_of_run<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--eni", "eth0", "--eni", "eth1"], more].concat()
 }
@@ -28,7 +28,7 @@ fn what_somebody_deletes_comes_back() {
     run.ip(SOURCE_RULE);
     run.heals(&before, "one rule");
     for family in ["-4", "-6"] {
-        // At once: one after another, with repairs in between, is a fight.
+        // All at once: deletions one after another, with repairs in between, count as a fight.
         run.ip(&format!("{family} rule flush protocol 229"));
     }
     run.heals(&before, "every rule");
@@ -50,7 +50,8 @@ fn what_somebody_deletes_comes_back() {
             .is_some_and(|objects| objects.len() > 6),
         "{restored}"
     );
-    // A command is gone before it can be named; that somebody was there is known.
+    // A command ends before the daemon can look up its name; the report then only shows that
+    // there was one.
     let who = restored["removed_by"].as_object();
     assert!(who.is_some_and(|who| !who.is_empty()), "{restored}");
 }
@@ -59,7 +60,7 @@ fn what_somebody_deletes_comes_back() {
 fn what_was_restored_and_who_had_removed_it_is_counted() {
     let run = running(&[]);
     let before = all_ours(&run.lab.host);
-    // An `ip` that is there still when the daemon looks who it was.
+    // An `ip` that is still running when the daemon looks up its name.
     let script = format!("(echo '{}'; sleep 5) | ip -batch -", &SOURCE_RULE[3..]);
     let remover = Call::new("sh")
         .args(["-c", &script])
@@ -92,7 +93,7 @@ fn a_link_that_flaps_gets_its_routes_back() {
         .iter()
         .any(|line| line.contains("via 172.16.20.253 dev eth1"))));
     run.ip("link set eth1 up");
-    // IPv6 addresses go with the link; the administrator (or DHCP) puts them back.
+    // IPv6 addresses disappear with the link; the administrator (or DHCP) restores them.
     let lost = run_ok(&run.lab.host, "ip", ["-6", "addr", "show", "dev", "eth1"]);
     if !lost.contains("fd00:20::177") {
         run.ip("-6 addr add fd00:20::177/64 dev eth1 nodad");
@@ -132,7 +133,7 @@ fn an_address_added_at_run_time_gets_its_rule_and_its_owner() {
         ping(&run.lab.client, None, to, 1, Duration::from_millis(10)).all_answered()
     });
     assert!(answered, "replies of the new address leave by eth1");
-    // And it moves: the owner follows.
+    // The address moves to another ENI, and its owner changes.
     run.ip("-4 addr del 172.16.20.200/24 dev eth1");
     run.ip("-4 addr add 172.16.20.200/24 dev eth0");
     let owner = || {
@@ -273,10 +274,10 @@ fn a_daemon_killed_at_any_moment_is_replaced_without_a_leftover_and_counters_go_
     for round in 0..6u64 {
         run.daemon.signal(Signal::SIGKILL);
         run.daemon.wait(SOON);
-        // Away already, where the last one was killed before it could heal.
+        // The rule may be gone already, if the last daemon was killed before it could restore it.
         run.run_ip(SOURCE_RULE);
         run.daemon = run.start(&args_of_run(&["--mode", "steer"]));
-        // Some rounds are killed while they start.
+        // In some rounds the daemon is killed while it starts.
         if round % 2 == 0 {
             std::thread::sleep(Duration::from_millis(13 * round));
         } else {
@@ -293,7 +294,7 @@ fn a_fight_is_recognised_and_steering_holds_meanwhile() {
     let run = running(&["--mode", "steer"]);
     let seen = run.lab.router_seen(0);
     for _ in 0..40 {
-        // The rule may be away already: that is the truce.
+        // The rule may be gone already, while the daemon pauses repairs.
         let gone = !run.run_ip(SOURCE_RULE);
         ping(
             &run.lab.client,
@@ -316,7 +317,7 @@ fn a_fight_is_recognised_and_steering_holds_meanwhile() {
         "{report}"
     );
     let said = run.daemon.output().matches("again and again").count();
-    assert_eq!(said, 1, "it is said once: {}", run.daemon.output());
+    assert_eq!(said, 1, "the daemon logs it once: {}", run.daemon.output());
     assert_eq!(
         run.lab.router_seen(0).since(seen).wrong.packets,
         0,
@@ -334,7 +335,8 @@ fn the_daemons_own_changes_and_silence_cause_no_passes() {
         eventually(Duration::from_millis(500), || false);
         run.report()["passes"].as_u64()
     };
-    // Two bursts of somebody else's rule changes are a few passes; our own would be many.
+    // Two bursts of rule changes by another program cause a few passes. Reacting to the daemon's
+    // own changes would cause many.
     let first = passes();
     let second = passes();
     assert!(
@@ -394,9 +396,12 @@ fn a_neighbour_that_ages_does_not_wake_the_daemon() {
             run.ip(&format!("neigh replace {entry} nud {state}"));
         }
     }
-    assert_eq!(run.wake_ups(), before, "it heard of neighbours");
-    // What is deleted by hand fails first.
+    assert_eq!(run.wake_ups(), before, "the daemon reacted to neighbours");
+    // An entry that is deleted by hand becomes FAILED first.
     run.ip("neigh del 172.16.20.99 dev eth0");
     let woken = || run.wake_ups() > before;
-    assert!(eventually(SOON, woken), "it hears of one that is lost");
+    assert!(
+        eventually(SOON, woken),
+        "the daemon reacts to a neighbour that is lost"
+    );
 }

@@ -1,5 +1,5 @@
-//! What `[[eni]]` and the exemptions say takes effect, on packets: which interface is meant, its
-//! gateway, its mode, and who is left alone.
+//! The settings in `[[eni]]` and the exemptions take effect on packets: which interface is meant,
+//! its gateway, its mode, and which packets are left alone.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -44,12 +44,12 @@ fn an_eni_is_selected_by_name_alternative_name_or_mac() {
         steer.ok(&lab, &["remove"]);
         assert_unchanged(&before, &Steer::new().world(&lab));
     }
-    // The same one by two of them is one too many.
+    // Two entries for the same interface are an error.
     let steer = Steer::configured(&format!("[[eni]]\nname = 'eth1'\n[[eni]]\nmac = '{mac}'"));
     steer.refuses(&lab, &["apply"], 2, &["eth1", "twice"]);
 }
 
-/// eth1's way out, as its table has it and as the packets take it.
+/// Checks eth1's gateway, in its table and by the packets.
 #[track_caller]
 fn expect_gateway(lab: &Lab, gateway: &str) {
     let table = ip(&lab.host, "route list table 21001 default");
@@ -75,7 +75,7 @@ fn a_gateway_is_an_address_the_first_the_last_or_found_out() {
         ("gateway = 'last'", "172.16.21.253"),
         ("gateway = 'first'", "172.16.21.1"),
         ("gateway = '172.16.21.77'", "172.16.21.77"),
-        // Some clouds' routers are on no subnet of the ENI.
+        // Some clouds' routers are not in the ENI's subnet.
         ("gateway = '169.254.200.1'", "169.254.200.1"),
         ("gateway = 'auto'", "172.16.21.77"),
     ] {
@@ -92,7 +92,7 @@ fn a_gateway_is_an_address_the_first_the_last_or_found_out() {
         ));
         if said.contains("auto") {
             steer.refuses(&lab, &["apply"], 2, &["IPv4 gateway", "eth1"]);
-            // Where some table says it, it is found.
+            // If a table has a default route, the gateway is found there.
             ip(
                 &lab.host,
                 &format!("route add default via {gateway} dev eth1 table 77"),
@@ -101,7 +101,7 @@ fn a_gateway_is_an_address_the_first_the_last_or_found_out() {
         steer.ok(&lab, &["apply"]);
         expect_gateway(&lab, gateway);
         steer.ok(&lab, &["remove"]);
-        // And without rules, by the programs' own notion of it.
+        // And without rules, with the programs' copy of the gateway.
         steer.ok(&lab, &["apply", "--rules", "off", "--mode", "steer"]);
         for address in lab.eni(1).both() {
             expect_symmetry(&lab, 1, address);
@@ -113,7 +113,7 @@ fn a_gateway_is_an_address_the_first_the_last_or_found_out() {
 fn each_eni_has_its_own_mode() {
     let lab = Lab::builder(Shape::SameSubnet).enis(3).build();
     let _report = lab.on_failure_print();
-    // Without rules all leaves by eth0: its mode decides, whoever owns the source.
+    // Without rules everything leaves by eth0, so eth0's mode decides, whoever owns the source.
     for (mode, left_by) in [("count", Some(0)), ("steer", Some(1)), ("drop", None)] {
         let steer = Steer::configured(&format!(
             "[policy]\nrules = false\nmode = 'steer'\n[[eni]]\nname = 'eth0'\nmode = '{mode}'\n\
@@ -146,7 +146,7 @@ fn each_eni_has_its_own_mode() {
 fn an_eni_that_is_not_managed_is_left_alone_and_others_are_found() {
     let lab = Lab::builder(Shape::SameSubnet).enis(3).build();
     let _report = lab.on_failure_print();
-    // The lab's ENIs are veths, which nobody takes for ENIs unless named.
+    // The lab's ENIs are veths, which count as ENIs only if they are named.
     let steer = Steer::configured(&format!("{ENIS}[[eni]]\nname = 'eth2'\nmanaged = false"));
     let about_eth2 = |world: &str| -> Vec<String> {
         let about = world.lines().filter(|line| line.contains("eth2"));
@@ -164,7 +164,7 @@ fn an_eni_that_is_not_managed_is_left_alone_and_others_are_found() {
         3,
         "as without us"
     );
-    // A rule for what is not managed is a mistake of the configuration.
+    // A rule for an ENI that is not managed is an error in the configuration.
     steer.configure("conf.d/rule.toml", "[[rule]]\nuid = 7\neni = 'eth2'");
     steer.refuses(
         &lab,

@@ -1,5 +1,5 @@
 //! What a daemon must survive: being killed at any moment, storms of events, and people who
-//! take away what it stands on.
+//! remove what it depends on.
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
@@ -16,7 +16,7 @@ use nix::{
 const STEER: [&str; 7] = ["run", "--eni", "eth0", "--eni", "eth1", "--mode", "steer"];
 const SOURCE_RULE: &str = "-4 rule del from 172.16.20.177 lookup 21001";
 
-/// Many lines of `ip`, done by one process.
+/// Runs many lines of `ip` in one process.
 #[track_caller]
 fn ip_batch(lab: &Lab, lines: &str) {
     let batch = Call::new("ip").args(["-force", "-batch", "-"]).stdin(lines);
@@ -28,7 +28,7 @@ fn answered(kept: &Kept) -> bool {
     ping(&kept.lab.client, None, to, 2, Duration::from_millis(5)).all_answered()
 }
 
-/// Lets it run for so long and kills it, at whatever instruction it is.
+/// Lets the process run for this long and kills it, at whatever instruction it is.
 fn kill_after(mut process: Background, time: Duration) {
     std::thread::sleep(time);
     process.signal(Signal::SIGKILL);
@@ -46,7 +46,7 @@ fn killed_at_200_moments_of_applying_removing_and_healing_it_converges_with_noth
         steer.ok(&lab, args);
         began.elapsed()
     };
-    // The whole length of each is covered, in steps, whatever the machine's speed is.
+    // The moments cover the whole length of each in steps, whatever the machine's speed.
     let whole = [time(&apply), time(&["remove"])];
     assert_unchanged(&nothing, &steer.world(&lab));
     steer.ok(&lab, &apply);
@@ -57,7 +57,7 @@ fn killed_at_200_moments_of_applying_removing_and_healing_it_converges_with_noth
     for round in 0..200u32 {
         let which = round as usize % 3;
         let length = whole[which % 2];
-        // 7 and 67 have no common divisor: the moments are spread over all rounds.
+        // 7 and 67 have no common divisor, so the moments are spread over all rounds.
         let moment = length * (round * 7 % 67) / 60;
         let process = steer.call(args[which]).start_in_background(&lab.host);
         kill_after(process, moment);
@@ -76,7 +76,7 @@ fn killed_at_200_moments_of_applying_removing_and_healing_it_converges_with_noth
 fn a_storm_of_routes_that_overruns_the_socket_hides_nothing() {
     let kept = Kept::by(&STEER);
     let before = all_ours(&kept.lab.host);
-    // Stopped, so that the socket fills up however fast the daemon reads.
+    // The daemon is stopped, so that the socket fills up however fast it reads.
     kept.daemon.signal(Signal::SIGSTOP);
     let storm: String = (0..12_000)
         .map(|n| {
@@ -85,7 +85,7 @@ fn a_storm_of_routes_that_overruns_the_socket_hides_nothing() {
         })
         .collect();
     ip_batch(&kept.lab, &storm);
-    // Its event finds no room any more.
+    // The event of this deletion finds the socket full.
     kept.ip(SOURCE_RULE);
     kept.daemon.signal(Signal::SIGCONT);
     kept.heals(&before, "a rule deleted in the storm");
@@ -100,7 +100,7 @@ fn a_bpffs_unmounted_and_mounted_again_gets_programs_and_maps_back() {
     let (rules, pins) = (all_ours(&kept.lab.host), kept.steer.bpffs().pins());
     kept.steer.bpffs().unmount();
     kept.daemon.signal(Signal::SIGHUP);
-    // It may not mount one itself any more, and says so; routing stays as it was.
+    // The daemon may not mount a bpffs itself any more, and says so; routing stays as it was.
     assert!(
         eventually(SOON, || kept.daemon.output().contains("no bpffs at")),
         "{}",
@@ -115,7 +115,7 @@ fn a_bpffs_unmounted_and_mounted_again_gets_programs_and_maps_back() {
         kept.daemon.output()
     );
     kept.settles("everything");
-    // The programs are on their hooks: they hold symmetry without the rule.
+    // The programs are still on their hooks and keep symmetry without the rule.
     kept.ip("-4 rule add pref 100 lookup main");
     assert!(answered(&kept));
 }
@@ -129,7 +129,7 @@ fn pins_removed_by_hand_come_back_with_the_next_pass() {
         let of_part = pins.iter().filter(move |pin| pin.contains(part));
         of_part.map(|pin| root.join(pin)).collect::<Vec<_>>()
     };
-    // Links first, then maps, then all; filters of clsact have no pins.
+    // Links first, then maps, then everything; filters of clsact have no pins.
     assert_eq!(under("links/").is_empty(), !kernel_has_tcx(), "{pins:?}");
     let links = kernel_has_tcx().then_some("links/");
     for part in links.into_iter().chain(["maps/", "s/"]) {
@@ -171,7 +171,7 @@ fn a_lease_that_cannot_be_read_changes_nothing_and_is_told_until_it_can_be_read(
             .iter()
             .any(|line| line.starts_with(&route))
     };
-    // Nothing else says what it is.
+    // Nothing else names the gateway.
     say(eni.gateway_v4);
     let kept = Kept::on(
         lab,
@@ -183,7 +183,7 @@ fn a_lease_that_cannot_be_read_changes_nothing_and_is_told_until_it_can_be_read(
     let told = || kept.report()["warnings"].to_string();
     assert_eq!(told(), "[]");
 
-    // A directory in its place cannot be read as a file.
+    // A directory in its place can not be read as a file.
     std::fs::remove_file(&lease).expect("it is there");
     std::fs::create_dir(&lease).expect("it can be made");
     kept.daemon.signal(Signal::SIGHUP);
@@ -200,7 +200,7 @@ fn a_lease_that_cannot_be_read_changes_nothing_and_is_told_until_it_can_be_read(
     kept.ip("link set eth1 up");
     kept.heals(&before, "the table of eth1");
 
-    // What it says when it can be read again is followed.
+    // When the lease can be read again, the daemon uses it.
     std::fs::remove_dir(&lease).expect("it is there");
     let other = Ipv4Addr::from(u32::from(eni.gateway_v4) - 1);
     say(other);
@@ -213,8 +213,8 @@ fn a_lease_that_cannot_be_read_changes_nothing_and_is_told_until_it_can_be_read(
     assert!(eventually(SOON, || told() == "[]"), "{}", told());
 }
 
-/// A `/run` that only this thread sees, those it starts and their programs, and in it the
-/// directory where systemd-networkd keeps its leases.
+/// Makes a `/run` that only this thread sees, with the threads and programs it starts, and in it
+/// the directory of systemd-networkd's leases.
 #[track_caller]
 fn own_leases() -> PathBuf {
     unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
@@ -240,7 +240,7 @@ fn a_run_directory_that_cannot_be_written_stops_nothing_that_needs_no_memory() {
     kept.ip(SOURCE_RULE);
     kept.heals(&before, "a rule");
     assert!(answered(&kept));
-    // What has to be remembered before it is changed is not changed.
+    // What must be recorded before it is changed is not changed.
     let Kept { lab, steer, daemon } = kept;
     kill_after(daemon, Duration::ZERO);
     let world = steer.world(&lab);
@@ -280,7 +280,7 @@ fn what_a_killed_writer_left_in_the_run_directory_goes_with_remove() {
     assert!(!directory.exists(), "{}", directory.display());
 }
 
-/// Unmounts a directory.
+/// Unmounts a directory when it is dropped.
 struct Unmount<'a>(&'a std::path::Path);
 
 impl Drop for Unmount<'_> {
@@ -318,11 +318,11 @@ fn a_thousand_hot_plugs_leak_nothing() {
             kept.steer.bpffs().pins()
         );
     };
-    // What is allocated once is.
+    // What is allocated only once is allocated now.
     plug_and_wait();
     let process = format!("/proc/{}", kept.daemon.pid());
     let descriptors = || std::fs::read_dir(format!("{process}/fd")).map_or(0, Iterator::count);
-    // Without the pages of the binary itself, which come as they are used.
+    // Not counting pages of the binary, which are loaded as they are used.
     let resident = || {
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap_or_default();
         let line = status.lines().find(|line| line.starts_with("RssAnon:"));
@@ -330,8 +330,8 @@ fn a_thousand_hot_plugs_leak_nothing() {
         number.and_then(|kilobytes| kilobytes.parse::<u64>().ok())
     };
     let (fds, memory) = (descriptors(), resident().expect("it runs"));
-    // Some are gone before they are seen, some are taken in while they go, each fiftieth is
-    // awaited.
+    // Some interfaces are gone before the daemon sees them, some while it sets them up; the test
+    // waits for each fiftieth.
     for _ in 0..20 {
         ip_batch(&kept.lab, &format!("{plug}link del eth7\n").repeat(49));
         plug_and_wait();

@@ -1,5 +1,5 @@
-//! What others have made survives: apply goes around it, remove leaves it, and what was ours is
-//! gone without a trace.
+//! What other programs have made survives: apply works around it, remove leaves it, and nothing
+//! of eni-steer's remains.
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ fn tc(lab: &Lab, words: &str) {
     run_ok(&lab.host, "tc", words.split_whitespace());
 }
 
-/// Rules as several tools make them.
+/// Adds rules as several tools make them.
 fn rules_of_others(lab: &Lab) {
     let both = [
         // Tailscale.
@@ -25,9 +25,9 @@ fn rules_of_others(lab: &Lab) {
         // wg-quick: no priorities.
         "not fwmark 51820 lookup 51820",
         "lookup main suppress_prefixlength 0",
-        // Amazon's CNI.
+        // Amazon's VPC CNI.
         "pref 1024 fwmark 0x80/0x80 lookup main",
-        // Right behind our band.
+        // Directly after eni-steer's priority band.
         "pref 21000 ipproto tcp dport 25 lookup 78",
     ];
     for rule in both {
@@ -37,7 +37,7 @@ fn rules_of_others(lab: &Lab) {
     for rule in [
         "-4 rule add pref 512 to 10.1.2.3 lookup main",
         "-4 rule add pref 30200 from 10.9.9.9 lookup 30200",
-        // Right before our band.
+        // Directly before eni-steer's priority band.
         "-4 rule add pref 19999 iif lo to 10.88.0.0/16 lookup 77",
         "-6 rule add pref 19999 iif lo to fd00:88::/32 lookup 77",
         "-6 rule add pref 30200 from fd00:9::9 lookup 30200",
@@ -63,7 +63,8 @@ fn routes_of_others(lab: &Lab) {
     }
 }
 
-/// A host on which many have worked already. The programs live as long as the descriptors.
+/// A host on which many programs have already worked. The BPF programs exist as long as the
+/// descriptors.
 fn crowded() -> (Lab, Vec<OwnedFd>) {
     let lab = Lab::builder(Shape::SameSubnet)
         .enis(3)
@@ -89,7 +90,7 @@ fn crowded() -> (Lab, Vec<OwnedFd>) {
         ("eth1", true),
         ("eth2", false),
     ];
-    // Where there is no TCX nobody has a program on it.
+    // Without TCX there are no programs on it.
     let programs = programs.into_iter().filter(|_| kernel_has_tcx());
     let programs =
         programs.map(|(device, ingress)| TcxProgram::pass().attach(&lab.host, device, ingress));
@@ -97,7 +98,7 @@ fn crowded() -> (Lab, Vec<OwnedFd>) {
     (lab, programs)
 }
 
-/// Lines that are in a dump of before and not in one of after.
+/// Returns the lines that are in a dump from before and missing in one from after.
 fn lost(before: &str, after: &str) -> Vec<String> {
     let changed = diff(before, after);
     let lost = changed.lines().filter_map(|line| line.strip_prefix("- "));
@@ -120,27 +121,27 @@ fn rules_routes_qdiscs_filters_and_programs_of_others_survive() {
         let applied = steer.world(&lab);
         assert_ne!(before, applied);
         for line in lost(&before, &applied) {
-            // Knobs of the ENIs are turned, and given back: nothing else.
+            // Only sysctls of the ENIs are changed, and restored later.
             let knob = line.contains("net/ipv4/conf/eth")
                 || ["eth0", "eth1", "eth2"]
                     .iter()
                     .any(|eni| line.contains(eni) && line.contains("group"));
             assert!(knob, "{way:?}: lost: {line}");
         }
-        // It works in the crowd, too.
+        // It works in this crowd too.
         for address in lab.eni(1).both() {
             expect_symmetry(&lab, 1, address);
         }
         steer.exits(&lab, &["plan"], 0);
         steer.ok(&lab, &["remove"]);
         assert_unchanged(&before, &steer.world(&lab));
-        // Nothing is left, so there is nothing to remove: again, and nothing happens.
+        // Nothing is left to remove: a second remove does nothing.
         steer.ok(&lab, &["remove"]);
         assert_unchanged(&before, &steer.world(&lab));
     }
 }
 
-/// In an otherwise untouched host, too: no qdisc of ours is left, no group, no sysctl.
+/// On an otherwise untouched host too: no qdisc, group or sysctl of eni-steer's remains.
 #[test]
 fn after_remove_everything_is_as_before() {
     for shape in Shape::ALL {
@@ -170,7 +171,8 @@ fn a_host_where_nothing_was_applied_is_not_touched_by_remove() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// Rules and routes like ours in all but the protocol number are nobody of ours.
+/// Rules and routes that look like eni-steer's in everything but the protocol number belong to
+/// others.
 #[test]
 fn what_looks_like_ours_but_has_no_number_of_ours_stays() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -226,7 +228,7 @@ fn a_sysctl_that_somebody_changed_in_between_stays_theirs() {
     assert!(link.contains("group 99"), "{link}");
 }
 
-/// Our qdisc, which somebody has begun to use.
+/// eni-steer's qdisc, on which another program has put a filter.
 #[test]
 fn a_qdisc_of_ours_stays_while_others_have_filters_on_it() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -259,8 +261,8 @@ fn a_qdisc_of_ours_stays_while_others_have_filters_on_it() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// What runs after ours still decides about every packet that is not steered, and `status` says
-/// that it is there.
+/// A program after eni-steer's still decides about every packet that is not steered, and `status`
+/// reports that it is there.
 #[test]
 fn programs_of_others_go_on_deciding_and_status_names_them() {
     for &kind in attach_kinds() {
@@ -311,7 +313,7 @@ fn programs_of_others_go_on_deciding_and_status_names_them() {
     }
 }
 
-/// A group that somebody chose is no place for eni-steer unless it is told so.
+/// eni-steer does not use a group that somebody chose unless the configuration names it.
 #[test]
 fn a_group_that_was_chosen_is_used_when_named_and_given_back() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -327,7 +329,7 @@ fn a_group_that_was_chosen_is_used_when_named_and_given_back() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// Gateways are resolved ahead of the first packet; who knows one for good is not overruled.
+/// eni-steer resolves gateways ahead of the first packet; it does not replace a permanent entry.
 #[test]
 fn a_permanent_neighbour_of_the_gateway_stays() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -350,7 +352,7 @@ fn a_permanent_neighbour_of_the_gateway_stays() {
     }
 }
 
-/// We make none that keeps a packet here.
+/// eni-steer makes no routes that deliver packets here.
 #[test]
 fn a_local_route_is_not_ours_whatever_its_protocol() {
     let lab = Lab::builder(Shape::SameSubnet).build();

@@ -1,6 +1,6 @@
 //! What must hold on every kernel: the programs load, rules keep symmetry, programs restore it.
-//! `cargo xtask test --kernel` runs these on each; a row of the README's table is a test here.
-//! What a kernel has is found out by asking it, never by its version.
+//! `cargo xtask test --kernel` runs these on each kernel; each test is a row in the table of
+//! kernels. A test asks the kernel what it supports and does not look at its version.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -17,15 +17,16 @@ use eni_steer_tests::{
 
 const BRIEFLY: Duration = Duration::from_millis(5);
 
-/// A fact about this kernel, for the README's table. Not by `println!`, which is captured.
+/// Reports a fact about this kernel for the table. It does not use `println!`, whose output is
+/// captured.
 fn fact(name: &str, value: impl std::fmt::Display) {
-    // Whether somebody reads it does not matter to the test.
+    // It does not matter to the test whether anybody reads it.
     if writeln!(std::io::stdout(), "\nfact: {name} = {value}").is_err() {
         eprintln!("nobody reads facts");
     }
 }
 
-/// Applies to all ENIs of the lab; where nothing on the host tells the gateways, they are told.
+/// Applies to all ENIs of the lab; it names the gateways that nothing on the host shows.
 #[track_caller]
 fn apply(steer: &Steer, lab: &Lab, flags: &[&str]) {
     let mut args = vec!["apply".to_owned()];
@@ -42,7 +43,7 @@ fn apply(steer: &Steer, lab: &Lab, flags: &[&str]) {
     steer.ok(lab, &args);
 }
 
-/// How the programs of an ENI are attached, by the command's own word.
+/// Returns how the programs of an ENI are attached, as `status` reports it.
 #[track_caller]
 fn attached(steer: &Steer, lab: &Lab, eni: usize) -> Vec<String> {
     let status = steer.json(lab, &["status"]);
@@ -59,8 +60,8 @@ fn attached(steer: &Steer, lab: &Lab, eni: usize) -> Vec<String> {
         .collect()
 }
 
-/// Pings an address of eth1 from the client. Every answer must leave by eth1, none by eth0,
-/// and have the MAC addresses of that way from the first one on.
+/// Pings an address of eth1 from the client. From the first one on, every answer must leave by
+/// eth1, none by eth0, with the MAC addresses of eth1 and its gateway.
 #[track_caller]
 fn expect_answers_by_eth1(lab: &Lab, address: IpAddr) {
     let eni = lab.eni(1);
@@ -120,8 +121,8 @@ fn both_programs_load() {
     }
 }
 
-/// Bytes that the kernel says a map takes: before 5.11 what is locked for it, later what it is
-/// charged with.
+/// Returns how many bytes a map takes by the kernel's account: before 5.11 its locked memory,
+/// later the memory it is charged for.
 fn memory(map: &MapData) -> u64 {
     let info = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
     let text = std::fs::read_to_string(&info).unwrap_or_else(|e| panic!("{info}: {e}"));

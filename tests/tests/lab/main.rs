@@ -1,6 +1,6 @@
-//! Everything that needs the lab: network namespaces that play a host, its VPC, a client. It runs
-//! as root. One module for each subject; a test is found as `MODULE::NAME`, and all tests of a
-//! module run with `cargo xtask test MODULE::`.
+//! Every test that needs the lab: network namespaces that play a host, its VPC and a client. They
+//! run as root. There is one module per subject. A test is found as `MODULE::NAME`, and
+//! `cargo xtask test MODULE::` runs all tests of a module.
 
 mod access;
 mod addresses;

@@ -1,5 +1,6 @@
-//! Main keeps its say: its other routes through an ENI hold for that ENI's sources too, what it
-//! sends elsewhere goes there, and a default of ours in it comes last and goes without a trace.
+//! The main table stays valid: its other routes through an ENI apply to that ENI's sources too,
+//! what it sends elsewhere goes there, and eni-steer's default route in it comes last and is
+//! removed without a trace.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,8 +15,8 @@ use nix::errno::Errno;
 const SOON: Duration = Duration::from_secs(15);
 const BRIEFLY: Duration = Duration::from_millis(5);
 
-/// Where a datagram from eth1's address goes: the MAC address behind eth1 it is sent to. None:
-/// it does not leave by eth1, or not at all.
+/// Returns the MAC address to which a datagram from eth1's address is sent on eth1; `None` if it
+/// leaves by another interface or not at all.
 fn next_hop_by_eth1(lab: &Lab, to: IpAddr) -> Option<Mac> {
     let from: IpAddr = match to {
         IpAddr::V4(_) => lab.eni(1).v4().into(),
@@ -29,7 +30,7 @@ fn next_hop_by_eth1(lab: &Lab, to: IpAddr) -> Option<Mac> {
     out.map(|frame| frame.dst_mac())
 }
 
-/// A route of main through eth1 by a router that is not the gateway, in both families.
+/// Routes of main through eth1 by a router that is not the gateway, in both families.
 const STATIC: [(&str, &str); 2] = [
     ("198.51.100.0/24 via 172.16.21.50 dev eth1", "198.51.100.7"),
     ("3fff:1::/48 via fd00:21::50 dev eth1", "3fff:1::7"),
@@ -68,7 +69,7 @@ fn mains_static_route_through_an_eni_holds_for_its_sources_and_follows_changes()
             daemon.output()
         );
         assert_eq!(next_hop_by_eth1(&lab, to), Some(peer), "{route}");
-        // It changes ...
+        // The route changes ...
         let changed = route.replace(".50 ", ".253 ").replace("::50 ", "::253 ");
         ip(&lab.host, &format!("route replace {changed}"));
         let via = changed.split_whitespace().nth(2).expect("a gateway");
@@ -80,7 +81,7 @@ fn mains_static_route_through_an_eni_holds_for_its_sources_and_follows_changes()
             daemon.output()
         );
         assert_eq!(next_hop_by_eth1(&lab, to), Some(gateway), "{changed}");
-        // ... and goes.
+        // ... and is deleted.
         ip(&lab.host, &format!("route del {changed}"));
         let is_gone = || !table(net).contains(net);
         assert!(
@@ -92,7 +93,7 @@ fn mains_static_route_through_an_eni_holds_for_its_sources_and_follows_changes()
     }
 }
 
-/// The same without rules: the programs know main's routes as well.
+/// The same without rules: the programs know main's routes too.
 #[test]
 fn mains_static_route_through_an_eni_holds_for_what_is_steered() {
     let lab = Lab::builder(Shape::DifferentSubnets).peer().build();
@@ -100,7 +101,7 @@ fn mains_static_route_through_an_eni_holds_for_what_is_steered() {
     for (route, _) in STATIC {
         ip(&lab.host, &format!("route add {route}"));
     }
-    // A host address, which main sends by eth0.
+    // A host route, which main sends by eth0.
     ip(
         &lab.host,
         "route add 198.51.100.9 via 172.16.20.253 dev eth0",
@@ -114,8 +115,8 @@ fn mains_static_route_through_an_eni_holds_for_what_is_steered() {
     }
 }
 
-/// The peers of a VPN talk to the addresses of all ENIs, and get their answers through the VPN:
-/// also those of the primary, whatever is done for it.
+/// The peers of a VPN talk to the addresses of all ENIs and get their answers through the VPN;
+/// also from the primary, with each value of `primary`.
 #[test]
 fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
@@ -141,7 +142,7 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
                     "{address}, {primary}, {way:?}: {transfer:?}"
                 );
             }
-            // And the rest of the world by the ENI.
+            // And the rest of the world is answered by the ENI.
             expect_symmetry(&lab, 1, lab.eni(1).v4().into());
             expect_symmetry(&lab, 0, lab.eni(0).v6().into());
             steer.exits(&lab, &["verify"], 0);
@@ -157,7 +158,7 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
     }
 }
 
-/// Prefixes that main makes disappear stay so for the sources of every ENI.
+/// Prefixes that main refuses are refused for the sources of every ENI.
 #[test]
 fn what_main_refuses_is_refused_for_the_sources_of_an_eni() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -195,8 +196,8 @@ fn what_main_refuses_is_refused_for_the_sources_of_an_eni() {
     }
 }
 
-/// Old systems give a second interface no default route: a socket bound to it reaches its
-/// subnet only.
+/// Old systems give a second interface no default route, so a socket bound to it reaches only its
+/// subnet.
 #[test]
 fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exactly() {
     let lab = Lab::builder(Shape::DifferentSubnets)
@@ -234,13 +235,13 @@ fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exa
     }
     for to in client {
         bound(to).expect_all_answered();
-        // What names no interface still goes main's first way.
+        // Packets without an interface still use main's first default route.
         let sent = lab.router_seen(0);
         ping(&lab.host, None, to, 3, BRIEFLY).expect_all_answered();
         assert_eq!(lab.router_seen(0).since(sent).right.packets, 3);
     }
     steer.exits(&lab, &["plan"], 0);
-    // Somebody else's of the same kind, one metric further, is not ours to take.
+    // A similar route of another program, with the next metric, must stay.
     ip(
         &lab.host,
         "-4 route add default via 172.16.21.253 dev eth1 metric 2001",
@@ -253,8 +254,8 @@ fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exa
     assert_unchanged(&before, &steer.world(&lab));
 }
 
-/// A socket that is bound to nothing and sends to the client is heard there: the lab's own
-/// proof that nothing above is a matter of a dead client.
+/// A socket that is not bound to anything reaches the client. This proves that none of the above
+/// fails because of a dead client.
 #[test]
 fn what_names_no_source_goes_mains_way() {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();

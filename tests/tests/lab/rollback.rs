@@ -13,12 +13,12 @@ use eni_steer_tests::{
     DefaultRoute, Feature, Lab, Shape, Steer, assert_unchanged, requires, run_ok,
 };
 
-/// The host, but one step is refused.
+/// The host, except that one step is refused.
 struct Refusing {
     host: Host,
-    /// Steps until then.
+    /// How many steps to do before the refusal.
     left: usize,
-    /// Whether it was.
+    /// Whether a step was refused.
     refused: bool,
 }
 
@@ -42,7 +42,7 @@ impl Kernel for Refusing {
     }
 }
 
-/// Where the host should go: a policy, or nothing of ours.
+/// The target: a policy, or nothing of eni-steer's.
 type Towards<'a> = Option<&'a Policy>;
 
 fn desired(inside: &Inside, towards: Towards<'_>) -> Desired {
@@ -52,7 +52,7 @@ fn desired(inside: &Inside, towards: Towards<'_>) -> Desired {
     }
 }
 
-/// Applies with step `at` refused; gives the steps of the plan as lines.
+/// Applies with step `at` refused; returns the steps of the plan as lines.
 fn refuse(
     lab: &Lab,
     steer: &Steer,
@@ -79,9 +79,9 @@ fn refuse(
     })
 }
 
-/// Without what cannot come back and makes no difference: a program that was taken off and put
-/// on again has a new id, and a rule comes behind those of its priority (of ours, these have
-/// sources of one length, of which a packet matches one at most).
+/// Removes what can not come back and makes no difference: a program that was detached and
+/// attached again has a new id, and a rule comes after others of its priority (eni-steer's rules
+/// of one priority have sources of one length, so a packet matches at most one).
 fn comparable(world: &str) -> String {
     let line = |line: &str| {
         let mut words: Vec<&str> = Vec::new();
@@ -114,7 +114,7 @@ fn comparable(world: &str) -> String {
     sections.concat().join("\n")
 }
 
-/// What the programs are told and what is remembered, as the library reads it back.
+/// Returns the contents of the maps and the saved state, as the library reads them.
 fn told(lab: &Lab, steer: &Steer) -> String {
     inside(lab, || async {
         let seen = Inside::look(steer).await.seen;
@@ -122,7 +122,7 @@ fn told(lab: &Lab, steer: &Steer) -> String {
     })
 }
 
-/// Refuses every step of the plan towards a policy, one after another, and then none.
+/// Refuses each step of the plan towards a policy, one after another, and then none.
 fn refuse_each(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
     let before = (comparable(&steer.world(lab)), told(lab, steer));
     for at in 0.. {
@@ -147,12 +147,13 @@ fn everything(attach: AttachKind, mode: Mode) -> Policy {
         attach: Some(attach),
         mode,
         primary: PrimaryPolicy::Full,
-        // Made and taken away a hundred times: the kernel clears all of it each time.
+        // Small maps: they are made and removed a hundred times, and the kernel clears all of
+        // their memory each time.
         sizes: Sizes {
             addresses: 64,
             sources_bytes: 64 << 10,
         },
-        // The verifier takes its time with each program: one ENI is enough the second time.
+        // The verifier takes its time with each program, so one ENI is enough the second time.
         ..policy(match attach {
             AttachKind::Tcx => &["eth0", "eth1"],
             AttachKind::Clsact => &["eth0"],
@@ -160,9 +161,9 @@ fn everything(attach: AttachKind, mode: Mode) -> Policy {
     }
 }
 
-/// A host where somebody else is, too.
+/// A host on which other programs have installed things too.
 fn shared_host(attach: AttachKind) -> (Lab, Steer) {
-    // Where eth0 alone is managed, main's default has to leave by it.
+    // If only eth0 is managed, main's default route has to leave by it.
     let default_route = match attach {
         AttachKind::Tcx => DefaultRoute::AllWithMetric(200),
         AttachKind::Clsact => DefaultRoute::Eth0,
@@ -250,7 +251,8 @@ fn a_failed_remove_leaves_the_host_as_it_was_with_clsact() {
     a_failed_remove_leaves_the_host_as_it_was(AttachKind::Clsact);
 }
 
-/// Not injected: a filter of somebody else stands where ours of the last hook must be.
+/// A real failure: a filter of another program is where eni-steer's filter of the last hook must
+/// be.
 #[test]
 fn what_was_done_before_a_real_failure_is_undone() {
     let (lab, steer) = shared_host(AttachKind::Tcx);
@@ -269,13 +271,13 @@ fn what_was_done_before_a_real_failure_is_undone() {
         .expect("how many were undone");
     assert!(undone > 10, "{told}");
     assert!(told.contains("is taken"), "{told}");
-    // Without it the same command does its work.
+    // Without that filter the same command succeeds.
     let del = ["filter", "del", "dev", "eth1", "egress", "prio", "229"];
     run_ok(&lab.host, "tc", del);
     steer.ok(&lab, &clsact);
 }
 
-/// Not injected: of many routes, or rules, that the kernel is asked for at once it refuses one.
+/// A real failure: of many routes, or rules, in one request the kernel refuses one.
 #[test]
 fn what_was_done_beside_a_refused_request_is_undone() {
     let (lab, steer) = shared_host(AttachKind::Tcx);
@@ -325,7 +327,7 @@ fn what_was_done_beside_a_refused_request_is_undone() {
     }
 }
 
-/// A route or rule like this one but for its prefix; or one that the kernel refuses.
+/// Returns a route or rule like this one with another prefix, or one that the kernel refuses.
 fn one_of_many(step: &Step, number: u8, bad: bool) -> Step {
     let net = |length| {
         format!("198.18.{number}.0/{length}")
@@ -337,7 +339,7 @@ fn one_of_many(step: &Step, number: u8, bad: bool) -> Step {
         Step::Route { change } => {
             let route = change.to.as_mut().expect("it adds");
             route.destination = net(24);
-            // One that is on no link.
+            // A gateway that is not on any link.
             let gateway = bad.then(|| "203.0.113.1".parse().expect("an address"));
             let eni = route.hops[0].out;
             route.hops = vec![Hop::new(eni, gateway)];
@@ -355,7 +357,7 @@ fn one_of_many(step: &Step, number: u8, bad: bool) -> Step {
     step
 }
 
-/// After apply the host is looked at again: whatever was not done is seen.
+/// apply reads the host again afterwards, so it notices a step that was not done.
 #[test]
 fn a_step_that_was_not_done_is_seen_when_apply_looks_again() {
     let (lab, steer) = shared_host(AttachKind::Tcx);
@@ -364,7 +366,7 @@ fn a_step_that_was_not_done_is_seen_when_apply_looks_again() {
         programs: false,
         ..policy(&["eth0", "eth1"])
     };
-    // The others need what comes before them.
+    // The others depend on earlier steps.
     let stands_alone = |step: &Step| match step {
         Step::Knob { .. } | Step::Rule { .. } => true,
         Step::Route { change } => {

@@ -24,7 +24,7 @@ impl Manager {
         self.directory.path().join("notify")
     }
 
-    /// Waits for a message with this line, over others.
+    /// Waits for a message with this line, ignoring others.
     #[track_caller]
     fn expects(&self, line: &str) {
         let mut buffer = [0; 4096];
@@ -52,7 +52,7 @@ fn the_service_manager_is_told_when_it_is_ready_alive_reloading_and_stopping() {
         .env("WATCHDOG_USEC", "400000")
         .start_in_background(&lab.host);
     manager.expects("READY=1");
-    // Ready means applied: what is ordered behind finds the network as it should be.
+    // Ready means applied: services that are ordered after it find the network as it should be.
     steer.exits(&lab, &["plan"], 0);
     manager.expects("WATCHDOG=1");
     daemon.signal(Signal::SIGHUP);
@@ -95,7 +95,7 @@ fn what_it_writes_is_readable_by_root_only() {
 fn where_systemd_does_not_run_persist_says_what_to_do_and_writes_nothing() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let units = tempfile::tempdir().expect("a temporary directory");
-    // In a mount namespace of its own, where nothing in /run says that systemd runs.
+    // In a mount namespace in which nothing in /run shows that systemd runs.
     let script = "mount -t tmpfs none /run && exec \"$0\" persist --unit-dir \"$1\"";
     let persist = Call::new("unshare")
         .args(["--mount", "sh", "-c", script])
@@ -122,7 +122,7 @@ fn the_unit_is_one_that_systemd_understands_and_that_runs_this_command() {
         "WatchdogSec=30s",
         "Before=network-online.target",
         "RuntimeDirectoryMode=0700",
-        // What is remembered outlives the daemon: `remove` needs it.
+        // The saved state must outlive the daemon, because `remove` needs it.
         "RuntimeDirectoryPreserve=yes",
         "WantedBy=multi-user.target",
     ] {
@@ -140,8 +140,11 @@ fn the_unit_is_one_that_systemd_understands_and_that_runs_this_command() {
         output.expect_success()
     };
     let verified = analyze(&["verify", "--man=no"]);
-    assert_eq!(verified.stderr, "", "no complaint");
-    // 0 is safest; the bound is what the unit had when it was written, rounded up.
+    assert_eq!(
+        verified.stderr, "",
+        "systemd-analyze complains about nothing"
+    );
+    // 0 is safest; the bound is the value that the unit had when it was written, rounded up.
     drop(analyze(&[
         "security",
         "--offline=true",

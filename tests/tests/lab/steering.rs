@@ -1,4 +1,4 @@
-//! Steering holds symmetry with nothing but the programs.
+//! Steering keeps symmetry with the programs alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -56,12 +56,11 @@ fn a_reply_leaves_by_the_eni_that_owns_its_source_by_rules_and_nothing_is_left_t
     a_reply_leaves_by_the_eni_that_owns_its_source(&["--mode", "steer"], false);
 }
 
-/// Deletes every rule of ours, as `ip rule flush` by somebody careless would, and empties our
-/// table.
+/// Deletes every rule of eni-steer's, as a careless `ip rule flush` would, and empties its table.
 fn lose_rules_and_tables(lab: &Lab) {
     for family in ["-4", "-6"] {
         let delete = [family, "rule", "del", "protocol", "229"];
-        // As many as there are; the last call says there is none.
+        // It deletes as many as there are; the last call fails.
         while eni_steer_tests::run(&lab.host, "ip", delete).success() {}
         run_ok(
             &lab.host,
@@ -104,7 +103,7 @@ fn forget_neighbours(lab: &Lab) {
     assert_eq!(resolved.count(), 0, "{known:?}");
 }
 
-/// Runs `talk` with an empty neighbour table; gives what arrived at the router's port of eth1
+/// Runs `talk` with an empty neighbour table. Returns what arrived at the router's port of eth1
 /// from an address meanwhile, without neighbour discovery, and how many packets were steered.
 fn first_packets(
     lab: &Lab,
@@ -158,8 +157,8 @@ fn the_first_steered_packet_has_the_right_macs(kind: &'static str) {
             if shape == Shape::DifferentSubnets {
                 continue; // A neighbour of eth1 is reached by eth1 in any case.
             }
-            // From a neighbour. (An ICMPv6 answer prefers the device that the question came
-            // by, so there is nothing to steer.)
+            // From a neighbour. (An ICMPv6 answer prefers the device on which the question
+            // arrived, so there is nothing to steer.)
             let what = format!("{kind}, {address}, on the link");
             let (replies, steered) = first_packets(&lab, &steer, address, || {
                 udp_exchange(lab.peer(), None, there, 3, BRIEFLY)
@@ -207,12 +206,12 @@ fn a_tcp_connection_begins_well_with_an_empty_neighbour_table() {
                 Some(etherparse::TransportSlice::Tcp(tcp)) => tcp.syn(),
                 _ => false,
             });
-        // One: it was not lost and sent again.
+        // Exactly one, so it was not lost and sent again.
         assert_eq!(syn_acks.count(), 1, "{seen:?}");
     }
 }
 
-/// An ARP request with the other ENI's address would teach the subnet where it is not.
+/// An ARP request with the other ENI's address would teach the subnet a wrong place for it.
 #[test]
 fn the_question_for_a_neighbour_carries_the_address_of_its_own_eni() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -235,7 +234,7 @@ fn the_question_for_a_neighbour_carries_the_address_of_its_own_eni() {
     }
 }
 
-/// Seen by a program of somebody else that runs after ours on the owner: it drops one mark.
+/// A program of the test, which runs after eni-steer's on the owner and drops one mark, shows it.
 #[test]
 fn a_mark_survives_steering() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -328,7 +327,7 @@ fn dropping_drops_and_counts() {
         );
     }
     assert_eq!(Counters::read(&steer, &lab).fate("eth0", "dropped"), 10);
-    // What leaves by its owner is nobody's business.
+    // Packets that leave by their owner are not affected.
     for address in lab.eni(0).both() {
         assert!(ping(&lab.client, None, address, 3, BRIEFLY).all_answered());
     }
@@ -349,7 +348,7 @@ fn exempt_marks_and_destinations_are_left_alone() {
     // To the exempt destination.
     assert!(ping(&lab.client, None, eth1, 3, BRIEFLY).all_answered());
     assert_eq!((fates("exempt-destination"), fates("steered")), (3, 0));
-    // With the exempt mark, to another one.
+    // With the exempt mark, to another destination.
     let peer: IpAddr = lab.peer_v4(1).into();
     for (mark, expected) in [(0x4f, (3, 0)), (0x5f, (3, 3))] {
         let told = Ping::to(peer).from(eth1).mark(mark).count(3).run(&lab.host);
@@ -367,7 +366,7 @@ fn exempt_marks_and_destinations_are_left_alone() {
     );
 }
 
-/// Packets of eth1's address, put onto eth0, that must leave by eth0 as they are.
+/// Packets with eth1's address, sent on eth0, that must leave by eth0 unchanged.
 #[test]
 fn link_local_multicast_broadcast_and_unspecified_are_never_steered() {
     for &kind in attach_kinds() {
@@ -441,7 +440,7 @@ fn link_local_multicast_broadcast_and_unspecified_are_never_steered() {
             };
             assert_eq!((there(right.stop()), there(wrong.stop())), (3, 0), "{what}");
         }
-        // One that is none of these is steered, by the same way of sending.
+        // A packet that is none of these is steered when it is sent in the same way.
         let mut packet = Packet::udp(eth1_v4, v4("192.0.2.10"), 20).to(gateway);
         packet.from = eni.mac.0;
         injector.send(&packet.bytes());
@@ -479,7 +478,7 @@ fn an_address_on_two_enis_has_no_owner() {
             let to = lab.client_address(from);
             let before = Counters::read(&steer, &lab).fate("eth0", "ambiguous-owner");
             let (eth0, eth1) = (lab.router_seen(0), lab.router_seen(1));
-            // Three leave as main says; the router knows no way back, so nobody answers.
+            // Three leave as main routes them. The router has no route back, so nobody answers.
             let patience = Duration::from_millis(20);
             let told = Ping::to(to)
                 .from(from)
@@ -507,7 +506,7 @@ fn an_address_on_two_enis_has_no_owner() {
     }
 }
 
-/// Reasons that are not about the packet.
+/// Reasons that do not depend on the packet.
 #[test]
 fn every_reason_not_to_steer_has_its_count() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -517,7 +516,7 @@ fn every_reason_not_to_steer_has_its_count() {
     steer.apply(&lab, &STEERING_ONLY);
     let eth1: IpAddr = lab.eni(1).v4().into();
     let fate = |name| Counters::read(&steer, &lab).fate("eth0", name);
-    // It would leave by eth0 in one piece, and eth1 can not send it so.
+    // It would leave by eth0 in one piece, but eth1 can not send it like that.
     let large = Ping::to(lab.client_v4()).from(eth1).payload(1450);
     assert_eq!(
         large
@@ -551,8 +550,8 @@ fn every_reason_not_to_steer_has_its_count() {
     assert_eq!(fate("not-ip") - before, 1);
 }
 
-/// As a container engine publishes a port: the reply is routed with the container's address,
-/// which is translated after that.
+/// Publishes a port as a container engine does: the reply is routed with the container's address,
+/// and the address is translated afterwards.
 fn publish(lab: &Lab) {
     let chain = "chain prerouting { type nat hook prerouting priority -100; policy accept;\n";
     let ruleset = format!(
@@ -566,8 +565,8 @@ fn publish(lab: &Lab) {
     nft(&lab.host, &ruleset);
 }
 
-/// A flow from the client to eth1:8080, which is the container's port 80: what came out of
-/// each ENI meanwhile.
+/// Runs a flow from the client to eth1:8080, which is the container's port 80. Returns what left
+/// by each ENI meanwhile.
 fn translated(lab: &Lab, address: IpAddr) -> [eni_steer_tests::Seen; 2] {
     let container: IpAddr = match address {
         IpAddr::V4(_) => lab.container_v4().into(),
@@ -597,7 +596,7 @@ fn replies_of_a_translated_flow_leave_by_the_eni_they_came_in_by() {
             assert_eq!(eth1, Default::default(), "{shape:?} {address}");
         }
         let steer = Steer::new();
-        // Beside the textbook's rules, and with our own.
+        // Beside the textbook's rules, and with eni-steer's.
         for way in [
             &STEERING_ONLY[..],
             &["--rules", "on"],
@@ -618,7 +617,8 @@ fn replies_of_a_translated_flow_leave_by_the_eni_they_came_in_by() {
     }
 }
 
-/// Where the filter drops what is steered wrong, the connection would not live through it.
+/// If a packet were steered wrongly, the source check would drop it and the connection would
+/// break.
 #[test]
 fn a_translated_flow_is_complete_behind_a_source_check() {
     let lab = Lab::builder(Shape::SameSubnet)

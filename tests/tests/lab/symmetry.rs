@@ -1,4 +1,4 @@
-//! What `verify` and `status` say is so, and their exit codes say it too.
+//! What `verify` and `status` report is true, and their exit codes agree.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn verify(steer: &Steer, lab: &Lab, code: i32) -> (String, Value) {
     (text.stdout, json.json())
 }
 
-/// The verdict on an address.
+/// Returns the verdict on an address.
 fn verdict<'a>(report: &'a Value, address: &str) -> &'a str {
     let mut rows = report["traffic"]["addresses"]
         .as_array()
@@ -34,13 +34,13 @@ fn traffic_that_was_not_there_is_not_called_symmetric() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let _report = lab.on_failure_print();
     let steer = Steer::new();
-    // Without programs nothing is counted, and that is said.
+    // Without programs nothing is counted, and the report says so.
     steer.apply(&lab, &["--programs", "off"]);
     let (text, report) = verify(&steer, &lab, 0);
     assert!(text.contains("policy: in place"), "{text}");
     assert!(text.contains("not counted"), "{text}");
     assert!(report["traffic"].is_null(), "{report:#}");
-    // Counted, and silent.
+    // Counted, but without traffic.
     steer.apply(&lab, &["--programs", "on"]);
     let (text, report) = verify(&steer, &lab, 0);
     assert!(text.contains("traffic: no traffic"), "{text}");
@@ -50,12 +50,12 @@ fn traffic_that_was_not_there_is_not_called_symmetric() {
             assert_eq!(verdict(&report, &format!("{address}/")), "no-traffic");
         }
     }
-    // One speaks: the others are still silent.
+    // One address has traffic; the others have none.
     assert!(ping(&lab.client, None, lab.eni(1).v4().into(), 3, BRIEFLY).all_answered());
     let (_, report) = verify(&steer, &lab, 0);
     assert_eq!(verdict(&report, "172.16.20.177/"), "symmetric");
     assert_eq!(verdict(&report, "172.16.20.176/"), "no-traffic");
-    // In a window in which nothing happens, nothing is known again.
+    // In a window in which nothing happens, nothing is known.
     let window = steer
         .run(&lab, &["verify", "--window", "100ms", "-j"])
         .expect_code(0)
@@ -101,7 +101,7 @@ fn asymmetric_traffic_is_told_with_numbers_and_an_exit_code_of_its_own() {
             "{report:#}"
         );
     }
-    // It is over, a window says; since the programs were attached it has been.
+    // A window shows that it is over; the counts since the programs were attached still show it.
     assert!(ping(&lab.client, None, lab.eni(1).v4().into(), 1, BRIEFLY).all_answered());
     steer.exits(&lab, &["verify", "--window", "50ms"], 0);
     verify(&steer, &lab, 4);
@@ -120,7 +120,8 @@ fn a_steered_packet_is_symmetric_traffic() {
     );
     let address: IpAddr = lab.eni(1).v4().into();
     assert!(ping(&lab.client, None, address, 3, BRIEFLY).all_answered());
-    // The rule is named all the same: steering is the net, not the floor.
+    // The report names the rule all the same: steering is a safety net and does not replace the
+    // rule.
     let (text, report) = verify(&steer, &lab, 3);
     assert!(text.contains("traffic: symmetric"), "{text}");
     assert_eq!(verdict(&report, "172.16.20.177/"), "symmetric");
@@ -157,7 +158,7 @@ fn the_foreign_rule_that_wins_is_named() {
             assert_eq!(entry["owner"], "eth1", "{entry:#}");
             assert_eq!(entry["by"], "eth0", "{entry:#}");
         }
-        // It is nobody's drift: the plan is empty, and the rule stays.
+        // It is not drift: the plan is empty, and the rule stays.
         steer.exits(&lab, &["plan"], 0);
         run_ok(&lab.host, "ip", [family, "rule", "del", "pref", "100"]);
         verify(&steer, &lab, 0);
@@ -228,14 +229,15 @@ fn a_host_without_policy_is_misrouted_and_says_so() {
         .run(&lab, &[&["verify"][..], &enis].concat())
         .expect_code(3);
     assert!(verify.stdout.contains("172.16.20.177"), "{verify}");
-    // The rule that decides is the kernel's own: nobody is to blame, something is missing.
+    // The kernel's own rule decides: no other program is the cause, but a rule is missing.
     assert!(
         verify.stdout.contains("the kernel's own decides"),
         "{verify}"
     );
 }
 
-/// A program that runs before ours and may end the chain: its packets are not ours to count.
+/// A program that runs before eni-steer's may end the chain; eni-steer does not see those
+/// packets.
 #[test]
 fn a_program_that_runs_before_ours_is_named() {
     let lab = Lab::builder(Shape::SameSubnet).build();
@@ -259,7 +261,7 @@ fn a_program_that_runs_before_ours_is_named() {
     assert!(status.contains("runs before ours"), "{status}");
 }
 
-/// Keys that programs rely on; they are only ever added to.
+/// Keys that other programs rely on. Keys are only ever added.
 #[test]
 fn every_report_is_json_with_its_keys() {
     let lab = Lab::builder(Shape::SameSubnet).build();

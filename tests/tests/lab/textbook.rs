@@ -1,5 +1,5 @@
-//! The textbook's cure, `table = 1001` and hand-made rules: what its commands show is what they
-//! show here, and what somebody typed is named, never doubled.
+//! The textbook's cure, `table = 1001` and hand-made rules: the textbook's commands show the same
+//! here, and eni-steer reports what somebody typed and does not duplicate it.
 
 use eni_steer_tests::{Lab, Shape, Steer, assert_unchanged, expect_symmetry, ip, run_ok};
 
@@ -9,7 +9,7 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().map(str::trim_end).collect()
 }
 
-/// The commands that a line of `status` or a hint names, run as they stand.
+/// Runs the commands that a line of `status` or a hint contains, exactly as they are.
 #[track_caller]
 fn run_named(lab: &Lab, text: &str) {
     let commands: Vec<&str> = text
@@ -63,7 +63,7 @@ fn table_1001_is_what_the_textbook_shows() {
     }
 }
 
-/// Rules and routes that lead from eth1's address to a table, and are not our own.
+/// Returns how many rules and routes lead from eth1's address to a table and are not eni-steer's.
 fn handmade(lab: &Lab) -> usize {
     let (v4, v6) = (ip(&lab.host, "-4 rule list"), ip(&lab.host, "-6 rule list"));
     let lines = v4.lines().chain(v6.lines());
@@ -80,7 +80,7 @@ fn a_hand_made_rule_is_reported_and_works_on_until_it_is_removed() {
     assert_eq!(handmade(&lab), 2);
     let steer = Steer::new();
     steer.apply(&lab, &["--programs", "off"]);
-    assert_eq!(handmade(&lab), 2, "it is nobody of ours");
+    assert_eq!(handmade(&lab), 2, "the hand-made rule and route stay");
     let status = steer.ok(&lab, &["status"]);
     let named: Vec<&str> = status
         .lines()
@@ -124,8 +124,8 @@ fn the_textbooks_table_that_is_there_already_is_refused_and_the_hint_clears_the_
     }
 }
 
-/// The way without a gap that docs/configuration.md describes: eni-steer first, in its own
-/// table; then away with the hand-made ones; then `table = 1001`.
+/// The way without a gap that docs/configuration.md describes: eni-steer first, in its own table;
+/// then delete the hand-made rules and routes; then `table = 1001`.
 #[test]
 fn moving_to_the_textbooks_table_leaves_no_gap() {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();

@@ -117,7 +117,7 @@ fn the_textbook_rule_breaks_a_container() {
             .run(&lab.host, there, lab.container(), there);
         assert!(!transfer.connected, "{address}: {transfer:?}");
     }
-    // The rule is to blame: an address without one still answers.
+    // The rule is the cause: an address without one still answers.
     for address in lab.eni(0).both() {
         assert!(reaches(address).complete, "{address}");
     }
@@ -218,7 +218,7 @@ fn an_allowed_address_or_prefix_is_right_and_reachable() {
             [family, "rule", "add", "from", rule, "lookup", "1001"],
         );
         let to = address.parse().expect("an address");
-        // The kernel's own route for an IPv6 address comes some time after the address.
+        // The kernel adds its own route for an IPv6 address some time after the address.
         let answered = || ping(&lab.client, None, to, 1, BRIEFLY).all_answered();
         assert!(eventually(Duration::from_secs(5), answered), "{address}");
         let before = lab.router_seen(1);
@@ -262,8 +262,7 @@ fn a_lab_is_there_in_less_than_a_second() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
-/// A namespace that is gone takes its devices with it: a cable whose far end
-/// was in it is gone too.
+/// A namespace that is gone takes its devices with it, and so a cable whose far end was in it.
 #[test]
 fn nothing_remains_after_a_panic() {
     let watched = eni_steer_tests::NetNs::new("watched");
@@ -335,7 +334,7 @@ fn a_capture_sees_every_injected_frame_in_order() {
 /// IEEE's first EtherType for experiments.
 const EXPERIMENTAL: u16 = 0x88b5;
 
-/// A frame from the gateway to eth1 that no protocol wants.
+/// Returns a frame from the gateway to eth1 that no protocol reacts to.
 fn experimental(lab: &Lab) -> Vec<u8> {
     let eni = lab.eni(1);
     let mut frame = Vec::from(eni.mac.0);
@@ -381,8 +380,8 @@ fn device_counters_are_those_of_the_frames() {
         };
         assert!(eventually(Duration::from_secs(10), still));
     };
-    // Neither while the capture begins nor while it ends may a frame (a report of IPv6's
-    // multicast, say) be on its way: it would be in the one and not in the other.
+    // No frame (for example a multicast report of IPv6) may be on its way while the capture
+    // begins or ends: only one of the two counts would include it.
     let undisturbed = || {
         let (outer, capture, inner) = (counters(), Capture::start(&lab.host, "eth0"), counters());
         transfers();
@@ -420,7 +419,7 @@ fn super_packets_tell_their_segments() {
     let sent: Vec<_> = frames.iter().filter(|f| f.is_outgoing()).collect();
     assert!(sent.iter().any(|f| f.gso_size > 0), "offloads are on");
     let wire: u64 = sent.iter().map(|f| f.on_the_wire().0).sum();
-    // 1 MiB in segments of 1448 bytes at most, a handshake and a goodbye.
+    // 1 MiB in segments of at most 1448 bytes, a handshake and a close.
     assert!((725..800).contains(&wire), "{wire} of {}", sent.len());
 }
 

@@ -1,4 +1,5 @@
-//! Another version, another configuration, other names: taken over without a gap.
+//! Another version, another configuration, other names of interfaces: eni-steer takes them over
+//! without a gap.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,7 +14,7 @@ use nix::sys::signal::Signal;
 
 const ENIS: [&str; 4] = ["--eni", "eth0", "--eni", "eth1"];
 
-/// A host whose rules are all of no use: only the programs hold symmetry.
+/// A host on which all of eni-steer's rules are useless, so only the programs keep symmetry.
 fn steered_only(attach: &str) -> (Lab, Steer) {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
     let steer = Steer::new();
@@ -22,8 +23,8 @@ fn steered_only(attach: &str) -> (Lab, Steer) {
     (lab, steer)
 }
 
-/// Sends from eth1's address to the client as long as the work goes on; all of it would leave
-/// by eth0. Returns how many were sent.
+/// Sends from eth1's address to the client while the work goes on; without steering all of it
+/// would leave by eth0. Returns how many packets were sent.
 fn while_sending(lab: &Lab, work: impl FnOnce()) -> u64 {
     let from = IpAddr::from(lab.eni(1).v4());
     let to = SocketAddr::new(lab.client_v4().into(), 9);
@@ -51,7 +52,7 @@ fn replacing_the_programs_leaves_no_packet_unsteered_or_uncounted() {
         let before = Counters::read(&steer, &lab);
         let sent = while_sending(&lab, || {
             for n in 0..8 {
-                // Programs with another log level are other programs.
+                // Programs with another log level are different programs, so they are replaced.
                 let level: &[&str] = if n % 2 == 0 { &["-v"] } else { &[] };
                 steer.ok(&lab, &[&["apply"], level].concat());
             }
@@ -95,7 +96,7 @@ fn pins_of_another_layout_are_retired_once_the_new_programs_are_there() {
         );
         assert_eq!(lab.router_seen(0).since(seen).wrong.packets, 0, "{attach}");
         steer.exits(&lab, &["plan"], 0);
-        // Where only the other version's are there, remove takes them away as well.
+        // If only another version's maps are there, remove deletes them too.
         std::fs::rename(&here, &other).expect("it can be renamed again");
         steer.ok(&lab, &["remove"]);
         assert!(
@@ -108,7 +109,7 @@ fn pins_of_another_layout_are_retired_once_the_new_programs_are_there() {
     }
 }
 
-/// A daemon that is told by a file what to do.
+/// A daemon that reads its settings from a file.
 fn configured(text: &str) -> Kept {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
     Kept::on(lab, Steer::configured(text), &["run"])
@@ -153,7 +154,7 @@ fn a_hangup_reads_the_configuration_again_and_a_bad_one_keeps_the_old_one_in_for
         kept.daemon.output().contains("stear"),
         "the mistake is named"
     );
-    // The old one is kept, and kept up.
+    // The old configuration stays in effect, and the daemon still repairs it.
     kept.ip("-4 rule del from 172.16.20.177 lookup 21001");
     kept.heals(&rules, "a rule of the old policy");
     kept.ip("-4 rule add pref 100 lookup main");
@@ -242,5 +243,8 @@ fn the_kernels_own_rule_is_missed_loudly_and_put_back_only_where_the_policy_want
     drop(kept.daemon);
     kept.steer.ok(&kept.lab, &["remove"]);
     let rules = run_ok(&kept.lab.host, "ip", ["-4", "rule"]);
-    assert!(rules.contains("32766:"), "remove leaves it: {rules}");
+    assert!(
+        rules.contains("32766:"),
+        "remove leaves the kernel's rule: {rules}"
+    );
 }

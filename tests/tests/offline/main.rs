@@ -1,3 +1,3 @@
-//! What asks no kernel for anything: any user can run it.
+//! Tests that do not depend on the kernel: any user can run them.
 
 mod parsers;

@@ -1,19 +1,19 @@
-//! No parser of what comes from outside panics, whatever the bytes. `cargo xtask fuzz` looks for
-//! such bytes with more patience; this runs the same functions over the same corpus.
+//! No parser of external input panics, whatever the bytes. `cargo xtask fuzz` searches for such
+//! bytes with more patience; this runs the same functions over the same corpus.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use eni_steer::parsers::PARSERS;
 use proptest::{collection::vec, prelude::*, sample};
 
-/// A directory of the fuzz targets' package.
+/// Returns a directory of the fuzz targets' package.
 fn fuzz(directory: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz")
         .join(directory)
 }
 
-/// What the corpus of a parser holds: well-formed input, and what has once made it panic.
+/// Returns the corpus of a parser: well-formed input, and input that once made it panic.
 fn corpus(parser: &str) -> Vec<Vec<u8>> {
     let directory = fuzz("corpus").join(parser);
     let entries =
@@ -54,7 +54,7 @@ fn no_parser_panics_on_its_corpus_or_on_a_part_of_it() {
     }
 }
 
-/// Changes bytes of an input, takes some out, or puts some in.
+/// Changes some bytes of an input, removes some, or inserts some.
 fn changed() -> impl Strategy<Value = Vec<(sample::Index, Vec<u8>, usize)>> {
     vec(
         (any::<sample::Index>(), vec(any::<u8>(), 0..6), 0..6usize),
