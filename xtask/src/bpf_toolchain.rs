@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compilers_own_words_give_release_and_llvm() {
+    fn the_output_of_rustc_gives_release_and_llvm() {
         let said = "rustc 1.97.0-nightly (e50aa6fba 2026-05-19)\nbinary: rustc\n\
                     host: x86_64-unknown-linux-gnu\nrelease: 1.97.0-nightly\nLLVM version: 22.1.4\n";
         assert_eq!(versions(said), Some(((1, 97), 22)));
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_linker_that_tells_its_llvm_is_better_than_one_that_does_not() {
+    fn a_linker_with_a_known_llvm_is_better_than_one_without() {
         let compilers = [compiler("/stable", (1, 95), 22, Core::Source)];
         let linkers = [linker("/static", None), linker("/dynamic", Some(23))];
         assert_eq!(chosen(&compilers, &linkers).unwrap()[1], "/dynamic");

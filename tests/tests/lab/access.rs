@@ -201,7 +201,7 @@ fn each_selector_selects() {
 
 /// `iif = 'lo'` matches what this host sends, but not what it forwards.
 #[test]
-fn what_is_made_here_and_what_is_forwarded_are_told_apart() {
+fn iif_lo_matches_what_this_host_sends_and_not_what_it_forwards() {
     let host = ruled("[[rule]]\niif = 'lo'\nuid = 0\nto = '192.0.2.0/24'\naction = 'prohibit'");
     host.refused(&host.v4(53), Errno::EACCES);
     let forwarded = host
@@ -381,7 +381,7 @@ fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
 }
 
 #[test]
-fn rules_of_access_go_without_a_trace() {
+fn remove_deletes_access_rules_without_a_trace() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let before = Steer::new().world(&lab);
     let steer = Steer::configured(&format!(

@@ -209,7 +209,7 @@ fn a_change_of_policy_is_applied_and_undone_like_the_first() {
 
 /// The textbook's table number, if the user wants it.
 #[test]
-fn a_table_is_the_one_that_was_asked_for() {
+fn a_table_has_the_configured_number() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let steer = Steer::new();
     steer.apply(&lab, &["--table", "eth1=1001", "--programs", "off"]);

@@ -146,7 +146,7 @@ fn counters_where_nothing_is_counted() {
 }
 
 #[test]
-fn a_rule_of_someone_else_inside_our_priorities() {
+fn a_foreign_rule_inside_our_priority_band() {
     for family in ["-4", "-6"] {
         let (lab, steer) = lab();
         ip(
@@ -177,7 +177,7 @@ fn a_band_that_cannot_hold_the_rules() {
 }
 
 #[test]
-fn a_table_that_someone_else_uses() {
+fn a_table_that_another_program_uses() {
     let (lab, steer) = lab();
     for (family, net) in [("-4", "198.51.100.0/24"), ("-6", "2001:db8:100::/48")] {
         let route = |verb: &str, kind: &str| {
@@ -216,7 +216,7 @@ fn tables_that_cannot_be() {
 }
 
 #[test]
-fn a_group_that_someone_chose() {
+fn a_group_that_the_user_chose() {
     let (lab, steer) = lab();
     ip(&lab.host, "link set eth1 group 7");
     refused(&lab, &steer, &BOTH, 2, &["eth1", "7"]);
@@ -226,7 +226,7 @@ fn a_group_that_someone_chose() {
 }
 
 #[test]
-fn a_flag_that_speaks_of_an_eni_nobody_named() {
+fn a_flag_for_an_eni_that_is_not_managed() {
     let (lab, steer) = lab();
     for flag in [
         ["--gateway", "eth7=172.16.20.1"],
@@ -241,7 +241,7 @@ fn a_flag_that_speaks_of_an_eni_nobody_named() {
 }
 
 #[test]
-fn a_protocol_number_that_is_not_the_one_in_force() {
+fn a_protocol_number_that_differs_from_the_one_in_effect() {
     let (lab, steer) = lab();
     steer.apply(&lab, &["--programs", "off"]);
     let told = refused(
@@ -255,7 +255,7 @@ fn a_protocol_number_that_is_not_the_one_in_force() {
 }
 
 #[test]
-fn words_that_make_no_sense() {
+fn arguments_that_make_no_sense() {
     let (lab, steer) = lab();
     let before = steer.world(&lab);
     for (flag, value) in [
@@ -390,7 +390,7 @@ fn pins_of_which_some_are_missing() {
 
 /// A command by a user who may not even read.
 #[test]
-fn somebody_who_is_not_root() {
+fn a_user_who_is_not_root() {
     let (lab, steer) = lab();
     // The user may have no access to the directory in which the binary was built.
     let place = tempfile::tempdir().expect("a temporary directory");

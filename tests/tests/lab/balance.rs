@@ -209,7 +209,7 @@ fn what_main_sends_elsewhere_or_to_a_neighbour_is_not_spread() {
 }
 
 #[test]
-fn an_eni_that_is_down_gets_no_share_until_it_is_up_and_balance_goes_without_a_trace() {
+fn an_eni_that_is_down_gets_no_share_until_it_is_up_and_remove_leaves_no_trace_of_balance() {
     let (lab, steer) = balanced(Shape::SameSubnet, "{ eth0 = 1, eth1 = 1 }");
     let _report = lab.on_failure_print();
     let daemon = steer.call(&["run"]).start_in_background(&lab.host);

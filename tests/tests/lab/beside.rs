@@ -283,7 +283,7 @@ fn cloud_init_up(lab: &Lab) {
 }
 
 #[test]
-fn beside_cloud_inits_tables_ours_come_first_where_they_were_there_before() {
+fn our_rules_come_before_cloud_inits_if_they_were_there_first() {
     let (lab, steer, before) = host(cloud_init_up);
     let _report = lab.on_failure_print();
     expect_all_symmetric(&lab);

@@ -60,7 +60,7 @@ fn what_is_deleted_after_the_clock_has_jumped_comes_back() {
 
 #[test]
 #[ignore = "sets the clock; runs in virtual machines: cargo xtask test --kernel 6.1 --test clock"]
-fn what_was_counted_before_the_clock_has_jumped_is_as_old_as_it_is() {
+fn the_age_of_counts_is_right_after_the_clock_has_jumped() {
     let clock = Clock::ours();
     // Without rules, eth0 answers requests to eth1; the report shows how long ago.
     let run = Kept::by(&["run", "--eni", "eth0", "--eni", "eth1", "--rules", "off"]);
@@ -80,7 +80,7 @@ fn what_was_counted_before_the_clock_has_jumped_is_as_old_as_it_is() {
 
 #[test]
 #[ignore = "sets the clock; runs in virtual machines: cargo xtask test --kernel 6.1 --test clock"]
-fn a_confirmation_is_waited_for_as_long_as_was_said() {
+fn a_confirmation_has_its_full_time_when_the_clock_jumps() {
     let clock = Clock::ours();
     let lab = Lab::builder(Shape::SameSubnet).build();
     let steer = Steer::new();

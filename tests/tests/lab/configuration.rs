@@ -65,7 +65,7 @@ const MISTAKES: [(&str, &str, &str); 16] = [
 ];
 
 #[test]
-fn a_mistake_is_told_with_file_line_and_column_and_changes_nothing() {
+fn a_mistake_is_reported_with_file_line_and_column_and_changes_nothing() {
     let lab = lab();
     let steer = Steer::new();
     for (text, place, said) in MISTAKES {
@@ -137,7 +137,7 @@ fn without_a_file_everything_is_as_by_default() {
 }
 
 #[test]
-fn the_last_file_that_says_it_counts_and_show_says_which() {
+fn the_last_file_that_sets_a_key_wins_and_show_names_it() {
     let lab = lab();
     let steer = Steer::configured(&format!(
         "[policy]\nmode = 'count'\nattach = 'clsact'\n{ENIS}"

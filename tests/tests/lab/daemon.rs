@@ -21,7 +21,7 @@ fn args_of_run<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn what_somebody_deletes_comes_back() {
+fn what_another_program_deletes_comes_back() {
     let run = running(&[]);
     let before = all_ours(&run.lab.host);
     assert!(before.len() > 6, "{before:#?}");
@@ -57,7 +57,7 @@ fn what_somebody_deletes_comes_back() {
 }
 
 #[test]
-fn what_was_restored_and_who_had_removed_it_is_counted() {
+fn restored_objects_are_counted_by_the_program_that_removed_them() {
     let run = running(&[]);
     let before = all_ours(&run.lab.host);
     // An `ip` that is still running when the daemon looks up its name.
@@ -155,7 +155,7 @@ fn an_address_added_at_run_time_gets_its_rule_and_its_owner() {
 }
 
 #[test]
-fn an_eni_plugged_in_is_taken_in_and_one_plugged_out_leaves_nothing() {
+fn an_eni_that_is_plugged_in_is_managed_and_one_that_is_unplugged_leaves_nothing() {
     let lab = Lab::builder(Shape::DifferentSubnets)
         .enis(2)
         .default_route(DefaultRoute::AllWithMetric(200))
@@ -218,7 +218,7 @@ fn an_eni_plugged_in_is_taken_in_and_one_plugged_out_leaves_nothing() {
 }
 
 #[test]
-fn stopping_leaves_everything_in_force_and_remove_takes_it_away() {
+fn stopping_leaves_everything_in_effect_and_remove_deletes_it() {
     let mut run = running(&["--mode", "steer"]);
     let before = eni_steer_tests::dump(&run.lab.host);
     run.daemon.signal(Signal::SIGTERM);
@@ -234,7 +234,7 @@ fn stopping_leaves_everything_in_force_and_remove_takes_it_away() {
 }
 
 #[test]
-fn beside_a_daemon_nothing_is_done_that_it_would_undo() {
+fn commands_that_a_running_daemon_would_undo_are_refused() {
     let run = running(&[]);
     let before = run.steer.world(&run.lab);
     let pid = run.daemon.pid().to_string();
@@ -346,7 +346,7 @@ fn the_daemons_own_changes_and_silence_cause_no_passes() {
 }
 
 #[test]
-fn pins_taken_away_by_hand_and_a_clsact_qdisc_taken_away_are_made_good() {
+fn pins_and_a_clsact_qdisc_that_were_deleted_by_hand_come_back() {
     let run = running(&["--attach", "clsact", "--mode", "steer"]);
     run_ok(
         &run.lab.host,

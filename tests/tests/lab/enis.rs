@@ -68,7 +68,7 @@ fn expect_gateway(lab: &Lab, gateway: &str) {
 }
 
 #[test]
-fn a_gateway_is_an_address_the_first_the_last_or_found_out() {
+fn a_gateway_can_be_an_address_the_first_the_last_or_automatic() {
     let ipv6 = "gateway6 = 'fd00:21::253'";
     for (said, gateway) in [
         ("gateway = '172.16.21.253'", "172.16.21.253"),

@@ -153,7 +153,7 @@ fn pins_removed_by_hand_come_back_with_the_next_pass() {
 }
 
 #[test]
-fn a_lease_that_cannot_be_read_changes_nothing_and_is_told_until_it_can_be_read() {
+fn a_lease_that_cannot_be_read_changes_nothing_and_is_reported_until_it_can_be_read() {
     let leases = own_leases();
     let lab = Lab::builder(Shape::DifferentSubnets).build();
     let eni = lab.eni(1).clone();
@@ -228,7 +228,7 @@ fn own_leases() -> PathBuf {
 }
 
 #[test]
-fn a_run_directory_that_cannot_be_written_stops_nothing_that_needs_no_memory() {
+fn a_run_directory_that_cannot_be_written_stops_only_changes_that_must_be_recorded() {
     let kept = Kept::by(&STEER);
     let before = all_ours(&kept.lab.host);
     let run = kept.steer.run_dir().to_owned();
@@ -253,7 +253,7 @@ fn a_run_directory_that_cannot_be_written_stops_nothing_that_needs_no_memory() {
 }
 
 #[test]
-fn a_run_directory_that_is_a_mount_is_emptied_by_remove_and_stays() {
+fn remove_empties_a_run_directory_that_is_a_mount_and_leaves_it() {
     let (lab, steer) = (Lab::builder(Shape::SameSubnet).build(), Steer::new());
     let run = steer.run_dir();
     let none = None::<&str>;
@@ -266,7 +266,7 @@ fn a_run_directory_that_is_a_mount_is_emptied_by_remove_and_stays() {
 }
 
 #[test]
-fn what_a_killed_writer_left_in_the_run_directory_goes_with_remove() {
+fn remove_deletes_what_a_killed_writer_left_in_the_run_directory() {
     let Kept { daemon, lab, steer } = Kept::by(&STEER);
     let mut directories = std::fs::read_dir(steer.run_dir()).expect("the run directory");
     let directory = directories.next().expect("the namespace's").expect("it");

@@ -174,7 +174,7 @@ fn a_host_where_nothing_was_applied_is_not_touched_by_remove() {
 /// Rules and routes that look like eni-steer's in everything but the protocol number belong to
 /// others.
 #[test]
-fn what_looks_like_ours_but_has_no_number_of_ours_stays() {
+fn rules_and_routes_without_our_protocol_number_stay() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let steer = Steer::new();
     ip(
@@ -201,7 +201,7 @@ fn what_looks_like_ours_but_has_no_number_of_ours_stays() {
 }
 
 #[test]
-fn a_sysctl_that_somebody_changed_in_between_stays_theirs() {
+fn a_sysctl_that_was_changed_in_between_keeps_its_value() {
     let lab = Lab::builder(Shape::SameSubnet).rp_filter(1).build();
     let steer = Steer::new();
     let before = steer.world(&lab);

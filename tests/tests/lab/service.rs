@@ -40,7 +40,7 @@ impl Manager {
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready_alive_reloading_and_stopping() {
+fn the_daemon_notifies_the_service_manager_when_it_is_ready_alive_reloading_and_stopping() {
     let (lab, steer, manager) = (
         Lab::builder(Shape::SameSubnet).build(),
         Steer::new(),

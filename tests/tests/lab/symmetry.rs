@@ -30,7 +30,7 @@ fn verdict<'a>(report: &'a Value, address: &str) -> &'a str {
 }
 
 #[test]
-fn traffic_that_was_not_there_is_not_called_symmetric() {
+fn no_traffic_is_not_called_symmetric() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let _report = lab.on_failure_print();
     let steer = Steer::new();
@@ -64,7 +64,7 @@ fn traffic_that_was_not_there_is_not_called_symmetric() {
 }
 
 #[test]
-fn asymmetric_traffic_is_told_with_numbers_and_an_exit_code_of_its_own() {
+fn asymmetric_traffic_is_reported_with_numbers_and_its_own_exit_code() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let _report = lab.on_failure_print();
     let steer = Steer::new();
@@ -221,7 +221,7 @@ fn drift_is_listed_line_by_line() {
 }
 
 #[test]
-fn a_host_without_policy_is_misrouted_and_says_so() {
+fn a_host_without_policy_is_reported_as_misrouted() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let steer = Steer::new();
     let enis = ["--eni", "eth0", "--eni", "eth1"];

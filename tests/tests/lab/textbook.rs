@@ -104,7 +104,7 @@ fn a_hand_made_rule_is_reported_and_works_on_until_it_is_removed() {
 }
 
 #[test]
-fn the_textbooks_table_that_is_there_already_is_refused_and_the_hint_clears_the_way() {
+fn an_existing_textbook_table_is_refused_and_the_hint_clears_the_way() {
     let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
     let _report = lab.on_failure_print();
     lab.textbook_cure(1);

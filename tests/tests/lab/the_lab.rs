@@ -410,7 +410,7 @@ fn device_counters_are_those_of_the_frames() {
 }
 
 #[test]
-fn super_packets_tell_their_segments() {
+fn super_packets_report_their_segments() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let capture = Capture::start(&lab.host, "eth0");
     let there = SocketAddr::new(lab.eni(0).v4().into(), 5000);
@@ -447,7 +447,7 @@ fn udp_tools_count_what_they_do() {
 }
 
 #[test]
-fn a_transfer_tells_how_far_it_came() {
+fn a_transfer_reports_how_far_it_got() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let there = SocketAddr::new(lab.eni(0).v4().into(), 5000);
     let up = eni_steer_tests::TcpTransfer::of(300_000)
@@ -463,7 +463,7 @@ fn a_transfer_tells_how_far_it_came() {
 }
 
 #[test]
-fn unreachable_is_told_as_an_error() {
+fn unreachable_is_reported_as_an_error() {
     let lab = Lab::builder(Shape::SameSubnet)
         .default_route(DefaultRoute::Absent)
         .build();
@@ -598,7 +598,7 @@ fn programs_run_where_they_are_sent_and_end_in_time() {
 }
 
 #[test]
-fn a_program_in_the_background_is_heard_and_ended() {
+fn the_output_of_a_background_program_is_read_and_it_is_killed() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let mut echo = Call::new("sh")
         .args(["-c", "echo out; echo err >&2; exec sleep 30"])

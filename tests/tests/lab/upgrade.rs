@@ -69,7 +69,7 @@ fn replacing_the_programs_leaves_no_packet_unsteered_or_uncounted() {
 }
 
 #[test]
-fn pins_of_another_layout_are_retired_once_the_new_programs_are_there() {
+fn pins_of_another_layout_are_deleted_once_the_new_programs_are_active() {
     for &attach in attach_kinds() {
         let (lab, steer) = steered_only(attach);
         let pins = steer.bpffs().pins();
@@ -128,7 +128,7 @@ const COUNT: &str =
     "[policy]\nmode = \"count\"\n[[eni]]\nname = \"eth0\"\n[[eni]]\nname = \"eth1\"\n";
 
 #[test]
-fn a_hangup_reads_the_configuration_again_and_a_bad_one_keeps_the_old_one_in_force() {
+fn a_hangup_reads_the_configuration_again_and_a_bad_one_keeps_the_old_one_in_effect() {
     let kept = configured(COUNT);
     let steering = || {
         let plan = kept.steer.run(&kept.lab, &["plan"]);
@@ -213,7 +213,7 @@ fn a_gateway_that_changes_is_followed() {
 }
 
 #[test]
-fn the_kernels_own_rule_is_missed_loudly_and_put_back_only_where_the_policy_wants_it() {
+fn the_kernels_own_rule_is_reported_missing_and_restored_only_if_the_policy_says_so() {
     let main_rule = |kept: &Kept| {
         let rules = run_ok(&kept.lab.host, "ip", ["-4", "rule"]);
         rules.lines().any(|line| line.starts_with("32766:"))

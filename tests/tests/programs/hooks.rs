@@ -329,7 +329,7 @@ fn changing_the_kind_leaves_one_program_with_tcx() {
 }
 
 #[test]
-fn detaching_takes_ours_away_at_once_and_again_does_nothing() {
+fn detaching_removes_our_program_at_once_and_a_second_time_does_nothing() {
     for kind in kinds() {
         host(async |host| {
             let before = host.qdiscs();

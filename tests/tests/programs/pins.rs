@@ -275,7 +275,7 @@ fn a_pin_of_another_layout_is_refused_by_name_before_anything_is_read_or_written
 }
 
 #[test]
-fn a_pin_taken_away_by_hand_is_said_and_mended_and_programs_are_wanted_anew() {
+fn a_pin_deleted_by_hand_is_reported_and_restored_and_programs_are_loaded_again() {
     let bench = Bench::new(Mode::Count);
     let root = bench.maps.root().clone();
     std::fs::remove_file(root.map(names::CELLS)).expect("it is pinned");
@@ -295,7 +295,7 @@ fn a_pin_taken_away_by_hand_is_said_and_mended_and_programs_are_wanted_anew() {
 }
 
 #[test]
-fn sources_are_listed_still_when_the_marks_that_lead_to_them_were_taken_away() {
+fn sources_are_still_listed_when_the_marks_that_lead_to_them_were_deleted() {
     let bench = Bench::new(Mode::Count);
     let root = bench.maps.root().clone();
     let packet = Packet::udp(ip(FAR4), ip(OWN4), 0).bytes();

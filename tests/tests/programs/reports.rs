@@ -30,7 +30,7 @@ fn events(bench: &Bench) -> Vec<Mismatch> {
 }
 
 #[test]
-fn an_event_tells_the_five_tuple_the_enis_the_mark_and_what_was_done() {
+fn an_event_has_the_five_tuple_the_enis_the_mark_and_what_was_done() {
     let mut bench = Bench::new(Mode::Steer);
     bench.settings(|settings| settings.events_per_second = 100);
     let metadata = Metadata {

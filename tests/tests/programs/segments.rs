@@ -70,7 +70,7 @@ fn segments_of_udp_repeat_eight_bytes() {
 }
 
 #[test]
-fn what_the_queueing_layer_has_summed_up_is_taken_on_the_way_out_only() {
+fn the_sum_of_the_queueing_layer_is_used_on_egress_only() {
     let bench = Bench::new(Mode::Count);
     let metadata = Metadata {
         wire_len: 9999,
@@ -92,7 +92,7 @@ fn what_the_queueing_layer_has_summed_up_is_taken_on_the_way_out_only() {
 }
 
 #[test]
-fn a_packet_without_a_segment_size_is_one_whatever_else_is_said() {
+fn a_packet_without_a_segment_size_counts_as_one_whatever_its_other_fields() {
     let bench = Bench::new(Mode::Count);
     let packet = Packet::tcp(ip(OWN4), ip(FAR4), 100).bytes();
     let metadata = Metadata {

@@ -58,7 +58,7 @@ fn link_local_destinations_are_never_steered_or_dropped() {
 }
 
 #[test]
-fn link_local_sources_are_never_steered_or_dropped_even_if_somebody_owns_them() {
+fn link_local_sources_are_never_steered_or_dropped_even_if_an_eni_owns_them() {
     let mut bench = Bench::new(Mode::Steer);
     bench.egress(
         &Packet::udp(ip("169.254.7.7"), ip(FAR4), 0),
@@ -86,7 +86,7 @@ fn link_local_sources_are_never_steered_or_dropped_even_if_somebody_owns_them() 
 }
 
 #[test]
-fn an_unspecified_source_is_nobodys_and_is_never_steered_or_dropped() {
+fn an_unspecified_source_has_no_owner_and_is_never_steered_or_dropped() {
     for mode in [Mode::Steer, Mode::Drop] {
         let mut bench = Bench::new(mode);
         // Even if a prefix covers it.

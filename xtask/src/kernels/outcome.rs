@@ -217,7 +217,7 @@ test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; fini
     }
 
     #[test]
-    fn a_line_that_was_cut_off_is_no_verdict() {
+    fn a_line_that_was_cut_off_is_not_a_verdict() {
         let died = "program lab\ntest a::b ... ok\ntest a::c ... ign";
         assert_eq!(whole_lines(died), "program lab\ntest a::b ... ok\n");
         assert_eq!(whole_lines("program"), "");

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_read_from_what_cargo_says() {
+    fn a_program_is_read_from_cargos_messages() {
         let message = r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"lab"},
             "executable":"/target/lab-1"}"#;
         let lab = Program {

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_is_a_column_and_one_that_is_not_to_be_had_is_no_pass() {
+    fn a_kernel_is_a_column_and_one_that_could_not_be_fetched_does_not_pass() {
         let outcome = Outcome::read(
             "program kernels\nfact: attached by = tcx\ntest kernels::it_works ... ok\n\
              program daemon\ntest daemon::a ... ok\ntest daemon::b ... FAILED\n\
