@@ -3,13 +3,18 @@ use crate::{EventBudget, Fate, Loss};
 /// Direction of a packet as seen from the host.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "user", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Direction {
     /// The packet comes into the host.
     Ingress = 0,
     /// The packet leaves the host.
     Egress = 1,
+}
+
+impl Direction {
+    /// Both directions, in the order in which they are shown.
+    pub const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
 }
 
 /// What a frame carries, judged by its EtherType. A frame with a VLAN tag is [`Class::Other`]

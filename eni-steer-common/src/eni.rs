@@ -7,8 +7,8 @@ pub const NO_ENI: u16 = u16::MAX;
 /// What the egress program of an ENI does with a packet whose source another ENI owns.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "user", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "user", serde(rename_all = "lowercase"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Mode {
     /// Count the packet and let it leave. Nothing changes for it.
     #[default]
@@ -17,6 +17,17 @@ pub enum Mode {
     Steer = 1,
     /// Drop the packet.
     Drop = 2,
+}
+
+#[cfg(feature = "serde")]
+impl core::fmt::Display for Mode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(match self {
+            Self::Count => "count",
+            Self::Steer => "steer",
+            Self::Drop => "drop",
+        })
+    }
 }
 
 /// One ENI, in map [`crate::names::ENIS`] at its slot. The programs read it.

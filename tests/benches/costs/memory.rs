@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use aya::maps::MapData;
-use eni_steer::bpf::{Limits, Maps, PinRoot};
+use eni_steer_linux::bpf::{Limits, Maps, PinRoot};
 use eni_steer_tests::Bpffs;
 
 use crate::Benchmark;

@@ -3,7 +3,7 @@
 
 use aya::TestRunOptions;
 use aya::programs::{SchedClassifier, TestRun};
-use eni_steer::model::{Direction, Mode};
+use eni_steer_core::model::{Direction, Mode};
 use eni_steer_tests::Bpffs;
 use eni_steer_tests::packets::Packet;
 

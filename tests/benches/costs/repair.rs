@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use eni_steer::netlink::{Event, Notification, Watch};
+use eni_steer_linux::netlink::{Event, Notification, Watch};
 use eni_steer_tests::{Kept, Lab, NetNs, SOON, Shape, Steer, all_ours, ours};
 use nix::sys::signal::Signal;
 
@@ -151,7 +151,7 @@ fn disturb(
 /// Returns the time from the last event that the daemon did not cause to the last that it caused.
 fn latency(seen: &[(Instant, Notification)], what: &str) -> Duration {
     let restores = |one: &Notification| {
-        use eni_steer::model::Protocol;
+        use eni_steer_core::model::Protocol;
         const OURS: Protocol = Protocol(229);
         matches!(
             one.event,

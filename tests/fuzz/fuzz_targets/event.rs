@@ -1,4 +1,4 @@
-//! Fuzz target for `eni_steer::parsers::event`.
+//! Fuzz target for `eni_steer_linux::parsers::event`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer::parsers::event(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer_linux::parsers::event(bytes));

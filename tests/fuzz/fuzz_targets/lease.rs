@@ -1,4 +1,4 @@
-//! Fuzz target for `eni_steer::parsers::lease`.
+//! Fuzz target for `eni_steer_linux::parsers::lease`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer::parsers::lease(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer_linux::parsers::lease(bytes));

@@ -1,4 +1,4 @@
-//! Fuzz target for `eni_steer::parsers::netlink`.
+//! Fuzz target for `eni_steer_linux::parsers::netlink`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer::parsers::netlink(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer_linux::parsers::netlink(bytes));

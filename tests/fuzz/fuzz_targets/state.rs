@@ -1,4 +1,4 @@
-//! Fuzz target for `eni_steer::parsers::state`.
+//! Fuzz target for `eni_steer_linux::parsers::state`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer::parsers::state(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| eni_steer_linux::parsers::state(bytes));

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use eni_steer::{
-    bpf,
-    desired::Desired,
-    netlink::Netlink,
-    observe::{Observed, Places, observe},
+use eni_steer_core::{
+    desired::{Absence, Desired},
+    model::Host,
     policy::{EniPolicy, Policy, Selector},
 };
+use eni_steer_linux::{bpf, netlink::Netlink, observe::observe, paths::Paths};
 use eni_steer_tests::{Lab, Steer};
 
 /// Returns a policy for these ENIs with defaults for everything else.
@@ -23,42 +22,36 @@ pub fn policy(enis: &[&str]) -> Policy {
 /// The host as the library sees it, from a thread inside the namespace.
 pub struct Inside {
     pub netlink: Netlink,
-    pub places: Places,
-    pub seen: Observed,
+    pub paths: Paths,
+    pub host: Host,
 }
 
 impl Inside {
     /// Reads the host.
-    pub async fn look(steer: &Steer) -> Self {
-        let places = Places {
+    pub fn look(steer: &Steer) -> Self {
+        let paths = Paths {
             bpffs: steer.bpffs().path().to_owned(),
             run: steer.run_dir().to_owned(),
             // An empty place, where no DHCP client has written leases.
             root: PathBuf::from("/nonexistent"),
         };
         let netlink = Netlink::open().expect("a netlink socket");
-        let seen = observe(&netlink, &places)
-            .await
-            .expect("the host can be read");
+        let host = observe(&netlink, &paths).expect("the host can be read");
         Self {
             netlink,
-            places,
-            seen,
+            paths,
+            host,
         }
     }
 
     /// Returns what the host should have.
     pub fn desired(&self, policy: &Policy) -> Desired {
-        Desired::for_host(&self.seen, policy, bpf::BUILD).expect("the policy fits the lab")
+        Desired::for_host(&self.host, policy, Absence::Error, bpf::BUILD)
+            .expect("the policy fits the lab")
     }
 }
 
-/// Runs a future on a thread inside the host's namespace.
-pub fn inside<T: Send, F: Future<Output = T>>(lab: &Lab, work: impl FnOnce() -> F + Send) -> T {
-    lab.host.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(work())
-    })
+/// Runs something on a thread inside the host's namespace.
+pub fn inside<T: Send>(lab: &Lab, work: impl FnOnce() -> T + Send) -> T {
+    lab.host.run(work)
 }

@@ -4,10 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::common::{Inside, inside, policy};
-use eni_steer::{
-    apply::{Host, apply},
-    plan::Plan,
-};
+use eni_steer_core::{apply::apply, plan::Plan};
+use eni_steer_linux::executor::LinuxExecutor;
 use eni_steer_tests::packets::{self, Packet};
 use eni_steer_tests::{
     Capture, Count, Counters, DeviceCounters, Feature, Frame, Injector, Lab, Ping, Shape, Steer,
@@ -401,13 +399,13 @@ fn a_flood_of_sources_takes_nothing_from_totals_and_cells() {
     let lab = Lab::builder(Shape::SameSubnet).offloads(false).build();
     let _report = lab.on_failure_print();
     let steer = Steer::new();
-    inside(&lab, || async {
+    inside(&lab, || {
         let mut policy = policy(&["eth0", "eth1"]);
         policy.sizes.sources_bytes = 64 << 10;
-        let inside = Inside::look(&steer).await;
-        let plan = Plan::between(&inside.desired(&policy), &inside.seen);
-        let host = Host::new(inside.netlink, inside.places, &inside.seen, &policy.sizes);
-        let report = apply(&plan, &mut host.expect("a host")).await;
+        let inside = Inside::look(&steer);
+        let plan = Plan::between(&inside.desired(&policy), &inside.host);
+        let host = LinuxExecutor::new(inside.netlink, inside.paths, &inside.host, &policy.sizes);
+        let report = apply(&plan, &mut host.expect("a host"));
         assert!(report.is_complete(), "{:?}", report.failed);
     });
     let then = Counters::read_at_rest(&steer, &lab);

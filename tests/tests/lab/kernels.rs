@@ -8,9 +8,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use aya::maps::MapData;
-use eni_steer::bpf::{self, Limits, Maps, PinRoot};
-use eni_steer::model::{Direction, EniRow, IfIndex, Mac, Mode};
 use eni_steer_common::names;
+use eni_steer_core::model::{Direction, EniRow, IfIndex, Mac, Mode};
+use eni_steer_linux::bpf::{self, Limits, Maps, PinRoot};
 use eni_steer_tests::{
     Bpffs, Capture, Lab, Shape, Steer, attach_kinds, flush_neighbours, neighbours, ping, run_ok,
 };

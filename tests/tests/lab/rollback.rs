@@ -1,21 +1,22 @@
 //! A failed step leaves the host as it was: each step of each plan fails once.
 
 use crate::common::{Inside, inside, policy};
-use eni_steer::{
-    apply::{Host, Kernel, Report, StepError, apply},
+use eni_steer_core::{
+    apply::{Executor, Report, apply},
     desired::Desired,
     model::{AttachKind, Family, Hop, Mode, PortRange},
-    observe::observe_changes,
-    plan::{Plan, Step, line},
+    plan::{Plan, Step},
     policy::{Policy, PrimaryPolicy, Sizes},
 };
+use eni_steer_linux::executor::{LinuxExecutor, StepError};
+use eni_steer_linux::observe::observe_changes;
 use eni_steer_tests::{
     DefaultRoute, Feature, Lab, Shape, Steer, assert_unchanged, requires, run_ok,
 };
 
 /// The host, except that one step is refused.
 struct Refusing {
-    host: Host,
+    host: LinuxExecutor,
     /// How many steps to do before the refusal.
     left: usize,
     /// Whether a step was refused.
@@ -29,16 +30,42 @@ enum Refusal {
     Host(StepError),
 }
 
-impl Kernel for Refusing {
+impl Executor for Refusing {
     type Error = Refusal;
 
-    async fn step(&mut self, step: &Step) -> Result<(), Refusal> {
-        if self.left == 0 && !self.refused {
-            self.refused = true;
-            return Err(Refusal::Injected);
+    fn step(&mut self, step: &Step) -> Result<(), Refusal> {
+        let answers = self.steps(std::slice::from_ref(step));
+        answers.into_iter().collect()
+    }
+
+    /// Takes the batched path of production: what stands before the refused step goes to the host
+    /// in one batch, and as the kernel goes on behind a request that it refuses, so does this.
+    fn steps(&mut self, steps: &[Step]) -> Vec<Result<(), Refusal>> {
+        let host = |this: &mut Self, steps: &[Step]| -> Vec<Result<(), Refusal>> {
+            let answers = this.host.steps(steps).into_iter();
+            answers
+                .map(|answer| answer.map_err(Refusal::Host))
+                .collect()
+        };
+        if self.refused || self.left >= steps.len() {
+            let answers = host(self, steps);
+            self.left = self.left.saturating_sub(answers.len());
+            return answers;
         }
-        self.left = self.left.saturating_sub(1);
-        self.host.step(step).await.map_err(Refusal::Host)
+        if self.left > 0 {
+            let answers = host(self, &steps[..self.left]);
+            self.left -= answers.len().min(self.left);
+            return answers;
+        }
+        self.refused = true;
+        let mut answers = vec![Err(Refusal::Injected)];
+        let kind = std::mem::discriminant(&steps[0]);
+        let alike = |step: &&Step| std::mem::discriminant(*step) == kind;
+        let behind = steps[1..].iter().take_while(alike).count();
+        if behind > 0 {
+            answers.extend(host(self, &steps[1..=behind]));
+        }
+        answers
     }
 }
 
@@ -48,7 +75,7 @@ type Towards<'a> = Option<&'a Policy>;
 fn desired(inside: &Inside, towards: Towards<'_>) -> Desired {
     match towards {
         Some(policy) => inside.desired(policy),
-        None => Desired::nothing(Policy::default().ownership),
+        None => Desired::empty(Policy::default().ownership),
     }
 }
 
@@ -59,23 +86,23 @@ fn refuse(
     towards: Towards<'_>,
     at: usize,
 ) -> (Vec<String>, Report<Refusal>) {
-    inside(lab, || async {
-        let inside = Inside::look(steer).await;
-        let plan = Plan::between(&desired(&inside, towards), &inside.seen);
+    inside(lab, || {
+        let inside = Inside::look(steer);
+        let plan = Plan::between(&desired(&inside, towards), &inside.host);
         let lines = plan
             .steps
             .iter()
-            .map(|step| line(step, &inside.seen))
+            .map(|step| step.describe(&inside.host))
             .collect();
         let sizes = towards.map(|policy| policy.sizes).unwrap_or_default();
-        let host = Host::new(inside.netlink, inside.places, &inside.seen, &sizes);
+        let host = LinuxExecutor::new(inside.netlink, inside.paths, &inside.host, &sizes);
         let host = host.expect("a host");
         let mut kernel = Refusing {
             host,
             left: at,
             refused: false,
         };
-        (lines, apply(&plan, &mut kernel).await)
+        (lines, apply(&plan, &mut kernel))
     })
 }
 
@@ -116,9 +143,9 @@ fn comparable(world: &str) -> String {
 
 /// Returns the contents of the maps and the saved state, as the library reads them.
 fn told(lab: &Lab, steer: &Steer) -> String {
-    inside(lab, || async {
-        let seen = Inside::look(steer).await.seen;
-        format!("{:#?}\n{:#?}", seen.datapath, seen.memory)
+    inside(lab, || {
+        let seen = Inside::look(steer).host;
+        format!("{:#?}\n{:#?}", seen.datapath, seen.saved)
     })
 }
 
@@ -202,7 +229,7 @@ fn a_failed_change_leaves_the_host_as_it_was(attach: AttachKind) {
     let _report = lab.on_failure_print();
     settle(&lab, &steer, Some(&everything(attach, Mode::Count)));
     let mut other = everything(attach, Mode::Steer);
-    other.table_base = eni_steer::model::TableId(30000);
+    other.table_base = eni_steer_core::model::TableId(30000);
     other
         .exempt
         .push("198.51.100.0/24".parse().expect("a prefix"));
@@ -291,9 +318,9 @@ fn what_was_done_beside_a_refused_request_is_undone() {
         ("route", "Nexthop has invalid gateway"),
         ("rule", "Invalid sport range"),
     ] {
-        let (report, bad) = inside(&lab, || async {
-            let inside = Inside::look(&steer).await;
-            let mut plan = Plan::between(&inside.desired(&rules_only), &inside.seen);
+        let (report, bad) = inside(&lab, || {
+            let inside = Inside::look(&steer);
+            let mut plan = Plan::between(&inside.desired(&rules_only), &inside.host);
             let at = plan.steps.iter().rposition(|step| match step {
                 Step::Route { .. } => kind == "route",
                 Step::Rule { change } => {
@@ -306,14 +333,14 @@ fn what_was_done_beside_a_refused_request_is_undone() {
             let many: Vec<Step> = many.collect();
             let bad = many[120].clone();
             plan.steps.splice(at..at, many);
-            let host = Host::new(
+            let host = LinuxExecutor::new(
                 inside.netlink,
-                inside.places,
-                &inside.seen,
+                inside.paths,
+                &inside.host,
                 &rules_only.sizes,
             );
             let mut host = host.expect("a host");
-            (apply(&plan, &mut host).await, bad)
+            (apply(&plan, &mut host), bad)
         });
         let (failed, error) = report.failed.expect("the kernel refuses one");
         assert_eq!(failed, bad);
@@ -368,17 +395,17 @@ fn a_step_that_was_not_done_is_seen_when_apply_looks_again() {
     };
     // The others depend on earlier steps.
     let stands_alone = |step: &Step| match step {
-        Step::Knob { .. } | Step::Rule { .. } => true,
+        Step::Tunable { .. } | Step::Rule { .. } => true,
         Step::Route { change } => {
             let route = change.to.as_ref().expect("it adds");
             route.is_default()
         }
         _ => false,
     };
-    let steps = inside(&lab, || async {
-        let inside = Inside::look(&steer).await;
+    let steps = inside(&lab, || {
+        let inside = Inside::look(&steer);
         let desired = inside.desired(&rules_only);
-        let plan = Plan::between(&desired, &inside.seen);
+        let plan = Plan::between(&desired, &inside.host);
         let alone: Vec<Step> = plan
             .steps
             .iter()
@@ -388,23 +415,21 @@ fn a_step_that_was_not_done_is_seen_when_apply_looks_again() {
         for left_out in &alone {
             let mut rest = plan.clone();
             rest.steps.retain(|step| step != left_out);
-            let Inside {
-                netlink, places, ..
-            } = Inside::look(&steer).await;
-            let host = Host::new(
+            let Inside { netlink, paths, .. } = Inside::look(&steer);
+            let host = LinuxExecutor::new(
                 netlink.clone(),
-                places.clone(),
-                &inside.seen,
+                paths.clone(),
+                &inside.host,
                 &rules_only.sizes,
             );
             let mut host = host.expect("a host");
-            let report = apply(&rest, &mut host).await;
+            let report = apply(&rest, &mut host);
             assert!(report.is_complete(), "{:?}", report.failed);
             let ours = desired.ownership.protocol;
-            let now = observe_changes(&netlink, &places, ours).await;
+            let now = observe_changes(&netlink, &paths, ours);
             let left = Plan::between(&desired, &now.expect("the host can be read"));
             assert_eq!(left.steps, std::slice::from_ref(left_out));
-            let undo = apply(&rest.revert(), &mut host).await;
+            let undo = apply(&rest.revert(), &mut host);
             assert!(undo.is_complete(), "{:?}", undo.failed);
         }
         alone.len()

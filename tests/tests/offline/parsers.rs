@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use eni_steer::parsers::PARSERS;
+use eni_steer_linux::parsers::PARSERS;
 use proptest::{collection::vec, prelude::*, sample};
 
 /// Returns a directory of the fuzz targets' package.

@@ -12,11 +12,11 @@ use aya::{
     programs::{SchedClassifier, TestRun},
 };
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_type};
-use eni_steer::{
-    bpf::{self, Limits, LoadedProgram, Maps, PinRoot},
+use eni_steer_core::{
     counters::{Count, EniId, Snapshot},
     model::{Direction, EniRow, IfIndex, Mac, Mode, NextHop, Owner, Settings},
 };
+use eni_steer_linux::bpf::{self, Limits, LoadedProgram, Maps, PinRoot};
 use eni_steer_tests::{Bpffs, packets::Packet};
 use ipnet::IpNet;
 

@@ -1,6 +1,6 @@
 //! Mismatched packets: they are counted, steered or dropped, or there is a reason why not.
 
-use eni_steer::model::{EniRow, Mode, NextHop, Owner};
+use eni_steer_core::model::{EniRow, Mode, NextHop, Owner};
 use eni_steer_tests::packets::Packet;
 
 use crate::bench::*;

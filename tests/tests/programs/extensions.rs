@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use eni_steer::model::Mode;
+use eni_steer_core::model::Mode;
 use eni_steer_tests::packets::{Ipv4, Ipv6, protocol::*, tcp, udp};
 
 use crate::bench::*;

@@ -1,6 +1,6 @@
 //! Packets on the ENI that owns their address.
 
-use eni_steer::model::Mode;
+use eni_steer_core::model::Mode;
 use eni_steer_tests::packets::Packet;
 
 use crate::bench::*;

@@ -10,10 +10,12 @@ use aya::programs::{
     LinkOrder, SchedClassifier, TcAttachType,
     tc::{self, NlOptions, TcAttachOptions, TcHandle},
 };
-use eni_steer::{
-    bpf::{self, Attached, BUILD, BpfError, FILTER_HANDLE, FILTER_PRIORITY, Limits, Maps, PinRoot},
+use eni_steer_core::{
     counters::Count,
-    model::{AttachKind, Datapath, Direction, IfIndex, Mode, Owner, Position},
+    model::{AttachKind, Datapath, Direction, ForeignProgram, Hook, IfIndex, Mode, Owner},
+};
+use eni_steer_linux::{
+    bpf::{self, Attached, BUILD, BpfError, FILTER_HANDLE, FILTER_PRIORITY, Limits, Maps, PinRoot},
     netlink::Netlink,
 };
 use eni_steer_tests::{
@@ -44,37 +46,31 @@ fn kinds() -> Vec<AttachKind> {
 }
 
 /// Runs a test in such a namespace.
-fn host<T: Send>(test: impl AsyncFnOnce(&mut Host) -> T + Send) -> T {
+fn host<T: Send>(test: impl FnOnce(&mut Host) -> T + Send) -> T {
     let ns = NetNs::new("host");
     // Only what the tests send may be on the cable.
     write_sysctl(&ns, "net/ipv6/conf/default/disable_ipv6", 1);
     cable(&ns);
     ns.clone().run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(async {
-            let bpffs = Bpffs::mount_private();
-            let root = PinRoot::here(bpffs.path()).expect("a namespace");
-            let limits = Limits {
-                source_bytes: 1 << 20,
-                ..Limits::default()
-            };
-            let mut maps = Maps::create(&root, &limits).expect("maps");
-            let eth0 = device("eth0");
-            maps.set_eni(eth0, Some(&row(1, Mode::Count)))
-                .expect("an ENI");
-            maps.set_owner(net(OWN4), Some(Owner::Eni(eth0)))
-                .expect("an owner");
-            let netlink = Netlink::open().expect("netlink");
-            test(&mut Host {
-                ns,
-                bpffs,
-                maps,
-                netlink,
-                eth0,
-            })
-            .await
+        let bpffs = Bpffs::mount_private();
+        let root = PinRoot::here(bpffs.path()).expect("a namespace");
+        let limits = Limits {
+            source_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        let mut maps = Maps::create(&root, &limits).expect("maps");
+        let eth0 = device("eth0");
+        maps.set_eni(eth0, Some(&row(1, Mode::Count)))
+            .expect("an ENI");
+        maps.set_owner(net(OWN4), Some(Owner::Eni(eth0)))
+            .expect("an owner");
+        let netlink = Netlink::open().expect("netlink");
+        test(&mut Host {
+            ns,
+            bpffs,
+            maps,
+            netlink,
+            eth0,
         })
     })
 }
@@ -98,48 +94,44 @@ fn device(name: &str) -> IfIndex {
 }
 
 impl Host {
-    async fn attach(&mut self, direction: Direction, kind: AttachKind) -> Attached {
+    fn attach(&mut self, direction: Direction, kind: AttachKind) -> Attached {
         self.try_attach(direction, Some(kind))
-            .await
             .unwrap_or_else(|e| panic!("{e:?}"))
     }
 
-    async fn try_attach(
+    fn try_attach(
         &mut self,
         direction: Direction,
         kind: Option<AttachKind>,
     ) -> Result<Attached, BpfError> {
-        bpf::attach(&mut self.maps, &self.netlink, self.eth0, direction, kind, 0).await
+        bpf::attach(&mut self.maps, &self.netlink, self.eth0, direction, kind, 0)
     }
 
-    async fn detach(&self, direction: Direction, qdisc: bool) {
+    fn detach(&self, direction: Direction, qdisc: bool) {
         let root = self.maps.root();
-        bpf::detach(root, &self.netlink, self.eth0, direction, qdisc)
-            .await
-            .expect("detached");
+        bpf::detach(root, &self.netlink, self.eth0, direction, qdisc).expect("detached");
     }
 
-    async fn seen(&self) -> Datapath {
-        let seen = bpf::observe(self.maps.root(), &self.netlink)
-            .await
-            .expect("an observation");
+    fn seen(&self) -> Datapath {
+        let seen = bpf::observe(self.maps.root(), &self.netlink).expect("an observation");
         seen.expect("maps are pinned")
     }
 
-    async fn kinds_seen(&self) -> Vec<(Direction, AttachKind)> {
-        let seen = self.seen().await;
+    fn kinds_seen(&self) -> Vec<(Direction, AttachKind)> {
+        let seen = self.seen();
         seen.attachments
             .iter()
-            .map(|((_, direction), a)| (*direction, a.kind))
+            .map(|(Hook::Tc { direction, .. }, a)| (*direction, a.kind))
             .collect()
     }
 
-    async fn others(&self, direction: Direction) -> Vec<Position> {
+    fn others(&self, direction: Direction) -> Vec<ForeignProgram> {
         let interfaces = BTreeSet::from([self.eth0]);
-        let mut others = bpf::others(self.maps.root(), &self.netlink, &interfaces)
-            .await
+        let mut others = bpf::foreign_programs(self.maps.root(), &self.netlink, &interfaces)
             .expect("an observation");
-        others.remove(&(self.eth0, direction)).unwrap_or_default()
+        others
+            .remove(&Hook::tc(self.eth0, direction))
+            .unwrap_or_default()
     }
 
     fn send(&self, device: &str, packet: &[u8]) {
@@ -207,9 +199,9 @@ fn home() -> Vec<u8> {
 #[test]
 fn attached_programs_count_when_the_process_that_attached_them_is_done() {
     for kind in kinds() {
-        host(async |host| {
+        host(|host| {
             for direction in [IN, OUT] {
-                let attached = host.attach(direction, kind).await;
+                let attached = host.attach(direction, kind);
                 assert_eq!(attached.attachment.kind, kind);
                 assert_eq!(attached.attachment.build, BUILD);
             }
@@ -218,12 +210,8 @@ fn attached_programs_count_when_the_process_that_attached_them_is_done() {
             }
             host.send("far0", &Packet::udp(ip(FAR4), ip(OWN4), 18).bytes());
             assert_eq!(host.totals(), (packets(1, 60), packets(3, 60)), "{kind}");
-            assert_eq!(host.kinds_seen().await, [(IN, kind), (OUT, kind)]);
-            assert_eq!(
-                host.others(OUT).await,
-                [],
-                "there is one program on the hook"
-            );
+            assert_eq!(host.kinds_seen(), [(IN, kind), (OUT, kind)]);
+            assert_eq!(host.others(OUT), [], "there is one program on the hook");
         });
     }
 }
@@ -231,8 +219,8 @@ fn attached_programs_count_when_the_process_that_attached_them_is_done() {
 #[test]
 fn attaching_again_replaces_the_program_and_no_packet_passes_between() {
     for kind in kinds() {
-        host(async |host| {
-            host.attach(OUT, kind).await;
+        host(|host| {
+            host.attach(OUT, kind);
             let injector = Injector::new(&host.ns, "eth0");
             let (done, sent) = (AtomicBool::new(false), AtomicU64::new(0));
             let packet = home();
@@ -247,27 +235,12 @@ fn attaching_again_replaces_the_program_and_no_packet_passes_between() {
                 });
                 let began = Instant::now();
                 let replaced = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build();
-                    // A runtime inside another runtime needs its own thread.
-                    host.ns.run(|| {
-                        let runtime = runtime.expect("a runtime");
-                        runtime.block_on(async {
-                            let netlink = Netlink::open().expect("netlink");
-                            for _ in 0..5 {
-                                bpf::attach(
-                                    &mut host.maps,
-                                    &netlink,
-                                    host.eth0,
-                                    OUT,
-                                    Some(kind),
-                                    0,
-                                )
-                                .await
+                    host.ns.clone().run(|| {
+                        let netlink = Netlink::open().expect("netlink");
+                        for _ in 0..5 {
+                            bpf::attach(&mut host.maps, &netlink, host.eth0, OUT, Some(kind), 0)
                                 .expect("attached");
-                            }
-                        });
+                        }
                     });
                 }));
                 while sent.load(Ordering::Relaxed) < 1000
@@ -281,22 +254,17 @@ fn attaching_again_replaces_the_program_and_no_packet_passes_between() {
             let sent = sent.into_inner();
             assert!(sent >= 1000, "{sent} packets");
             assert_eq!(host.totals().1, packets(sent, 60), "{kind}");
-            assert_eq!(host.kinds_seen().await, [(OUT, kind)]);
-            assert_eq!(
-                host.others(OUT).await,
-                [],
-                "there is one program on the hook"
-            );
+            assert_eq!(host.kinds_seen(), [(OUT, kind)]);
+            assert_eq!(host.others(OUT), [], "there is one program on the hook");
         });
     }
 }
 
 #[test]
 fn tcx_is_chosen_where_the_kernel_has_it_and_refused_by_name_where_it_has_not() {
-    host(async |host| {
+    host(|host| {
         let chosen = host
             .try_attach(OUT, None)
-            .await
             .expect("attached")
             .attachment
             .kind;
@@ -306,7 +274,6 @@ fn tcx_is_chosen_where_the_kernel_has_it_and_refused_by_name_where_it_has_not() 
             assert_eq!(chosen, AttachKind::Clsact);
             let error = host
                 .try_attach(IN, Some(AttachKind::Tcx))
-                .await
                 .expect_err("no TCX");
             assert!(matches!(error, BpfError::KernelTooOld { .. }), "{error:?}");
             assert!(error.hint().expect("a hint").contains("clsact"));
@@ -317,11 +284,11 @@ fn tcx_is_chosen_where_the_kernel_has_it_and_refused_by_name_where_it_has_not() 
 #[test]
 fn changing_the_kind_leaves_one_program_with_tcx() {
     requires(Feature::Tcx);
-    host(async |host| {
+    host(|host| {
         for kind in [AttachKind::Tcx, AttachKind::Clsact, AttachKind::Tcx] {
-            host.attach(OUT, kind).await;
-            assert_eq!(host.kinds_seen().await, [(OUT, kind)]);
-            assert_eq!(host.others(OUT).await, []);
+            host.attach(OUT, kind);
+            assert_eq!(host.kinds_seen(), [(OUT, kind)]);
+            assert_eq!(host.others(OUT), []);
         }
         host.send("eth0", &home());
         assert_eq!(host.totals().1, packets(1, 60));
@@ -331,18 +298,18 @@ fn changing_the_kind_leaves_one_program_with_tcx() {
 #[test]
 fn detaching_removes_our_program_at_once_and_a_second_time_does_nothing() {
     for kind in kinds() {
-        host(async |host| {
+        host(|host| {
             let before = host.qdiscs();
             let mut qdisc = false;
             for direction in [IN, OUT] {
-                qdisc |= host.attach(direction, kind).await.qdisc_added;
+                qdisc |= host.attach(direction, kind).qdisc_added;
             }
             assert_eq!(qdisc, kind == AttachKind::Clsact);
             for _ in 0..2 {
                 for direction in [IN, OUT] {
-                    host.detach(direction, qdisc).await;
+                    host.detach(direction, qdisc);
                 }
-                assert_eq!(host.kinds_seen().await, []);
+                assert_eq!(host.kinds_seen(), []);
             }
             host.send("eth0", &home());
             assert_eq!(host.totals().1, packets(0, 0));
@@ -362,22 +329,22 @@ fn detaching_removes_our_program_at_once_and_a_second_time_does_nothing() {
 #[test]
 fn filters_and_qdiscs_of_others_survive() {
     for kind in kinds() {
-        host(async |host| {
+        host(|host| {
             // Before eni-steer's, after it, and with its priority but another handle.
             for (priority, handle) in [(1, 1), (FILTER_PRIORITY, 0x777), (300, 1)] {
                 host.foreign_filter(TcAttachType::Egress, priority, handle);
             }
             let before = host.tc(&["filter", "show", "dev", "eth0", "egress"]);
             assert_eq!(before.matches("direct-action").count(), 3, "{before}");
-            let attached = host.attach(OUT, kind).await;
+            let attached = host.attach(OUT, kind);
             assert!(!attached.qdisc_added);
-            let positions = host.others(OUT).await;
+            let positions = host.others(OUT);
             let names: Vec<_> = positions.iter().map(|other| other.name.as_str()).collect();
             assert_eq!(names, ["somebody_else"; 3]);
             assert_eq!(positions[0].before_ours, kind == AttachKind::Clsact);
             assert!(!positions[2].before_ours);
             // Even if eni-steer made the qdisc, it must stay: there are other filters on it.
-            host.detach(OUT, true).await;
+            host.detach(OUT, true);
             assert_eq!(
                 host.tc(&["filter", "show", "dev", "eth0", "egress"]),
                 before
@@ -390,14 +357,11 @@ fn filters_and_qdiscs_of_others_survive() {
 #[test]
 fn links_of_others_survive_and_run_after_ours_or_are_named_with_tcx() {
     requires(Feature::Tcx);
-    host(async |host| {
+    host(|host| {
         host.foreign_link(TcAttachType::Egress, LinkOrder::first(), "early");
-        host.attach(OUT, AttachKind::Tcx).await;
-        let [other] = &host.others(OUT).await[..] else {
-            panic!(
-                "one other program is on the hook: {:?}",
-                host.others(OUT).await
-            );
+        host.attach(OUT, AttachKind::Tcx);
+        let [other] = &host.others(OUT)[..] else {
+            panic!("one other program is on the hook: {:?}", host.others(OUT));
         };
         assert!(!other.before_ours, "ours goes first");
         assert_eq!(
@@ -405,62 +369,50 @@ fn links_of_others_survive_and_run_after_ours_or_are_named_with_tcx() {
             (AttachKind::Tcx, "somebody_else")
         );
         host.foreign_link(TcAttachType::Egress, LinkOrder::first(), "later");
-        let before: Vec<_> = host
-            .others(OUT)
-            .await
-            .iter()
-            .map(|o| o.before_ours)
-            .collect();
+        let before: Vec<_> = host.others(OUT).iter().map(|o| o.before_ours).collect();
         assert_eq!(before, [true, false]);
         // Every TCX program comes before clsact.
-        host.attach(OUT, AttachKind::Clsact).await;
-        let before: Vec<_> = host
-            .others(OUT)
-            .await
-            .iter()
-            .map(|o| o.before_ours)
-            .collect();
+        host.attach(OUT, AttachKind::Clsact);
+        let before: Vec<_> = host.others(OUT).iter().map(|o| o.before_ours).collect();
         assert_eq!(before, [true, true]);
-        host.detach(OUT, false).await;
-        assert_eq!(host.others(OUT).await.len(), 2);
+        host.detach(OUT, false);
+        assert_eq!(host.others(OUT).len(), 2);
     });
 }
 
 #[test]
 fn a_filter_of_another_in_our_place_is_left_there_and_named() {
-    host(async |host| {
+    host(|host| {
         let handle = FILTER_HANDLE.try_into().expect("a small handle");
         host.foreign_filter(TcAttachType::Egress, FILTER_PRIORITY, handle);
         let before = host.tc(&["filter", "show", "dev", "eth0", "egress"]);
         let error = host
             .try_attach(OUT, Some(AttachKind::Clsact))
-            .await
             .expect_err("taken");
         assert!(matches!(&error, BpfError::Taken { by, .. } if by.contains("somebody_else")));
         assert!(error.hint().is_some());
-        host.detach(OUT, true).await;
+        host.detach(OUT, true);
         assert_eq!(
             host.tc(&["filter", "show", "dev", "eth0", "egress"]),
             before
         );
-        assert_eq!(host.kinds_seen().await, []);
+        assert_eq!(host.kinds_seen(), []);
     });
 }
 
 #[test]
 fn an_ingress_qdisc_of_another_is_left_there_and_named() {
-    host(async |host| {
+    host(|host| {
         host.tc(&["qdisc", "add", "dev", "eth0", "ingress"]);
         let before = host.qdiscs();
         let error = host
             .try_attach(OUT, Some(AttachKind::Clsact))
-            .await
             .expect_err("taken");
         assert!(
             matches!(&error, BpfError::Taken { by, .. } if by.contains("ingress")),
             "{error:?}"
         );
-        host.detach(OUT, true).await;
+        host.detach(OUT, true);
         assert_eq!(host.qdiscs(), before);
     });
 }
@@ -468,13 +420,13 @@ fn an_ingress_qdisc_of_another_is_left_there_and_named() {
 #[test]
 fn what_is_gone_from_the_kernel_is_not_attached_whatever_is_pinned() {
     for kind in kinds() {
-        host(async |host| {
-            host.attach(OUT, kind).await;
+        host(|host| {
+            host.attach(OUT, kind);
             match kind {
                 AttachKind::Clsact => {
                     host.tc(&["filter", "del", "dev", "eth0", "egress"]);
-                    assert_eq!(host.kinds_seen().await, []);
-                    host.attach(OUT, kind).await;
+                    assert_eq!(host.kinds_seen(), []);
+                    host.attach(OUT, kind);
                     host.tc(&["qdisc", "del", "dev", "eth0", "clsact"]);
                 }
                 AttachKind::Tcx => {
@@ -486,8 +438,8 @@ fn what_is_gone_from_the_kernel_is_not_attached_whatever_is_pinned() {
                     std::fs::remove_file(host.bpffs.path().join(link)).expect("it is there");
                 }
             }
-            assert_eq!(host.kinds_seen().await, [], "{kind}");
-            host.attach(OUT, kind).await;
+            assert_eq!(host.kinds_seen(), [], "{kind}");
+            host.attach(OUT, kind);
             host.send("eth0", &home());
             assert_eq!(host.totals().1, packets(1, 60), "{kind}");
         });
@@ -497,11 +449,11 @@ fn what_is_gone_from_the_kernel_is_not_attached_whatever_is_pinned() {
 #[test]
 fn a_device_that_is_made_again_is_attached_anew_and_nothing_of_the_old_one_stays() {
     for kind in kinds() {
-        host(async |host| {
-            host.attach(OUT, kind).await;
+        host(|host| {
+            host.attach(OUT, kind);
             host.send("eth0", &home());
             run_ok(&host.ns, "ip", ["link", "del", "eth0"]);
-            assert_eq!(host.kinds_seen().await, [], "{kind}");
+            assert_eq!(host.kinds_seen(), [], "{kind}");
             cable(&host.ns);
             let again = device("eth0");
             assert_ne!(again, host.eth0);
@@ -512,7 +464,7 @@ fn a_device_that_is_made_again_is_attached_anew_and_nothing_of_the_old_one_stays
             host.maps
                 .set_owner(net(OWN4), Some(Owner::Eni(again)))
                 .expect("an owner");
-            host.attach(OUT, kind).await;
+            host.attach(OUT, kind);
             host.send("eth0", &home());
             assert_eq!(
                 host.totals().1,
@@ -538,9 +490,9 @@ fn a_device_that_is_made_again_is_attached_anew_and_nothing_of_the_old_one_stays
 
 #[test]
 fn frames_cut_off_at_every_length_are_counted_on_a_real_device() {
-    host(async |host| {
-        host.try_attach(OUT, None).await.expect("attached");
-        host.try_attach(IN, None).await.expect("attached");
+    host(|host| {
+        host.try_attach(OUT, None).expect("attached");
+        host.try_attach(IN, None).expect("attached");
         for (class, source, far, header) in
             [("ipv4", OWN4, FAR4, 20), ("ipv6", "fd00::1", FAR6, 40)]
         {
@@ -575,9 +527,9 @@ fn frames_cut_off_at_every_length_are_counted_on_a_real_device() {
 
 #[test]
 fn a_packet_whose_header_lies_in_a_fragment_is_decided_like_any_other() {
-    host(async |host| {
-        host.try_attach(OUT, None).await.expect("attached");
-        host.try_attach(IN, None).await.expect("attached");
+    host(|host| {
+        host.try_attach(OUT, None).expect("attached");
+        host.try_attach(IN, None).expect("attached");
         // For a frame larger than a page, a packet socket puts only the Ethernet header into the
         // linear part.
         let out = Packet::udp(ip(OWN4), ip(FAR4), 6000).bytes();

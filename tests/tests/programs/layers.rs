@@ -1,6 +1,6 @@
 //! Frames that are not plain IP.
 
-use eni_steer::model::{Direction, Mode};
+use eni_steer_core::model::{Direction, Mode};
 use eni_steer_tests::packets::{ARP, Packet, QINQ, VLAN};
 
 use crate::bench::*;

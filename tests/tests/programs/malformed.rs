@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use eni_steer::model::{Direction, Mode};
+use eni_steer_core::model::{Direction, Mode};
 use eni_steer_tests::packets::{Ipv4, Packet, ip as packet, protocol, udp};
 
 use crate::bench::*;

@@ -3,11 +3,9 @@
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use aya::maps::MapData;
-use eni_steer::{
-    bpf::{BpfError, Limits, Maps, PinRoot},
-    model::{Direction, EniRow, Mac, Mode, Owner},
-};
 use eni_steer_common::{MAX_ENIS, names};
+use eni_steer_core::model::{Direction, EniRow, Mac, Mode, Owner};
+use eni_steer_linux::bpf::{BpfError, Limits, Maps, PinRoot};
 use eni_steer_tests::{Bpffs, NetNs, packets::Packet};
 
 use crate::bench::*;

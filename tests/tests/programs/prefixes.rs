@@ -1,6 +1,6 @@
 //! Delegated prefixes: none of their addresses is configured, and all of them have an owner.
 
-use eni_steer::model::{Mode, Owner};
+use eni_steer_core::model::{Mode, Owner};
 use eni_steer_tests::packets::Packet;
 
 use crate::bench::*;

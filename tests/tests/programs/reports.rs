@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use eni_steer::{
-    bpf::{Events, Maps, Mismatch},
-    model::{Direction, Mode},
-};
+use eni_steer_core::model::{Direction, Mode};
+use eni_steer_linux::bpf::{Events, Maps, Mismatch};
 use eni_steer_tests::packets::{Ipv6, Packet, protocol, udp};
 
 use crate::bench::*;

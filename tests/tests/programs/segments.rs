@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use eni_steer::model::{Direction, Mode};
+use eni_steer_core::model::{Direction, Mode};
 use eni_steer_tests::packets::{Ipv6, Packet, QINQ, VLAN, protocol, tcp};
 
 use crate::bench::*;

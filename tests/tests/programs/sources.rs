@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use aya::maps::{Map, MapData, PerCpuArray};
-use eni_steer::bpf::Limits;
-use eni_steer::counters::{Snapshot, Source};
-use eni_steer::model::{Direction, Mode};
 use eni_steer_common::{SourceSet, names};
+use eni_steer_core::counters::{Snapshot, Source};
+use eni_steer_core::model::{Direction, Mode};
+use eni_steer_linux::bpf::Limits;
 use eni_steer_tests::packets::Packet;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;

@@ -1,11 +1,11 @@
 //! What the counters promise about each other.
 
-use eni_steer::{
-    bpf::Limits,
+use eni_steer_common::Class;
+use eni_steer_core::{
     counters::Count,
     model::{Direction, Mode, Owner},
 };
-use eni_steer_common::Class;
+use eni_steer_linux::bpf::Limits;
 use eni_steer_tests::packets::{ARP, Packet};
 
 use crate::bench::*;
@@ -78,7 +78,7 @@ fn totals_are_listed_sources_and_other() {
                 let other = snapshot.other(here.id, direction, class).expect("this ENI");
                 assert_eq!(
                     total,
-                    listed.plus(other),
+                    listed.wrapping_add(other),
                     "{mode:?} {direction:?} {class:?}"
                 );
                 assert!(total.packets > 0, "{mode:?} {direction:?} {class:?}");
@@ -148,7 +148,7 @@ fn totals_stay_exact_when_the_source_table_overflows() {
         "evicted sources are visible"
     );
     let listed = snapshot.listed(here.id, Direction::Ingress, Class::Ipv4);
-    assert_eq!(listed.plus(other), expected);
+    assert_eq!(listed.wrapping_add(other), expected);
     // Each source has sent one packet, so every source that is not listed was evicted.
     let evicted = here.losses.get("source-evicted").copied();
     assert_eq!(evicted, Some(other.packets));
@@ -199,7 +199,8 @@ fn an_address_on_two_wrong_enis_is_counted_on_each() {
         .maps
         .set_eni(third, Some(&row(3, Mode::Count)))
         .expect("an ENI");
-    let elsewhere = eni_steer::bpf::load(&bench.maps, third, Direction::Egress, 0).expect("loads");
+    let elsewhere =
+        eni_steer_linux::bpf::load(&bench.maps, third, Direction::Egress, 0).expect("loads");
     let packet = Packet::udp(ip(THEIRS4), ip(FAR4), 0).bytes();
     for _ in 0..3 {
         bench.run(Direction::Egress, &packet, Metadata::default());

@@ -1,6 +1,6 @@
 //! Mismatched packets that leave unchanged all the same.
 
-use eni_steer::model::{Mode, Owner};
+use eni_steer_core::model::{Mode, Owner};
 use eni_steer_tests::packets::Packet;
 
 use crate::bench::*;
@@ -209,7 +209,7 @@ fn the_exempt_mark_exempts_and_another_mark_does_not() {
     let mut bench = Bench::new(Mode::Steer);
     bench.settings(|settings| settings.exempt_mark = Some((0x40, 0xf0)));
     let packet = Packet::udp(ip(THEIRS4), ip(FAR4), 0).bytes();
-    let out = eni_steer::model::Direction::Egress;
+    let out = eni_steer_core::model::Direction::Egress;
     for (mark, exempt) in [
         (0x40, true),
         (0x4f, true),

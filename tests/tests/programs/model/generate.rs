@@ -1,6 +1,6 @@
 //! Random packets, which can be unusual in every way.
 
-use eni_steer::model::{Datapath, Direction, Mode};
+use eni_steer_core::model::{Datapath, Direction, Mode};
 use eni_steer_tests::packets::{self, ARP, Ipv4, Ipv6, Packet, QINQ, VLAN, protocol};
 use proptest::{collection::vec, option, prelude::*, sample};
 

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use eni_steer::model::{Datapath, EniRow, IfIndex, Mode, NextHop, Owner, Settings};
+use eni_steer_core::model::{Datapath, EniRow, IfIndex, Mode, NextHop, Owner, Settings};
 use ipnet::IpNet;
 use proptest::{collection::vec, option, prelude::*, sample};
 

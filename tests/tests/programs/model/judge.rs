@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use eni_steer::{
+use eni_steer_common::{Class, Fate};
+use eni_steer_core::{
     counters::Count,
     model::{Datapath, Direction, EniRow, IfIndex, Mode, NextHop, Owner, Settings},
 };
-use eni_steer_common::{Class, Fate};
 use ipnet::IpNet;
 
 use super::{

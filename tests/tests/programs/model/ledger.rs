@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use eni_steer::counters::Count;
+use eni_steer_core::counters::Count;
 
 /// The counters that a scenario changes.
 #[derive(Debug, Default)]
@@ -16,13 +16,13 @@ impl Ledger {
     /// Adds to a counter: `total out ipv4`, `cell 172.16.20.176 home in passed` ...
     pub fn add(&mut self, name: String, count: Count) {
         let entry = self.counts.entry(name).or_default();
-        *entry = entry.plus(count);
+        *entry = entry.wrapping_add(count);
     }
 
     /// Adds to the entry of a source: `source 192.0.2.10 in`.
     pub fn add_source(&mut self, name: String, count: Count, mismatched: bool) {
         let entry = self.sources.entry(name).or_default();
-        entry.0 = entry.0.plus(count);
+        entry.0 = entry.0.wrapping_add(count);
         entry.1 += if mismatched { count.packets } else { 0 };
     }
 

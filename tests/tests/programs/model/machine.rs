@@ -5,12 +5,12 @@ use aya::{
     maps::{Map, MapData, PerCpuArray, RingBuf},
     programs::TestRun as _,
 };
-use eni_steer::{
-    bpf::{self, Limits, LoadedProgram, Maps, PinRoot},
+use eni_steer_common::{Address, Event, Fate, SourceSet, names};
+use eni_steer_core::{
     counters::{EniId, Snapshot},
     model::{Datapath, Direction, IfIndex},
 };
-use eni_steer_common::{Address, Event, Fate, SourceSet, names};
+use eni_steer_linux::bpf::{self, Limits, LoadedProgram, Maps, PinRoot};
 use eni_steer_tests::Bpffs;
 use proptest::{prop_assert_eq, test_runner::TestCaseError};
 
@@ -62,7 +62,7 @@ impl Machine {
         let mut tables = Datapath::default();
         // This ENI does not come first, so that its slot is not 0.
         for (last, eni) in [(3, ELSEWHERE), (1, HERE), (2, THERE)] {
-            let row = row(last, eni_steer::model::Mode::Count);
+            let row = row(last, eni_steer_core::model::Mode::Count);
             maps.set_eni(index(eni), Some(&row)).expect("an ENI");
             tables.enis.insert(index(eni), row);
         }

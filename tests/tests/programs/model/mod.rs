@@ -19,7 +19,7 @@ mod wire;
 
 use std::env;
 
-use eni_steer::model::Mode;
+use eni_steer_core::model::Mode;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 
 use machine::Machine;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
-use eni_steer::model::{Direction, IfIndex};
+use eni_steer_core::model::{Direction, IfIndex};
 
 use super::{headers::Ip, tagger::Tag};
 use crate::bench::Metadata;

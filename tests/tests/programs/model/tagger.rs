@@ -12,7 +12,7 @@ use aya::{
     programs::SchedClassifier,
 };
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY;
-use eni_steer::bpf::LoadedProgram;
+use eni_steer_linux::bpf::LoadedProgram;
 
 use crate::bench::{classifier, pinned};
 

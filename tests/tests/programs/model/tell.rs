@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use eni_steer::{bpf::Maps, model::Datapath};
+use eni_steer_core::model::Datapath;
+use eni_steer_linux::bpf::Maps;
 
 /// Changes the maps from the tables that they contain to other ones.
 pub fn tell(maps: &mut Maps, old: &Datapath, new: &Datapath) {

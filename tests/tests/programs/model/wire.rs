@@ -3,9 +3,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use eni_steer::{
+use eni_steer_core::model::{Datapath, Direction, EniRow, IfIndex, Mode, NextHop, Owner, Settings};
+use eni_steer_linux::{
     bpf::{self, Limits, Maps, PinRoot},
-    model::{Datapath, Direction, EniRow, IfIndex, Mode, NextHop, Owner, Settings},
     netlink::Netlink,
 };
 use eni_steer_tests::{Bpffs, Capture, Injector, Mac, NetNs, packets, run_ok, write_sysctl};
@@ -212,30 +212,25 @@ fn a_steered_packet_leaves_by_the_device_and_to_the_neighbour_that_the_model_say
     let ns = NetNs::new("host");
     cables(&ns);
     ns.clone().run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.expect("a runtime").block_on(async {
-            let bpffs = Bpffs::mount_private();
-            let root = PinRoot::here(bpffs.path()).expect("a namespace");
-            let mut maps = Maps::create(&root, &Limits::default()).expect("maps");
-            let mut told = Datapath::default();
-            let row: EniRow = row(1, Mode::Steer);
-            maps.set_eni(index(HERE), Some(&row)).expect("an ENI");
-            let netlink = Netlink::open().expect("netlink");
-            let eth = index(HERE);
-            let attached = bpf::attach(&mut maps, &netlink, eth, Direction::Egress, None, 0);
-            attached.await.unwrap_or_else(|e| panic!("{e:?}"));
-            let maps = std::cell::RefCell::new((&mut maps, &mut told));
-            let ran = runner(40, None).run(&scenario(), |scenario| {
-                let (maps, told) = &mut *maps.borrow_mut();
-                tell(maps, told, &scenario.tables);
-                told.clone_from(&scenario.tables);
-                try_out(&ns, &scenario)
-            });
-            if let Err(difference) = ran {
-                panic!("{difference}");
-            }
+        let bpffs = Bpffs::mount_private();
+        let root = PinRoot::here(bpffs.path()).expect("a namespace");
+        let mut maps = Maps::create(&root, &Limits::default()).expect("maps");
+        let mut told = Datapath::default();
+        let row: EniRow = row(1, Mode::Steer);
+        maps.set_eni(index(HERE), Some(&row)).expect("an ENI");
+        let netlink = Netlink::open().expect("netlink");
+        let eth = index(HERE);
+        let attached = bpf::attach(&mut maps, &netlink, eth, Direction::Egress, None, 0);
+        attached.unwrap_or_else(|e| panic!("{e:?}"));
+        let maps = std::cell::RefCell::new((&mut maps, &mut told));
+        let ran = runner(40, None).run(&scenario(), |scenario| {
+            let (maps, told) = &mut *maps.borrow_mut();
+            tell(maps, told, &scenario.tables);
+            told.clone_from(&scenario.tables);
+            try_out(&ns, &scenario)
         });
+        if let Err(difference) = ran {
+            panic!("{difference}");
+        }
     });
 }

@@ -1,0 +1,51 @@
+//! `apply`: plan, do, observe again.
+
+use eni_steer_core::plan::Plan;
+use eni_steer_linux::{executor::warm_gateways, state::State};
+
+use super::{
+    args::{ApplyArgs, Global},
+    carry_out::carry_out,
+    context::{Context, require_no_daemon},
+    failure::{Exit, Failure},
+    pending,
+    plan::print,
+};
+
+pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
+    let context = Context::new(global, &args.policy)?;
+    let desired = context.desired()?;
+    let plan = Plan::between(&desired, &context.host);
+    if args.dry_run {
+        print(global, &plan, &context.host)?;
+        return Ok(Exit::Fine);
+    }
+    if context.state.policy.as_ref() != Some(&context.policy) {
+        require_no_daemon(&context.daemon, "another policy")?;
+    }
+    // The guard starts before the first change: the change may cut off the session that runs
+    // this command.
+    let mut pending = match args.confirm {
+        Some(time) => Some(pending::prepare(global, &context, time)?),
+        None => None,
+    };
+    let done = carry_out(&context, &desired, &plan);
+    if done.is_err()
+        && let Some(pending) = &pending
+    {
+        // Everything is undone already: there is nothing to confirm.
+        pending.cancel()?;
+    }
+    done?;
+    if let Some(pending) = &mut pending {
+        pending.applied()?;
+    }
+    let policy = context.policy.clone();
+    State::change(&context.paths, |state| state.policy = Some(policy))?;
+    warm_gateways(&context.netlink, &desired);
+    print(global, &plan, &context.host)?;
+    match pending {
+        Some(pending) => pending.wait(),
+        None => Ok(Exit::Fine),
+    }
+}

@@ -1,0 +1,60 @@
+//! `config`: is the configuration right, and what does it come to?
+
+use std::io::Write;
+
+use super::{
+    args::{ConfigCommand, Global},
+    context::require_privilege,
+    failure::{Exit, Failure},
+    policy::policy_in_force,
+};
+use crate::render::{self, ConfigReport};
+use eni_steer_core::policy::config::Configured;
+use eni_steer_linux::configuration::read_configuration;
+
+pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Check => check(global),
+        ConfigCommand::Show(args) => {
+            require_privilege()?;
+            let in_force = policy_in_force(global, &args.policy)?;
+            let source = in_force.source.to_string();
+            let report = ConfigReport::new(source, &in_force.policy, &in_force.origins());
+            let mut out = std::io::stdout().lock();
+            if global.json {
+                render::json(&report, &mut out)?;
+            } else {
+                render::config(&report, &mut out)?;
+            }
+            out.flush()?;
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+/// Only the files: needs no privilege but to read them, and no host they would fit.
+fn check(global: &Global) -> Result<Exit, Failure> {
+    #[derive(serde::Serialize)]
+    struct Checked {
+        ok: bool,
+        files: Vec<String>,
+    }
+    let (path, named) = global.config_path();
+    let files = read_configuration(&path, named)?;
+    Configured::from_files(&files)?;
+    let names = || files.iter().map(|file| file.path.display().to_string());
+    let mut out = std::io::stdout().lock();
+    if global.json {
+        let checked = Checked {
+            ok: true,
+            files: names().collect(),
+        };
+        render::json(&checked, &mut out)?;
+    } else if files.is_empty() {
+        writeln!(out, "ok: there is no {}", path.display())?;
+    } else {
+        writeln!(out, "ok: {}", names().collect::<Vec<_>>().join(", "))?;
+    }
+    out.flush()?;
+    Ok(Exit::Fine)
+}

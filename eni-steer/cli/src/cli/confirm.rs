@@ -1,0 +1,83 @@
+//! `confirm`, and the guard of `apply --confirm`: a process of its own session that undoes the
+//! change unless somebody confirms it in time, whatever has become of the session that ran apply.
+//!
+//! The guard restores what eni-steer had before the change; it does not undo the planned steps.
+//! When time is up it observes, plans towards that state and applies, so it also mends an apply
+//! that was cut off half-way. Its time runs from the moment the change is done, or the process
+//! that made it has ended.
+
+use std::{
+    fs, io,
+    time::{Duration, Instant},
+};
+
+use eni_steer_core::plan::Plan;
+use eni_steer_linux::state::State;
+
+use super::{
+    args::Global,
+    carry_out::{carry_out, clear_leftovers},
+    context::Context,
+    failure::{Exit, Failure},
+    pending::{Pending, file, undone},
+};
+
+/// `confirm`: keeps the change.
+pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
+    let file = file(&global.paths())?;
+    match fs::remove_file(&file) {
+        Ok(()) => {
+            println!("confirmed");
+            Ok(Exit::Fine)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (exit, what) = if undone(&file).exists() {
+                (Exit::Undone, "too late: eni-steer has undone the change")
+            } else {
+                (Exit::Failed, "there is nothing to confirm")
+            };
+            Err(Failure::new(
+                exit,
+                anyhow::anyhow!(what),
+                "'eni-steer status' shows what is in force",
+            ))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The guard: sleeps, and undoes what is still unconfirmed.
+pub(super) fn guard(global: &Global) -> Result<Exit, Failure> {
+    let paths = global.paths();
+    let file = file(&paths)?;
+    let mut pending = Pending::read(&file)?;
+    let mut end = None;
+    while end.is_none_or(|end| Instant::now() < end) {
+        if !file.exists() {
+            return Ok(Exit::Fine);
+        }
+        if end.is_none() {
+            pending = Pending::read(&file)?;
+            if !pending.is_being_applied() {
+                end = Some(Instant::now() + Duration::from_millis(pending.milliseconds));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The rename decides: a confirmation that comes now finds nothing.
+    match fs::rename(&file, undone(&file)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Exit::Fine),
+        Err(error) => return Err(error.into()),
+    }
+    let context = Context::to_undo(global)?;
+    let plan = Plan::between(&pending.before, &context.host);
+    let carried = carry_out(&context, &pending.before, &plan);
+    let nothing_before = pending.before.datapath.is_none() && pending.policy.is_none();
+    State::change(&paths, |state| state.policy = pending.policy)?;
+    carried?;
+    if nothing_before {
+        clear_leftovers(&context)?;
+    }
+    Ok(Exit::Undone)
+}

@@ -1,0 +1,90 @@
+//! The command line: one file a command, each from arguments to a report to an exit code.
+
+mod apply;
+mod args;
+mod carry_out;
+mod config;
+mod confirm;
+mod context;
+mod counters;
+mod failure;
+mod pending;
+mod persist;
+mod plan;
+mod policy;
+mod privileges;
+mod remove;
+mod run;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use self::failure::{Exit, Failure};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // A reader that goes away (`| head`) ends us quietly, as it does any other tool.
+    // SAFETY: SIG_DFL for SIGPIPE is set before any thread or handler exists.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    init_log(cli.global.verbose);
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Status => status::run(&global),
+        Command::Plan(args) => plan::run(&global, &args),
+        Command::Apply(args) => apply::run(&global, &args),
+        Command::Confirm => confirm::confirm(&global),
+        Command::Remove(args) => remove::run(&global, &args),
+        Command::Verify(args) => verify::run(&global, &args),
+        Command::Counters(args) => counters::run(&global, &args),
+        Command::Run(args) => run::run(&global, &args),
+        Command::Persist(args) => persist::run(&args),
+        Command::Config(command) => config::run(&global, &command),
+        Command::UndoUnlessConfirmed => confirm::guard(&global),
+    }
+}
+
+/// Messages for developers on stderr; quiet unless asked.
+fn init_log(verbose: u8) {
+    use tracing_subscriber::{
+        Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
+    };
+    let level = match verbose {
+        0 => tracing::level_filters::LevelFilter::WARN,
+        1 => tracing::level_filters::LevelFilter::INFO,
+        2 => tracing::level_filters::LevelFilter::DEBUG,
+        _ => tracing::level_filters::LevelFilter::TRACE,
+    };
+    // The wire libraries warn of attributes that newer kernels add.
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target(
+            "netlink_packet_route",
+            tracing::level_filters::LevelFilter::ERROR,
+        )
+        .with_target("netlink_proto", tracing::level_filters::LevelFilter::ERROR);
+    tracing_subscriber::registry()
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .without_time()
+                .with_filter(filter),
+        )
+        .init();
+}

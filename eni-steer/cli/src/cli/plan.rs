@@ -1,0 +1,40 @@
+//! `plan`: what apply would do.
+
+use std::io::Write;
+
+use eni_steer_core::{model::Host, plan::Plan, report::PlanReport};
+
+use super::{
+    args::{Global, PlanArgs},
+    context::Context,
+    failure::{Exit, Failure},
+};
+use crate::render::{self, Detail};
+
+pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Failure> {
+    let context = Context::new(global, &args.policy)?;
+    let plan = Plan::between(&context.desired()?, &context.host);
+    print(global, &plan, &context.host)?;
+    Ok(if plan.is_empty() {
+        Exit::Fine
+    } else {
+        Exit::Drift
+    })
+}
+
+/// Prints a plan, as text or as JSON.
+pub(super) fn print(global: &Global, plan: &Plan, host: &Host) -> Result<(), Failure> {
+    // A long plan in few writes: stdout alone would make one of each line.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if global.json {
+        render::json(&PlanReport::new(plan, host), &mut out)?;
+    } else {
+        let detail = match global.verbose {
+            0 => Detail::Folded,
+            _ => Detail::EveryStep,
+        };
+        render::plan(plan, host, detail, &mut out)?;
+    }
+    out.flush()?;
+    Ok(())
+}

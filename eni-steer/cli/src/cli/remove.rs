@@ -1,0 +1,34 @@
+//! `remove`: takes away everything of eni-steer's, and restores what it changed.
+
+use eni_steer_core::{desired::Desired, plan::Plan};
+use eni_steer_linux::daemon_report;
+
+use super::{
+    args::{Global, RemoveArgs},
+    carry_out::{carry_out, clear_leftovers},
+    context::{Context, clear_unreadable, require_no_daemon},
+    failure::{Exit, Failure},
+    pending,
+    plan::print,
+};
+
+pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
+    if !args.dry_run {
+        require_no_daemon(&daemon_report::read(&global.paths()), "the removal")?;
+        clear_unreadable(global)?;
+    }
+    let context = Context::to_undo(global)?;
+    let desired = Desired::empty(context.policy.ownership.clone());
+    let plan = Plan::between(&desired, &context.host);
+    if args.dry_run {
+        print(global, &plan, &context.host)?;
+        return Ok(Exit::Fine);
+    }
+    carry_out(&context, &desired, &plan)?;
+    pending::forget(&context.paths)?;
+    // The report of a daemon that was killed.
+    daemon_report::remove(&context.paths)?;
+    clear_leftovers(&context)?;
+    print(global, &plan, &context.host)?;
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,408 @@
+//! `eni-steer run`: applies the policy, then keeps it in force.
+//!
+//! | event | what it costs |
+//! |---|---|
+//! | link, address | a pass within milliseconds; IPv4 routes of a downed link vanish without any route event |
+//! | rule or route of eni-steer's | the same; the daemon recognises its own changes by their port, and they cost nothing |
+//! | rule of another program | the same: it may now come before ours |
+//! | route of another program | a pass when it is quiet: main's routes through an ENI are copied |
+//! | neighbour that cannot be resolved | a pass when it is quiet; a socket filter leaves all other neighbour events out |
+//! | qdisc, filter | a pass: clsact may be gone |
+//! | overrun | a pass: anything may have changed |
+//! | timer, a minute after the last pass | a pass: heals what no event reported |
+//! | SIGHUP | the daemon reads the policy again; a bad one leaves the old one in force |
+//! | SIGTERM, SIGINT | the daemon stops and leaves everything in force |
+//!
+//! Events only set a flag; a debounced pass does the work, on a thread of its own
+//! ([`worker`]). The loop here never waits for a pass, so signals and the watchdog are answered
+//! at once. The subscription begins before the first observation, so that no change is missed in
+//! between.
+
+mod backoff;
+mod pass;
+mod triggers;
+mod worker;
+
+use std::time::{Duration, Instant};
+
+use eni_steer_core::{model::Protocol, policy::Policy, report::DaemonReport};
+use eni_steer_linux::{
+    daemon_report,
+    netlink::{Event, Netlink, Notification, Watch},
+    paths::Paths,
+    process,
+    state::State,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{
+    pass::{Done, PassError, PassState},
+    triggers::{Triggers, Urgency, backoff},
+    worker::{HostPasser, Passer, Worker},
+};
+
+/// How long after a pass the next one is done without any event.
+const TIMER: Duration = Duration::from_secs(60);
+
+/// What the daemon is given.
+pub struct Setup<F> {
+    /// Where things are.
+    pub paths: Paths,
+    /// Reads the policy: at start, and at each SIGHUP.
+    pub policy: F,
+    /// Gives up the calling thread's privileges that are not needed any more, once everything is
+    /// set up.
+    pub drop_privileges: fn() -> anyhow::Result<()>,
+}
+
+/// Runs until a signal stops it.
+///
+/// # Errors
+/// What keeps the daemon from starting, or from going on: a bad policy at the start, a socket
+/// that cannot be opened.
+pub async fn run<F>(setup: Setup<F>) -> anyhow::Result<()>
+where
+    F: Fn() -> anyhow::Result<Policy>,
+{
+    let netlink = Netlink::open()?;
+    let port = netlink.port();
+    let passer = HostPasser {
+        netlink,
+        paths: setup.paths.clone(),
+        state: PassState::default(),
+        drop_privileges: setup.drop_privileges,
+    };
+    keep(&setup, port, passer, &Systemd).await
+}
+
+/// The supervisor that started the daemon: systemd, or a test.
+trait Supervisor {
+    /// Hears of a change of state.
+    fn notify(&self, state: sd_notify::NotifyState<'_>);
+    /// How often it wants a sign of life, if it does.
+    fn watchdog(&self) -> Option<Duration>;
+}
+
+struct Systemd;
+
+impl Supervisor for Systemd {
+    fn notify(&self, state: sd_notify::NotifyState<'_>) {
+        if let Err(error) = sd_notify::notify(&[state]) {
+            tracing::debug!("cannot notify systemd: {error}");
+        }
+    }
+
+    fn watchdog(&self) -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|time| time / 2)
+    }
+}
+
+/// The loop. `port`: the netlink port that the passer's own changes carry.
+async fn keep<F>(
+    setup: &Setup<F>,
+    port: u32,
+    passer: impl Passer,
+    supervisor: &impl Supervisor,
+) -> anyhow::Result<()>
+where
+    F: Fn() -> anyhow::Result<Policy>,
+{
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Subscribed before the worker observes for the first time.
+    let watch = Watch::open()?;
+    let policy = (setup.policy)()?;
+    let worker = Worker::start(passer)?;
+    let mut daemon = Daemon::new(setup.paths.clone(), port, watch, policy, worker);
+    let mut timer = tokio::time::interval(TIMER);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    timer.reset();
+    let mut watchdog = supervisor.watchdog().map(tokio::time::interval);
+    // What systemd hears when the pass under way has ended.
+    let mut ready = Ready::AfterStart;
+
+    daemon.begin_pass();
+    loop {
+        let due = daemon.due();
+        tokio::select! {
+            notification = daemon.watch.next() => match notification {
+                Some(notification) => daemon.note(notification),
+                // The kernel closed the subscription: without it the daemon sees no change.
+                None => daemon.watch = Watch::open()?,
+            },
+            result = daemon.worker.result() => {
+                daemon.end_pass(result?);
+                timer.reset();
+                match ready {
+                    Ready::AfterStart => {
+                        (setup.drop_privileges)()?;
+                        supervisor.notify(sd_notify::NotifyState::Ready);
+                    }
+                    Ready::AfterReload => supervisor.notify(sd_notify::NotifyState::Ready),
+                    // The pass that has ended began under the old policy.
+                    Ready::AfterNextPass | Ready::Told => {}
+                }
+                ready = match ready {
+                    Ready::AfterNextPass => Ready::AfterReload,
+                    _ => Ready::Told,
+                };
+                if ready == Ready::AfterReload {
+                    daemon.begin_pass();
+                }
+            }
+            () = until(due) => daemon.begin_pass(),
+            _ = timer.tick() => daemon.begin_pass(),
+            Some(()) = hangup.recv() => {
+                supervisor.notify(sd_notify::NotifyState::Reloading);
+                daemon.reload(&setup.policy);
+                ready = match (ready, daemon.worker.is_busy()) {
+                    (Ready::AfterStart, _) => Ready::AfterStart,
+                    (_, true) => Ready::AfterNextPass,
+                    (_, false) => Ready::AfterReload,
+                };
+                daemon.begin_pass();
+            }
+            () = beat(watchdog.as_mut()) => supervisor.notify(sd_notify::NotifyState::Watchdog),
+            Some(()) = terminate.recv() => break,
+            Some(()) = interrupt.recv() => break,
+        }
+    }
+    supervisor.notify(sd_notify::NotifyState::Stopping);
+    tracing::info!(
+        "stopping; rules, routes and programs stay in force ('eni-steer remove' removes them)"
+    );
+    daemon.worker.stop();
+    daemon_report::remove(&daemon.paths)?;
+    Ok(())
+}
+
+/// When the supervisor hears that the daemon is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    /// After the first pass.
+    AfterStart,
+    /// After the pass under way, which began under the policy that was read last.
+    AfterReload,
+    /// After the pass that follows the one under way.
+    AfterNextPass,
+    /// It has heard.
+    Told,
+}
+
+async fn beat(interval: Option<&mut tokio::time::Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Daemon {
+    paths: Paths,
+    /// The netlink port that the passes' own changes carry.
+    port: u32,
+    watch: Watch,
+    policy: Policy,
+    /// The policy as commands find it in the state file.
+    written_policy: Option<Policy>,
+    worker: Worker,
+    triggers: Triggers,
+    /// What the last pass left to report, to write the file only when it changes.
+    reported: Option<DaemonReport>,
+    report: DaemonReport,
+    failures: u32,
+}
+
+impl Daemon {
+    fn new(paths: Paths, port: u32, watch: Watch, policy: Policy, worker: Worker) -> Self {
+        Self {
+            paths,
+            port,
+            watch,
+            policy,
+            written_policy: None,
+            worker,
+            triggers: Triggers::default(),
+            reported: None,
+            report: daemon_report::new(),
+            failures: 0,
+        }
+    }
+
+    /// When the next pass is due; while one is under way, none is.
+    fn due(&self) -> Option<Instant> {
+        let due = self.triggers.due();
+        due.filter(|_| !self.worker.is_busy())
+    }
+
+    fn note(&mut self, notification: Notification) {
+        if notification.port == self.port {
+            return; // a change of our own
+        }
+        let own = self.policy.ownership.protocol;
+        let ours = |protocol: Protocol| protocol == own;
+        let urgency = match notification.event {
+            Event::Route { protocol, deleted } => {
+                if ours(protocol) && deleted {
+                    self.note_remover(notification.port);
+                }
+                if ours(protocol) {
+                    Urgency::Urgent
+                } else {
+                    Urgency::Relaxed
+                }
+            }
+            Event::Rule { protocol, deleted } => {
+                if ours(protocol) && deleted {
+                    self.note_remover(notification.port);
+                }
+                Urgency::Urgent
+            }
+            Event::Link | Event::Address | Event::TrafficControl => Urgency::Urgent,
+            Event::NeighbourLost => Urgency::Relaxed,
+            Event::Overrun => {
+                self.report.overruns += 1;
+                tracing::info!("the kernel dropped notifications: reading the whole host again");
+                Urgency::Urgent
+            }
+        };
+        self.triggers.note(urgency, Instant::now());
+    }
+
+    /// Who deleted something of ours. The port is the process id of most programs; the process
+    /// may have ended already.
+    fn note_remover(&mut self, port: u32) {
+        let name = match port {
+            0 => "the kernel".to_owned(),
+            port => process::name(port).unwrap_or_else(|| "a process that has ended".to_owned()),
+        };
+        *self.report.removed_by.entry(name).or_default() += 1;
+    }
+
+    /// Begins a pass, unless one is under way: then the triggers stay, and one follows.
+    fn begin_pass(&mut self) {
+        if self.worker.is_busy() {
+            self.triggers.note(Urgency::Urgent, Instant::now());
+            return;
+        }
+        self.triggers.clear();
+        self.worker.begin(&self.policy);
+    }
+
+    fn end_pass(&mut self, result: Result<Done, PassError>) {
+        self.report.passes += 1;
+        match result {
+            Ok(done) => self.passed(done),
+            Err(error) => self.failed(&error),
+        }
+        // Passes alone are not worth a write; what they found is.
+        let without_numbers = |report: &DaemonReport| DaemonReport {
+            passes: 0,
+            last_pass_us: 0,
+            ..report.clone()
+        };
+        let report = without_numbers(&self.report);
+        if self.reported.as_ref() == Some(&report) {
+            return;
+        }
+        match daemon_report::write(&self.report, &self.paths) {
+            Ok(()) => self.reported = Some(report),
+            Err(error) => tracing::warn!("{error}: 'eni-steer status' will show an old state"),
+        }
+    }
+
+    fn passed(&mut self, done: Done) {
+        self.write_policy();
+        for line in &done.lines {
+            tracing::info!("{line}");
+        }
+        for object in &done.restored {
+            *self.report.restored.entry(object.clone()).or_default() += 1;
+        }
+        for object in &done.given_up {
+            tracing::warn!(
+                "another program keeps deleting this, so eni-steer pauses its repair: {object}"
+            );
+        }
+        for warning in &done.warnings {
+            if !self.report.warnings.contains(warning) {
+                tracing::warn!("{warning}");
+            }
+        }
+        for failure in &done.failed {
+            if !self.report.failed.contains(failure) {
+                tracing::warn!("not done: {failure}");
+            }
+        }
+        self.report.error = None;
+        self.report.warnings = done.warnings;
+        self.report.paused = done.paused;
+        self.report.last_pass_us = u64::try_from(done.took.as_micros()).unwrap_or(u64::MAX);
+        if done.failed.is_empty() {
+            self.failures = 0;
+        } else {
+            let retry = Instant::now() + backoff(self.failures);
+            self.triggers.retry_at(retry);
+            self.failures = self.failures.saturating_add(1);
+        }
+        self.report.failed = done.failed;
+        if let Some(end) = done.pause_ends {
+            self.triggers.retry_at(end);
+        }
+    }
+
+    /// Writes the policy in force to the state file: commands without flags go by it.
+    fn write_policy(&mut self) {
+        if self.written_policy.as_ref() == Some(&self.policy) {
+            return;
+        }
+        let policy = self.policy.clone();
+        let written = State::change(&self.paths, |state| state.policy = Some(policy));
+        match written {
+            Ok(()) => self.written_policy = Some(self.policy.clone()),
+            Err(error) => tracing::warn!("{error}: commands will not know the policy in force"),
+        }
+    }
+
+    fn failed(&mut self, error: &PassError) {
+        let text = pass::chain(error);
+        let wait = if error.is_race() && self.failures == 0 {
+            tracing::debug!("reading the host again: {text}");
+            Duration::ZERO
+        } else {
+            if self.report.error.as_ref() != Some(&text) {
+                tracing::warn!("nothing was changed: {text}");
+            }
+            self.report.error = Some(text);
+            backoff(self.failures)
+        };
+        self.triggers.retry_at(Instant::now() + wait);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    fn reload(&mut self, policy: &impl Fn() -> anyhow::Result<Policy>) {
+        match policy() {
+            Ok(policy) => {
+                tracing::info!("read the policy again");
+                self.policy = policy;
+                self.report.error = None;
+            }
+            Err(error) => {
+                tracing::warn!("the new policy is wrong, so the old one stays in force: {error:#}");
+                self.report.error = Some(format!("reload: {error:#}"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

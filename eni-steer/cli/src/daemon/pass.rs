@@ -1,0 +1,206 @@
+//! One pass: observe, desire, plan, do what can be done. A step that fails does not undo the
+//! others: the daemon keeps what it can and tries the rest again.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use eni_steer_core::{
+    apply::{Executor, apply_best_effort},
+    desired::{Absence, Desired, PolicyError},
+    findings,
+    model::Host,
+    plan::{Change, Plan, Step},
+    policy::Policy,
+};
+use eni_steer_linux::{
+    bpf,
+    executor::{LinuxExecutor, StepError, warm_gateways},
+    netlink::{Netlink, NetlinkError},
+    observe::{ObserveError, observe},
+    paths::Paths,
+};
+
+use super::backoff::{Decision, RepairBackoff};
+
+/// Why a pass changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The host could not be read.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// The host does not allow the policy.
+    #[error("{0} ({hint})", hint = .0.hint())]
+    Refused(#[from] PolicyError),
+    /// The pins could not be opened.
+    #[error(transparent)]
+    Bpf(#[from] bpf::BpfError),
+}
+
+/// What a pass did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Steps that were done, in words.
+    pub lines: Vec<String>,
+    /// Of these, objects of eni-steer's that something had deleted.
+    pub restored: Vec<String>,
+    /// Steps that failed, and why.
+    pub failed: Vec<String>,
+    /// Objects whose repair is paused from this pass on.
+    pub given_up: Vec<String>,
+    /// Findings about the host, in words.
+    pub warnings: Vec<String>,
+    /// Every object whose repair is paused.
+    pub paused: Vec<String>,
+    /// When the next pause ends.
+    pub pause_ends: Option<Instant>,
+    /// How long the pass took.
+    pub took: Duration,
+}
+
+/// What a pass needs from the pass before it.
+#[derive(Debug, Default)]
+pub struct PassState {
+    /// Rules and routes of eni-steer's that were in place after the last pass, in words.
+    in_place: BTreeSet<String>,
+    backoff: RepairBackoff,
+}
+
+/// An executor that refuses every further step once the daemon stops: a pass under way then ends
+/// after the step it is at.
+struct Stoppable<'a> {
+    executor: LinuxExecutor,
+    stop: &'a AtomicBool,
+}
+
+/// Why a [`Stoppable`] did not do a step.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("the daemon stops")]
+    ByUs,
+    #[error(transparent)]
+    Failed(StepError),
+}
+
+impl Executor for Stoppable<'_> {
+    type Error = Stopped;
+
+    fn step(&mut self, step: &Step) -> Result<(), Stopped> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Stopped::ByUs);
+        }
+        self.executor.step(step).map_err(Stopped::Failed)
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Vec<Result<(), Stopped>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return steps.iter().map(|_| Err(Stopped::ByUs)).collect();
+        }
+        let answers = self.executor.steps(steps).into_iter();
+        answers
+            .map(|answer| answer.map_err(Stopped::Failed))
+            .collect()
+    }
+}
+
+/// Does one pass. `stop`: the daemon stops, so the pass should end early.
+pub fn pass(
+    netlink: &Netlink,
+    paths: &Paths,
+    policy: &Policy,
+    state: &mut PassState,
+    stop: &AtomicBool,
+) -> Result<Done, PassError> {
+    let began = Instant::now();
+    let host = observe(netlink, paths)?;
+    // A daemon waits for an ENI that is missing or down.
+    let desired = Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?;
+    let mut plan = Plan::between(&desired, &host);
+    let findings = findings::of_host(&host);
+    let mut done = Done {
+        warnings: findings.iter().map(ToString::to_string).collect(),
+        ..Done::default()
+    };
+    plan.steps
+        .retain(|step| is_due(step, &host, state, &mut done, began));
+    if !plan.is_empty() {
+        let executor = LinuxExecutor::new(netlink.clone(), paths.clone(), &host, &policy.sizes)?;
+        let report = apply_best_effort(&plan, &mut Stoppable { executor, stop });
+        let describe = |step: &Step| step.describe(&host);
+        done.lines = report.done.iter().map(describe).collect();
+        done.failed = report
+            .failed
+            .iter()
+            .map(|(step, error)| format!("{}: {}", describe(step), chain(error)))
+            .collect();
+        warm_gateways(netlink, &desired);
+    }
+    let add_rule = |rule| Step::Rule {
+        change: Change {
+            from: None,
+            to: Some(rule),
+        },
+    };
+    let add_route = |route| Step::Route {
+        change: Change {
+            from: None,
+            to: Some(route),
+        },
+    };
+    let rules = desired.rules.iter().cloned().map(add_rule);
+    let routes = desired.routes.iter().cloned().map(add_route);
+    let in_place = rules.chain(routes).map(|step| step.describe(&host));
+    state.in_place = in_place.collect();
+    state.backoff.forget_old(began);
+    let now = Instant::now();
+    let paused = state.backoff.paused(now).into_iter();
+    done.paused = paused.map(str::to_owned).collect();
+    done.pause_ends = state.backoff.next_end(now);
+    done.took = began.elapsed();
+    Ok(done)
+}
+
+/// Whether a step is to be done now, or its repair is paused.
+fn is_due(step: &Step, host: &Host, state: &mut PassState, done: &mut Done, now: Instant) -> bool {
+    let text = step.describe(host);
+    if !state.in_place.contains(&text) {
+        return true;
+    }
+    match state.backoff.missing(&text, now) {
+        Decision::Restore => {
+            done.restored.push(text);
+            true
+        }
+        Decision::GiveUp => {
+            done.given_up.push(text);
+            false
+        }
+        Decision::Wait => false,
+    }
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(error.to_string().lines().next().unwrap_or_default());
+        cause = error.source();
+    }
+    text
+}
+
+impl PassError {
+    /// Whether the kernel's answer says that an interface went away meanwhile: the next pass sees
+    /// the host as it is.
+    pub fn is_race(&self) -> bool {
+        match self {
+            Self::Observe(ObserveError::Netlink(error)) => NetlinkError::is_gone(error),
+            Self::Observe(ObserveError::Bpf(error)) | Self::Bpf(error) => error.is_gone(),
+            Self::Observe(_) | Self::Refused(_) => false,
+        }
+    }
+}

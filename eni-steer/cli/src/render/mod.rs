@@ -1,0 +1,39 @@
+//! Reports as text or JSON: one function a format over the same report, no decisions.
+
+mod config;
+mod counters;
+mod plan;
+mod status;
+mod table;
+mod verify;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+pub use config::{ConfigReport, config};
+pub use counters::counters;
+pub use plan::{Detail, plan};
+pub use status::status;
+pub use verify::verify;
+
+/// Version of the JSON reports: keys are only ever added within one.
+pub const SCHEMA: u32 = 1;
+
+/// A report as JSON, with the schema's number beside its keys.
+pub fn json<T: Serialize>(report: &T, out: &mut impl Write) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        schema: u32,
+        #[serde(flatten)]
+        report: &'a T,
+    }
+    serde_json::to_writer_pretty(
+        &mut *out,
+        &Versioned {
+            schema: SCHEMA,
+            report,
+        },
+    )?;
+    writeln!(out)
+}

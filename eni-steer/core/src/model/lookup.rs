@@ -1,0 +1,39 @@
+//! The kernel's answer to "where would this packet go?".
+
+use std::net::IpAddr;
+
+use super::{IfIndex, RouteKind, TableId};
+
+/// The kernel's own answer for a [`super::Flow`]: `RTM_GETROUTE` for one destination, as
+/// `ip route get` asks it. It is the judge of routing; eni-steer's own walk of the rules
+/// ([`crate::explain`]) only names the rule behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteLookup {
+    /// The kernel sends the packet.
+    Leaves {
+        /// Interface by which it leaves.
+        by: IfIndex,
+        /// Gateway; `None` if the destination is a neighbour.
+        gateway: Option<IpAddr>,
+        /// Table of the route that decides.
+        table: TableId,
+        /// Unicast, or local for an address of this host.
+        kind: RouteKind,
+    },
+    /// The kernel refuses the packet: no route matches, or a route or rule refuses it.
+    Refused {
+        /// Positive errno that a socket would see: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL or
+        /// EXDEV.
+        errno: i32,
+    },
+}
+
+impl RouteLookup {
+    /// The interface by which the packet leaves, if it does.
+    pub fn leaves_by(&self) -> Option<IfIndex> {
+        match self {
+            Self::Leaves { by, .. } => Some(*by),
+            Self::Refused { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The counters, summed over CPUs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
+
+use aya::maps::{IterableMap, MapError};
+use eni_steer_common::{
+    self as common, AddressCell, Class, EniRow, Fate, FirstStray, Loss, NO_ENI, StrayKey,
+    StrayValue, names,
+};
+use ipnet::IpNet;
+
+use super::{
+    batch::{all, per_cpu, set_per_cpu},
+    convert,
+    error::BpfError,
+    maps::Maps,
+};
+use eni_steer_core::{
+    counters::{AddressCounters, ByClass, Count, EniCounters, EniId, Snapshot, Timestamp, Totals},
+    model::{Direction, IfIndex, Mac},
+};
+
+/// This moment, by both clocks.
+fn now() -> Timestamp {
+    let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map(Duration::from)
+        .unwrap_or_default();
+    let unix = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp {
+        monotonic: u64::try_from(monotonic.as_nanos()).unwrap_or(u64::MAX),
+        unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl Maps {
+    /// Reads all counters.
+    ///
+    /// Packets go on while this reads, so no two maps are of quite the same moment. Totals are
+    /// read last: what a packet added to another map before it is in them, and "other" is not
+    /// below zero.
+    pub fn read(&self) -> Result<Snapshot, BpfError> {
+        let taken_at = now();
+        let rows = self.eni_rows()?;
+        let known: BTreeSet<EniId> = rows
+            .iter()
+            .filter(|(_, row)| row.taken != 0)
+            .map(|(slot, _)| EniId(*slot))
+            .collect();
+        let (sources, listed) = self.read_sources(&known)?;
+        let cells = self.read_cells()?;
+        let mut enis = Vec::new();
+        for (slot, row) in rows.into_iter().filter(|(_, row)| row.taken != 0) {
+            enis.push(self.read_eni(slot, &row)?);
+        }
+        Ok(Snapshot {
+            taken_at,
+            since: None,
+            enis,
+            cells,
+            sources,
+            maps: self.memory_with(listed)?,
+        })
+    }
+
+    fn read_eni(&self, slot: u16, row: &EniRow) -> Result<EniCounters, BpfError> {
+        let values = per_cpu(&self.counters, slot.into(), names::COUNTERS)?;
+        let sum = |of: &dyn Fn(&common::EniCounters) -> common::Count| {
+            values
+                .iter()
+                .map(|value| Count::from(of(value)))
+                .fold(Count::default(), Count::wrapping_add)
+        };
+        let by_class = |of: &dyn Fn(&common::EniCounters) -> [common::Count; 3]| ByClass {
+            ipv4: sum(&|value| of(value)[Class::Ipv4 as usize]),
+            ipv6: sum(&|value| of(value)[Class::Ipv6 as usize]),
+            other: sum(&|value| of(value)[Class::Other as usize]),
+        };
+        let fates = Fate::ALL
+            .iter()
+            .map(|fate| (fate.label(), sum(&|value| value.fates[*fate as usize])))
+            .filter(|(_, count)| !count.is_zero());
+        let losses = Loss::ALL
+            .iter()
+            .map(|loss| {
+                let lost: u64 = values
+                    .iter()
+                    .map(|value| value.losses[*loss as usize])
+                    .sum();
+                (loss.label(), lost)
+            })
+            .filter(|(_, lost)| *lost != 0);
+        let ifindex = IfIndex::new(row.home);
+        Ok(EniCounters {
+            id: EniId(slot),
+            mac: Mac(row.mac),
+            ifindex,
+            name: ifindex.and_then(interface_name),
+            totals: Totals {
+                ingress: by_class(&|value| value.ingress),
+                egress: by_class(&|value| value.egress),
+            },
+            fates: fates.collect(),
+            losses: losses.collect(),
+        })
+    }
+
+    fn read_cells(&self) -> Result<Vec<AddressCounters>, BpfError> {
+        let mut cells = Vec::new();
+        let mut addresses = BTreeMap::new();
+        let mut strays: BTreeMap<StrayKey, Vec<StrayValue>> = BTreeMap::new();
+        for slot in 0..self.addresses.len() {
+            let row = self.address(slot)?;
+            let Some(address) = convert::row_net(&row) else {
+                continue;
+            };
+            let owner = (row.eni != NO_ENI).then_some(EniId(row.eni));
+            addresses.insert(slot, (address, owner));
+            let values = per_cpu(&self.cells, slot, names::CELLS)?;
+            if let Some(eni) = owner {
+                for direction in Direction::BOTH {
+                    let passed = values
+                        .iter()
+                        .map(|cell| match direction {
+                            Direction::Ingress => Count::from(cell.ingress),
+                            Direction::Egress => Count::from(cell.egress),
+                        })
+                        .fold(Count::default(), Count::wrapping_add);
+                    if !passed.is_zero() {
+                        let empty = empty_cell(address, owner, eni, direction);
+                        cells.push(AddressCounters { passed, ..empty });
+                    }
+                }
+            }
+            for cell in values.iter() {
+                if let Some(key) = StrayKey::at(slot, cell.first.place) {
+                    strays.entry(key).or_default().push(cell.first.value);
+                }
+            }
+        }
+        for (key, values) in self.stray_entries()? {
+            strays.entry(key).or_default().extend(values);
+        }
+        for (key, values) in strays {
+            if let Some((address, owner)) = addresses.get(&key.address) {
+                let cell = stray_cell(*address, *owner, key, &values);
+                // An entry that was made and never counted in says nothing.
+                if cell.first_seen.is_some() {
+                    cells.push(cell);
+                }
+            }
+        }
+        cells.sort_by_key(|cell| (cell.address, cell.owner, cell.eni, cell.direction));
+        Ok(cells)
+    }
+
+    pub(super) fn stray_entries(&self) -> Result<Vec<(StrayKey, Vec<StrayValue>)>, BpfError> {
+        all(self.strays.map(), self.cpus, names::STRAYS)
+    }
+
+    pub(super) fn count_strays(&self) -> Result<u32, MapError> {
+        self.strays.keys().map(|key| key.map(|_key| 1)).sum()
+    }
+
+    /// Forgets what an address slot has counted.
+    pub(super) fn clear_cell(&mut self, slot: u32) -> Result<(), BpfError> {
+        let zero = vec![AddressCell::default(); self.cpus as usize];
+        set_per_cpu(&mut self.cells, slot, zero, names::CELLS)?;
+        self.remove_strays(|key| key.address == slot)
+    }
+
+    /// Forgets what an ENI slot has counted. Of addresses that other ENIs own, packets that pass
+    /// meanwhile may be lost: it happens to the 65th ENI that a host ever had.
+    pub(super) fn clear_eni_counters(&mut self, slot: u16) -> Result<(), BpfError> {
+        let zero = vec![common::EniCounters::default(); self.cpus as usize];
+        set_per_cpu(&mut self.counters, slot.into(), zero, names::COUNTERS)?;
+        let of_slot = |place| StrayKey::at(0, place).is_some_and(|key| key.eni == slot);
+        for address in 0..self.addresses.len() {
+            let mut values = per_cpu(&self.cells, address, names::CELLS)?.to_vec();
+            if values.iter().any(|cell| of_slot(cell.first.place)) {
+                for cell in values.iter_mut().filter(|cell| of_slot(cell.first.place)) {
+                    cell.first = FirstStray::default();
+                }
+                set_per_cpu(&mut self.cells, address, values, names::CELLS)?;
+            }
+        }
+        self.remove_strays(|key| key.eni == slot)?;
+        self.clear_sources(slot)
+    }
+
+    fn remove_strays(&mut self, which: impl Fn(&StrayKey) -> bool) -> Result<(), BpfError> {
+        for (key, _) in self.stray_entries()? {
+            if which(&key) {
+                super::maps::removed(self.strays.remove(&key))
+                    .map_err(|cause| BpfError::map("forget a stray", cause))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn empty_cell(
+    address: IpNet,
+    owner: Option<EniId>,
+    eni: EniId,
+    direction: Direction,
+) -> AddressCounters {
+    AddressCounters {
+        address,
+        owner,
+        eni,
+        direction,
+        passed: Count::default(),
+        steered: Count::default(),
+        dropped: Count::default(),
+        exempt: Count::default(),
+        first_seen: None,
+        last_seen: None,
+    }
+}
+
+fn stray_cell(
+    address: IpNet,
+    owner: Option<EniId>,
+    key: StrayKey,
+    values: &[StrayValue],
+) -> AddressCounters {
+    let direction = if key.direction == Direction::Ingress as u8 {
+        Direction::Ingress
+    } else {
+        Direction::Egress
+    };
+    let sum = |of: fn(&StrayValue) -> common::Count| {
+        values
+            .iter()
+            .map(|value| Count::from(of(value)))
+            .fold(Count::default(), Count::wrapping_add)
+    };
+    let seen = |of: fn(&StrayValue) -> u64| values.iter().map(of).filter(|time| *time != 0);
+    AddressCounters {
+        passed: sum(|value| value.passed),
+        steered: sum(|value| value.steered),
+        dropped: sum(|value| value.dropped),
+        exempt: sum(|value| value.exempt),
+        first_seen: seen(|value| value.first_seen).min(),
+        last_seen: seen(|value| value.last_seen).max(),
+        ..empty_cell(address, owner, EniId(key.eni), direction)
+    }
+}
+
+fn interface_name(ifindex: IfIndex) -> Option<String> {
+    nix::net::if_::if_indextoname(ifindex.get())
+        .ok()
+        .and_then(|name| name.into_string().ok())
+}

@@ -1,0 +1,60 @@
+//! The file in which the daemon reports to `status`.
+
+use std::{
+    fs, io,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use eni_steer_core::report::DaemonReport;
+
+use crate::{
+    paths::Paths,
+    process::start_time,
+    run_files::{directory, remove_file, replace},
+    state::StateError,
+};
+
+const FILE: &str = "daemon.json";
+
+/// The report of a daemon that starts now, in this process.
+pub fn new() -> DaemonReport {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH);
+    DaemonReport {
+        pid: std::process::id(),
+        process_started: start_time(std::process::id()),
+        started: started.map_or(0, |since| since.as_secs()),
+        ..DaemonReport::default()
+    }
+}
+
+/// Reads the report; `None`: no daemon runs, or the one that wrote it has ended.
+pub fn read(paths: &Paths) -> Option<DaemonReport> {
+    let path = directory(paths).ok()?.join(FILE);
+    let report: DaemonReport = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let started = report.process_started;
+    (started.is_some() && start_time(report.pid) == started).then_some(report)
+}
+
+/// Replaces the file.
+///
+/// # Errors
+/// The run directory cannot be written.
+pub fn write(report: &DaemonReport, paths: &Paths) -> Result<(), StateError> {
+    let directory = directory(paths)?;
+    let path = directory.join(FILE);
+    let bytes = serde_json::to_vec_pretty(report).map_err(io::Error::from);
+    bytes
+        .and_then(|bytes| replace(&directory, &path, &bytes))
+        .map_err(|cause| StateError::writing(path, cause))
+}
+
+/// Removes the file; no file is fine.
+///
+/// # Errors
+/// The file is there and cannot be removed.
+pub fn remove(paths: &Paths) -> io::Result<()> {
+    let Ok(directory) = directory(paths) else {
+        return Ok(());
+    };
+    remove_file(&directory.join(FILE))
+}

@@ -1,0 +1,53 @@
+//! Addresses on the wire (`RTM_GETADDR`).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rtnetlink::packet_route::{RouteNetlinkMessage, address::AddressMessage};
+
+use super::{
+    Message, Netlink, NetlinkError,
+    wire::{self, u32_at},
+};
+use eni_steer_core::model::{Address, IfIndex};
+
+impl Netlink {
+    /// All addresses of both families, by interface and in the kernel's order.
+    pub fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let mut addresses = self.dump("list the addresses", request, from_message)?;
+        addresses.sort_by_key(|address| (address.index, address.family()));
+        Ok(addresses)
+    }
+}
+
+pub(super) fn from_message(message: &Message<'_>) -> Option<Address> {
+    if message.kind != libc::RTM_NEWADDR {
+        return None;
+    }
+    let (header, attributes) = message.split::<8>()?;
+    let [family, length, flags, scope, ..] = *header;
+    let family = wire::family_of_byte(family)?;
+    // The header has eight bits for flags; the attribute has all of them.
+    let mut flags = u32::from(flags);
+    let (mut local, mut peer) = (None::<IpAddr>, None::<IpAddr>);
+    for (kind, value) in attributes {
+        match kind {
+            libc::IFA_LOCAL => local = wire::address(family, value),
+            libc::IFA_ADDRESS => peer = wire::address(family, value),
+            libc::IFA_FLAGS => flags = u32_at(value, 0)?,
+            _ => {}
+        }
+    }
+    // On a point-to-point interface IFA_ADDRESS is the peer and IFA_LOCAL is ours.
+    let net = IpNet::new(local.or(peer)?, length).ok()?;
+    let is = |flag: u32| flags & flag != 0;
+    Some(Address {
+        index: IfIndex::new(u32_at(header, 4)?)?,
+        net,
+        global: scope == libc::RT_SCOPE_UNIVERSE,
+        tentative: is(libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) && !is(libc::IFA_F_OPTIMISTIC),
+        temporary: net.addr().is_ipv6() && is(libc::IFA_F_SECONDARY),
+        no_prefix_route: is(libc::IFA_F_NOPREFIXROUTE),
+    })
+}

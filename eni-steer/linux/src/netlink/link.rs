@@ -1,0 +1,109 @@
+//! Interfaces on the wire (`RTM_GETLINK`, `RTM_SETLINK`).
+
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkExtentMask, LinkMessage},
+};
+
+use super::{
+    Message, Netlink, NetlinkError, Request,
+    wire::{Attributes, text, u32_at},
+};
+use eni_steer_core::model::{Group, IfIndex, Link, Mac, TunableKind};
+
+/// `IFLA_INET_CONF`: all of `net.ipv4.conf.<interface>`, in the order of linux/ip.h.
+const INET_CONF: u16 = 1;
+
+/// An interface, and those of its sysctls that are tunables; an interface without IPv4 has none.
+pub(crate) type Interface = (Link, Vec<(TunableKind, u32)>);
+
+impl Netlink {
+    /// All interfaces, by index.
+    pub(crate) fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
+        let mut request = LinkMessage::default();
+        // Gathering statistics takes longer than all the rest of an interface.
+        let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        request.attributes.push(mask);
+        let request = RouteNetlinkMessage::GetLink(request);
+        let mut interfaces = self.dump("list the interfaces", request, from_message)?;
+        interfaces.sort_by_key(|(link, _)| link.index);
+        Ok(interfaces)
+    }
+}
+
+/// Puts an interface into a group.
+pub(crate) fn set_group(index: IfIndex, group: Group) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index.get();
+    message.attributes.push(LinkAttribute::Group(group.0));
+    Request::new(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
+    if message.kind != libc::RTM_NEWLINK {
+        return None;
+    }
+    let (header, attributes) = message.split::<16>()?;
+    let layer = super::wire::u16_at(header, 2)?;
+    let flags = u32_at(header, 8)?;
+    let is = |flag: libc::c_int| flags & flag.cast_unsigned() != 0;
+    let mut link = Link {
+        index: IfIndex::new(u32_at(header, 4)?)?,
+        name: String::new(),
+        altnames: Vec::new(),
+        mac: None,
+        kind: None,
+        up: is(libc::IFF_UP),
+        carrier: is(libc::IFF_LOWER_UP),
+        loopback: is(libc::IFF_LOOPBACK),
+        mtu: 0,
+        group: Group(0),
+        master: None,
+    };
+    let mut tunables = Vec::new();
+    for (kind, value) in attributes {
+        match kind {
+            libc::IFLA_IFNAME => link.name = text(value),
+            libc::IFLA_PROP_LIST => {
+                let names = of_kind(value, libc::IFLA_ALT_IFNAME);
+                link.altnames.extend(names.map(text));
+            }
+            libc::IFLA_ADDRESS if layer == libc::ARPHRD_ETHER => {
+                link.mac = <[u8; 6]>::try_from(value).ok().map(Mac);
+            }
+            libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            libc::IFLA_GROUP => link.group = Group(u32_at(value, 0)?),
+            libc::IFLA_MASTER => link.master = IfIndex::new(u32_at(value, 0)?),
+            libc::IFLA_LINKINFO => {
+                link.kind = of_kind(value, libc::IFLA_INFO_KIND).next().map(text);
+            }
+            libc::IFLA_AF_SPEC => {
+                let inet = of_kind(value, libc::AF_INET as u16);
+                let conf = inet.flat_map(|inet| of_kind(inet, INET_CONF));
+                tunables.extend(conf.flat_map(sysctls));
+            }
+            _ => {}
+        }
+    }
+    Some((link, tunables))
+}
+
+/// The values of a kind among nested attributes.
+fn of_kind(nested: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
+    Attributes(nested)
+        .filter(move |(this, _)| *this == kind)
+        .map(|(_, value)| value)
+}
+
+fn sysctls(conf: &[u8]) -> impl Iterator<Item = (TunableKind, u32)> {
+    TunableKind::SYSCTLS.into_iter().filter_map(|kind| {
+        // IPV4_DEVCONF_* of linux/ip.h, which begins with 1.
+        let at = match kind {
+            TunableKind::Group => return None,
+            TunableKind::RpFilter => 8,
+            TunableKind::ArpAnnounce => 18,
+            TunableKind::ArpIgnore => 19,
+        };
+        Some((kind, u32_at(conf, (at - 1) * 4)?))
+    })
+}

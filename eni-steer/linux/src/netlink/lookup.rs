@@ -1,0 +1,89 @@
+//! The kernel's own route lookup (`RTM_GETROUTE` for one destination, `ip route get`).
+
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    route::{RouteAttribute, RouteFlags, RouteMessage},
+};
+
+use super::{
+    Netlink, NetlinkError, Request,
+    route::from_answer,
+    wire::{address_to_wire, family_to_wire},
+};
+use eni_steer_core::model::{Family, Flow, RouteKind, RouteLookup};
+
+impl Netlink {
+    /// Asks the kernel where a packet would go.
+    pub fn lookup(&self, question: &Flow) -> Result<RouteLookup, NetlinkError> {
+        let family = Family::of(question.to);
+        let what = format!("ip {family} route get {}", question.to);
+        let mut request = RouteMessage::default();
+        request.header.address_family = family_to_wire(family);
+        request.header.destination_prefix_length = family.bits();
+        if family == Family::V4 {
+            // Without this flag the answer says "main" whatever the table. IPv6 always names
+            // the table, and refuses the flag (inet6_rtm_valid_getroute_req).
+            request.header.flags = RouteFlags::LookupTable;
+        }
+        request
+            .attributes
+            .push(RouteAttribute::Destination(address_to_wire(question.to)));
+        if let Some(from) = question.from {
+            request.header.source_prefix_length = family.bits();
+            request
+                .attributes
+                .push(RouteAttribute::Source(address_to_wire(from)));
+        }
+        if question.mark != 0 {
+            request.attributes.push(RouteAttribute::Mark(question.mark));
+        }
+        if let Some(iif) = question.iif {
+            request.attributes.push(RouteAttribute::Iif(iif.get()));
+        }
+        let more = [
+            question.uid.map(RouteAttribute::Uid),
+            question.ip_protocol.map(RouteAttribute::IpProto),
+            question.sport.map(RouteAttribute::Sport),
+            question.dport.map(RouteAttribute::Dport),
+        ];
+        request.attributes.extend(more.into_iter().flatten());
+        let request = Request::new(RouteNetlinkMessage::GetRoute(request), 0);
+        let mut answers = self.ask_all(vec![request], |_| what.clone(), from_answer);
+        let answers = match answers.swap_remove(0) {
+            Ok(answers) => answers,
+            Err(NetlinkError::Refused { errno, .. })
+                if [
+                    libc::ENETUNREACH,
+                    libc::EHOSTUNREACH,
+                    libc::EACCES,
+                    libc::EINVAL,
+                    // rp_filter, for what comes in by an interface.
+                    libc::EXDEV,
+                ]
+                .contains(&errno) =>
+            {
+                return Ok(RouteLookup::Refused { errno });
+            }
+            Err(error) => return Err(error),
+        };
+        for route in answers {
+            if route.kind.refuses() {
+                let errno = match route.kind {
+                    RouteKind::Prohibit => libc::EACCES,
+                    RouteKind::Blackhole => libc::EINVAL,
+                    _ => libc::EHOSTUNREACH,
+                };
+                return Ok(RouteLookup::Refused { errno });
+            }
+            if let Some(hop) = route.hops.first() {
+                return Ok(RouteLookup::Leaves {
+                    by: hop.out,
+                    gateway: hop.gateway,
+                    table: route.table,
+                    kind: route.kind,
+                });
+            }
+        }
+        Err(NetlinkError::Unexpected { what })
+    }
+}

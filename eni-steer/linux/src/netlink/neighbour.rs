@@ -1,0 +1,78 @@
+//! Neighbours (`RTM_NEWNEIGH`): only to have a gateway resolved before it is needed.
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_core::NLM_F_CREATE;
+use rtnetlink::packet_route::{
+    RouteNetlinkMessage,
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+    },
+};
+
+use super::{Message, Netlink, NetlinkError, Request, wire::family_to_wire};
+use eni_steer_core::model::{Family, IfIndex};
+
+impl Netlink {
+    /// Starts resolution of neighbours (`ip neigh add ... use`, NTF_USE): the first steered packet
+    /// then need not wait for it. The kernel decides how long an entry lives. One that somebody
+    /// has made permanent stays as it is: NTF_USE would make it one that is to be resolved
+    /// (`__neigh_update` of net/core/neighbour.c, since 5.16). Returns what was refused.
+    pub fn warm_neighbours(&self, all: &[(IfIndex, IpAddr)]) -> Vec<NetlinkError> {
+        let get = |(on, ip): &(IfIndex, IpAddr)| {
+            Request::new(RouteNetlinkMessage::GetNeighbour(message(*on, *ip)), 0)
+        };
+        let words =
+            |verb: &str, (on, ip): (IfIndex, IpAddr)| format!("ip neigh {verb} {ip} dev #{on}");
+        let known = self.ask_all(
+            all.iter().map(get).collect(),
+            |at| words("get", all[at]),
+            is_permanent,
+        );
+        let mut refused = Vec::new();
+        let mut wanted = Vec::new();
+        for (entry, known) in all.iter().zip(known) {
+            match known {
+                Ok(entries) if entries.contains(&true) => continue,
+                Err(error) if !error.is_gone() => refused.push(error),
+                _ => wanted.push(*entry),
+            }
+        }
+        let warm = |(on, ip): &(IfIndex, IpAddr)| {
+            let mut entry = message(*on, *ip);
+            entry.header.flags = NeighbourFlags::Use;
+            Request::new(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE)
+        };
+        let answers = self.change_all(wanted.iter().map(warm).collect(), |at| {
+            words("replace", wanted[at])
+        });
+        refused.extend(answers.into_iter().filter_map(Result::err));
+        refused
+    }
+}
+
+/// Whether nobody but who made this entry may change it.
+fn is_permanent(answer: &Message<'_>) -> Option<bool> {
+    match answer.parse()? {
+        RouteNetlinkMessage::NewNeighbour(found) => Some(matches!(
+            found.header.state,
+            NeighbourState::Permanent | NeighbourState::Noarp
+        )),
+        _ => None,
+    }
+}
+
+/// The entry of this neighbour.
+fn message(on: IfIndex, ip: IpAddr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family_to_wire(Family::of(ip));
+    message.header.ifindex = on.get();
+    message.header.state = NeighbourState::None;
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(match ip {
+            IpAddr::V4(a) => NeighbourAddress::Inet(a),
+            IpAddr::V6(a) => NeighbourAddress::Inet6(a),
+        }));
+    message
+}

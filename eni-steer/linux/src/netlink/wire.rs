@@ -1,0 +1,151 @@
+//! Messages and attributes as bytes, and small conversions the object files share.
+//!
+//! What is there in thousands - addresses, routes, rules - is read from the bytes: of each only
+//! what is looked for. All else is read by the wire library.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rtnetlink::packet_core::{NetlinkHeader, NetlinkMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteAddress};
+
+use eni_steer_core::model::Family;
+
+/// One message of a datagram.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    pub kind: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    pub payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The messages of a datagram (netlink(7): a header of 16 bytes, lengths padded to 4).
+    pub fn all(datagram: &'a [u8]) -> impl Iterator<Item = Self> {
+        let mut rest = datagram;
+        std::iter::from_fn(move || {
+            let header = rest.first_chunk::<16>()?;
+            let length = u32_at(header, 0)? as usize;
+            let message = Self {
+                kind: u16_at(header, 4)?,
+                flags: u16_at(header, 6)?,
+                sequence: u32_at(header, 8)?,
+                payload: rest.get(16..length)?,
+            };
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+            Some(message)
+        })
+    }
+
+    /// The message as the wire library reads it. One that it can not read is left out of what
+    /// is seen, and told.
+    pub fn parse(&self) -> Option<RouteNetlinkMessage> {
+        use rtnetlink::packet_core::NetlinkDeserializable;
+        let mut header = NetlinkHeader::default();
+        header.message_type = self.kind;
+        match RouteNetlinkMessage::deserialize(&header, self.payload) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                tracing::warn!("a message of the kernel can not be read: {error}");
+                None
+            }
+        }
+    }
+
+    /// A header of so many bytes, and the attributes behind it.
+    pub fn split<const HEADER: usize>(&self) -> Option<(&'a [u8; HEADER], Attributes<'a>)> {
+        let (header, attributes) = self.payload.split_first_chunk::<HEADER>()?;
+        Some((header, Attributes(attributes)))
+    }
+}
+
+/// Attributes: kind and value (rtnetlink(7): a header of 4 bytes, lengths padded to 4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attributes<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = usize::from(u16_at(self.0, 0)?);
+        // The two highest bits say what is in it, not which it is.
+        let kind = u16_at(self.0, 2)? & 0x3fff;
+        let value = self.0.get(4..length)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    }
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// A name that ends with a zero.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// An address of a family; one of another length is none.
+pub(super) fn address(family: Family, bytes: &[u8]) -> Option<IpAddr> {
+    Some(match family {
+        Family::V4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        Family::V6 => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?),
+    })
+}
+
+/// A request as the kernel takes it, appended to others.
+pub(super) fn append(
+    requests: &mut Vec<u8>,
+    request: RouteNetlinkMessage,
+    flags: u16,
+    number: u32,
+) {
+    let mut message = NetlinkMessage::from(request);
+    message.header.flags = flags;
+    message.header.sequence_number = number;
+    message.finalize();
+    let start = requests.len();
+    let end = start + message.buffer_len();
+    requests.resize(end.next_multiple_of(4), 0);
+    message.serialize(&mut requests[start..end]);
+}
+
+/// A message as the kernel would send it.
+#[cfg(test)]
+pub(super) fn bytes_of(message: RouteNetlinkMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    append(&mut bytes, message, 0, 0);
+    bytes
+}
+
+pub(super) fn family_to_wire(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+/// The family of a header's byte; `None` for those that are not ours to look at (MPLS,
+/// multicast routing).
+pub(super) fn family_of_byte(byte: u8) -> Option<Family> {
+    match AddressFamily::from(byte) {
+        AddressFamily::Inet => Some(Family::V4),
+        AddressFamily::Inet6 => Some(Family::V6),
+        _ => None,
+    }
+}
+
+pub(super) fn address_to_wire(address: IpAddr) -> RouteAddress {
+    RouteAddress::from(address)
+}
+
+/// A prefix with its host bits cleared, as the kernel keeps them.
+pub(super) fn prefix(address: IpAddr, length: u8) -> Option<IpNet> {
+    IpNet::new(address, length).ok().map(|net| net.trunc())
+}

@@ -1,0 +1,44 @@
+//! Sysctls of the network namespace the calling thread is in: `/proc/sys/net` follows the
+//! thread, not the mount (proc_sys(5), net_namespaces(7)).
+
+use std::{fs, io, path::PathBuf};
+
+use eni_steer_core::model::TunableKind;
+
+use crate::observe::ObserveError;
+
+fn path(interface: &str, kind: TunableKind) -> Option<PathBuf> {
+    Some(
+        ["/proc/sys/net/ipv4/conf", interface, kind.sysctl()?]
+            .iter()
+            .collect(),
+    )
+}
+
+/// `None`: there is no such interface (any more).
+pub(crate) fn read(interface: &str, kind: TunableKind) -> Result<Option<u32>, ObserveError> {
+    let Some(path) = path(interface, kind) else {
+        return Ok(None);
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(ObserveError::Sysctl { path, cause }),
+    };
+    match text.trim().parse() {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(ObserveError::Sysctl {
+            path,
+            cause: io::Error::new(io::ErrorKind::InvalidData, error),
+        }),
+    }
+}
+
+/// Sets a sysctl; the error names the file.
+pub(crate) fn write(interface: &str, kind: TunableKind, value: u32) -> io::Result<()> {
+    let Some(path) = path(interface, kind) else {
+        return Ok(());
+    };
+    fs::write(&path, value.to_string())
+        .map_err(|cause| io::Error::new(cause.kind(), format!("{}: {cause}", path.display())))
+}

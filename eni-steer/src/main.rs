@@ -1,7 +1,0 @@
-//! The eni-steer command.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    eni_steer::cli::main()
-}
