@@ -16,6 +16,7 @@ use crate::{
     bpf,
     netlink::{self, Netlink, NetlinkError, Request},
     paths::Paths,
+    run_files,
     state::{State, StateError},
     sysctl,
 };
@@ -156,9 +157,10 @@ impl LinuxExecutor {
         };
         let ahead = self.loaded.iter().position(|(this, _)| *this == wanted);
         let program = match ahead {
-            Some(at) => self.loaded.swap_remove(at).1?,
-            None => bpf::load(self.maps()?, eni, direction, log_level)?,
+            Some(at) => self.loaded.swap_remove(at).1,
+            None => bpf::load(self.maps()?, eni, direction, log_level),
         };
+        let program = program.map_err(|error| self.with_verifier_log(error))?;
         // Written down before the qdisc can come into being: a crash in between leaves a
         // note of a qdisc that is not there, never a qdisc that nobody remembers.
         let noted = State::read(&self.paths)?.clsact.contains(&eni);
@@ -187,6 +189,14 @@ impl LinuxExecutor {
             self.loaded = wanted.into_iter().zip(loaded).collect();
         }
         Ok(())
+    }
+
+    /// Keeps the verifier's log in the run directory, if the error has one.
+    fn with_verifier_log(&self, error: bpf::BpfError) -> bpf::BpfError {
+        match run_files::directory(&self.paths) {
+            Ok(directory) => error.keep_verifier_log(&directory),
+            Err(_no_namespace) => error,
+        }
     }
 
     fn detach(&mut self, hook: Hook) -> Result<(), StepError> {

@@ -10,6 +10,9 @@ use std::{
 
 use crate::{paths::Paths, state::StateError};
 
+/// What the names of files with a verifier's log begin with.
+pub const VERIFIER_LOG: &str = "verifier-";
+
 /// Directory of the files of the calling thread's network namespace.
 pub fn directory(paths: &Paths) -> Result<PathBuf, StateError> {
     let namespace = Path::new("/proc/thread-self/ns/net");
@@ -43,6 +46,24 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes the logs of verifiers that a failed apply has left in a directory. A missing directory
+/// is fine.
+pub fn remove_verifier_logs(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.starts_with(VERIFIER_LOG.as_bytes()) && name.ends_with(b".log") {
+            remove_file(&path)?;
         }
     }
     Ok(())

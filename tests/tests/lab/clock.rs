@@ -51,7 +51,7 @@ fn what_is_deleted_after_the_clock_has_jumped_comes_back() {
         assert!(daemon["error"].is_null(), "{daemon}");
         assert_eq!(daemon["pid"], run.daemon.pid(), "{daemon}");
         assert_eq!(
-            daemon["fights"].as_array().map(Vec::len),
+            daemon["paused"].as_array().map(Vec::len),
             Some(0),
             "{daemon}"
         );

@@ -46,7 +46,10 @@ fn what_nobody_confirms_is_undone() {
         .timeout(LONG)
         .run(&lab.host)
         .expect_code(6);
-    assert!(output.stderr.contains("not confirmed: undone"), "{output}");
+    assert!(
+        output.stderr.contains("not confirmed in time: undone"),
+        "{output}"
+    );
     // The guard has decided, but may still be working.
     let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
     assert!(eventually(LONG, || left().is_empty()), "{}", left());
@@ -117,13 +120,13 @@ fn what_is_confirmed_stays() {
         .call(&apply_with("60s"))
         .start_in_background(&lab.host);
     assert!(
-        eventually(LONG, || apply.output().contains("not confirmed yet")),
+        eventually(LONG, || apply.output().contains("Run 'eni-steer confirm'")),
         "{}",
         apply.output()
     );
     // A second one has to wait for the first.
     let second = steer.run(&lab, &apply_with("60s")).expect_code(1);
-    assert!(second.stderr.contains("not confirmed yet"), "{second}");
+    assert!(second.stderr.contains("is not confirmed yet"), "{second}");
     let applied = steer.world(&lab);
     assert_eq!(steer.ok(&lab, &["confirm"]), "confirmed\n");
     assert!(apply.wait(LONG).success(), "{}", apply.output());

@@ -71,7 +71,7 @@ fn restored_objects_are_counted_by_the_program_that_removed_them() {
     run.heals(&before, "the rule");
     let report = run.report();
     drop(remover);
-    let rule = "+ ip -4 rule pref 20300 from 172.16.20.177 lookup 21001 protocol 229";
+    let rule = "+ ip -4 rule add pref 20300 from 172.16.20.177 lookup 21001 protocol 229";
     assert_eq!(
         report["restored"],
         serde_json::json!({ rule: 1 }),
@@ -304,19 +304,19 @@ fn a_fight_is_recognised_and_steering_holds_meanwhile() {
             Duration::from_millis(1),
         )
         .expect_all_answered();
-        if gone && !run.report()["fights"].as_array().is_some_and(Vec::is_empty) {
+        if gone && !run.report()["paused"].as_array().is_some_and(Vec::is_empty) {
             break;
         }
         std::thread::sleep(Duration::from_millis(60));
     }
     let report = run.report();
     assert!(
-        report["fights"]
+        report["paused"]
             .as_array()
-            .is_some_and(|fights| fights.len() == 1),
+            .is_some_and(|paused| paused.len() == 1),
         "{report}"
     );
-    let said = run.daemon.output().matches("again and again").count();
+    let said = run.daemon.output().matches("pauses its repair").count();
     assert_eq!(said, 1, "the daemon logs it once: {}", run.daemon.output());
     assert_eq!(
         run.lab.router_seen(0).since(seen).wrong.packets,

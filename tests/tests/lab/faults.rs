@@ -187,7 +187,7 @@ fn a_lease_that_cannot_be_read_changes_nothing_and_is_reported_until_it_can_be_r
     std::fs::remove_file(&lease).expect("it is there");
     std::fs::create_dir(&lease).expect("it can be made");
     kept.daemon.signal(Signal::SIGHUP);
-    let name = format!("could not be asked: {}: ", lease.display());
+    let name = format!("could not read {}: ", lease.display());
     assert!(
         eventually(SOON, || told().contains(&name)),
         "{name} {}",
@@ -245,7 +245,7 @@ fn a_run_directory_that_cannot_be_written_stops_only_changes_that_must_be_record
     kill_after(daemon, Duration::ZERO);
     let world = steer.world(&lab);
     let refused = ["apply", "--group", "4711"];
-    let told = steer.refuses(&lab, &refused, 1, &["remember eth0 group"]);
+    let told = steer.refuses(&lab, &refused, 1, &["save value: eth0 group"]);
     assert!(told.contains("cannot write"), "{told}");
     assert_unchanged(&world, &steer.world(&lab));
     drop(unmount);

@@ -300,7 +300,7 @@ fn programs_of_others_go_on_deciding_and_status_names_them() {
             assert_eq!(after - before, 5, "{kind} {hook}: counted before it");
             let status = steer.ok(&lab, &["status"]);
             assert!(
-                status.contains("runs after ours"),
+                status.contains("after eni-steer's"),
                 "{kind} {hook}: {status}"
             );
             run_ok(

@@ -162,7 +162,8 @@ fn refuse_each(lab: &Lab, steer: &Steer, towards: Towards<'_>) {
         let what = format!("step {at}, {}", lines[at]);
         assert!(matches!(error, Refusal::Injected), "{what}: {error:?}");
         assert!(report.left.is_empty(), "{what}: {:?}", report.left);
-        assert_eq!(report.undone.len(), at);
+        // Steps of the same batch behind the refused one may have been done and are undone too.
+        assert!(report.undone.len() >= at, "{what}: {}", report.undone.len());
         println!("refused: {}", lines[at]);
         assert_unchanged(&before.0, &comparable(&steer.world(lab)));
         assert_unchanged(&before.1, &told(lab, steer));
@@ -291,7 +292,7 @@ fn what_was_done_before_a_real_failure_is_undone() {
     let clsact = [&apply[..], &["clsact"]].concat();
     let told = steer.refuses(&lab, &clsact, 1, &["step failed", "eth1 egress"]);
     let undone = told
-        .split_once("; the ")
+        .split_once("; undid the ")
         .and_then(|(_, rest)| rest.split(' ').next());
     let undone: usize = undone
         .and_then(|n| n.parse().ok())

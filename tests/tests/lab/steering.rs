@@ -469,10 +469,10 @@ fn an_address_on_two_enis_has_no_owner() {
         let status = steer.ok(&lab, &["status"]);
         let report = steer.json(&lab, &["status"]);
         for address in ["172.16.20.200", "fd00:20::200"] {
-            let note = format!("{address} is on eth0 and eth1: it has no owner");
+            let note = format!("{address} is on eth0 and eth1:");
             assert!(status.contains(&note), "{status}");
-            let notes = report["notes"].as_array().expect("notes").iter();
-            let mut notes = notes.filter_map(|note| note.as_str());
+            let notes = report["findings"].as_array().expect("findings").iter();
+            let mut notes = notes.filter_map(|finding| finding["why"].as_str());
             assert!(notes.any(|text| text.contains(&note)), "{report:#}");
             let from: IpAddr = address.parse().expect("an address");
             let to = lab.client_address(from);

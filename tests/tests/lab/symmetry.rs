@@ -204,7 +204,7 @@ fn drift_is_listed_line_by_line() {
         "21001",
     ];
     run_ok(&lab.host, "ip", rule);
-    let plan = steer.run(&lab, &["plan"]).expect_code(3).stdout;
+    let plan = steer.run(&lab, &["plan", "-v"]).expect_code(3).stdout;
     let (text, report) = verify(&steer, &lab, 3);
     let drift = report["policy"]["drift"].as_array().expect("a list");
     assert_eq!(drift.len(), plan.lines().count());
@@ -213,7 +213,7 @@ fn drift_is_listed_line_by_line() {
     }
     let status = steer.ok(&lab, &["status"]);
     assert!(
-        status.contains(&format!("{} steps from what it should be", drift.len())),
+        status.contains(&format!("{} differences from the policy", drift.len())),
         "{status}"
     );
     steer.ok(&lab, &["apply"]);
@@ -251,14 +251,14 @@ fn a_program_that_runs_before_ours_is_named() {
     );
     steer.apply(&lab, &["--attach", "clsact"]);
     let (text, report) = verify(&steer, &lab, 0);
-    assert!(text.contains("runs before ours on eth1"), "{text}");
+    assert!(text.contains("runs before eni-steer's on eth1"), "{text}");
     assert_eq!(
         report["blind"].as_array().map(Vec::len),
         Some(1),
         "{report:#}"
     );
     let status = steer.ok(&lab, &["status"]);
-    assert!(status.contains("runs before ours"), "{status}");
+    assert!(status.contains("runs before eni-steer's"), "{status}");
 }
 
 /// Keys that other programs rely on. Keys are only ever added.
@@ -276,7 +276,7 @@ fn every_report_is_json_with_its_keys() {
     let plan = steer.run(&lab, &enis).expect_code(3).json();
     has(&plan, &["empty", "steps"]);
     assert_eq!(plan["empty"], false);
-    let text = steer.plan(&lab, &[]).expect_code(3).stdout;
+    let text = steer.plan(&lab, &["-v"]).expect_code(3).stdout;
     let lines: Vec<&str> = text.lines().collect();
     let steps = plan["steps"].as_array().expect("a list");
     let told: Vec<&str> = steps
@@ -298,7 +298,7 @@ fn every_report_is_json_with_its_keys() {
     has(
         &status,
         &[
-            "policy", "applied", "enis", "drift", "notes", "traffic", "maps",
+            "policy", "applied", "enis", "drift", "findings", "traffic", "maps",
         ],
     );
     assert_eq!(status["enis"].as_array().map(Vec::len), Some(2));

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use eni_steer_core::{apply::apply, desired::Desired, plan::Plan};
-use eni_steer_linux::{bpf::PinRoot, executor::LinuxExecutor, state::State};
+use eni_steer_linux::{bpf::PinRoot, executor::LinuxExecutor, run_files, state::State};
 
 use super::{
     context::Context,
@@ -63,5 +63,6 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
 /// saved values of tunables and qdiscs that are restored by now.
 pub(super) fn clear_leftovers(context: &Context) -> Result<(), Failure> {
     PinRoot::here(&context.paths.bpffs)?.clear()?;
+    run_files::remove_verifier_logs(&run_files::directory(&context.paths)?)?;
     Ok(State::default().write(&context.paths)?)
 }

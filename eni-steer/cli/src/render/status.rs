@@ -65,7 +65,7 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
         )?,
         (true, n) => {
             writeln!(out, "state: {n} differences from the policy:")?;
-            for line in &report.drift {
+            for line in &report.drift_folded {
                 writeln!(out, "  {line}")?;
             }
         }

@@ -28,7 +28,7 @@ pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
             policy.probes - policy.refused
         )?;
     }
-    for line in &policy.drift {
+    for line in &policy.drift_folded {
         writeln!(out, "policy: drift: {line}")?;
     }
     for line in astray(&policy.misrouted) {

@@ -24,8 +24,11 @@ pub struct StatusReport {
     pub daemon: Option<DaemonReport>,
     /// The ENIs.
     pub enis: Vec<EniStatus>,
-    /// Differences from the policy, as plan lines for people.
+    /// Every difference from the policy, as plan lines.
     pub drift: Vec<String>,
+    /// The same for people, folded ([`Plan::lines`]).
+    #[serde(skip)]
+    pub drift_folded: Vec<String>,
     /// What the administrator should know.
     pub findings: Vec<Finding>,
     /// Address by address; `None`: there are no counters.
@@ -58,6 +61,7 @@ impl StatusReport {
         desired: &Desired,
         counters: Option<Snapshot>,
     ) -> Self {
+        let plan = Plan::between(desired, host);
         let traffic = counters
             .as_ref()
             .map(|counters| judge(counters, &owners_of_counters(desired, counters)));
@@ -73,7 +77,8 @@ impl StatusReport {
             applied,
             daemon,
             enis: enis.collect(),
-            drift: Plan::between(desired, host).lines(host),
+            drift: plan.steps.iter().map(|step| step.describe(host)).collect(),
+            drift_folded: plan.lines(host),
             findings: findings::of_policy(host, policy, absence, desired),
             traffic,
             maps: counters.map(|counters| counters.maps).unwrap_or_default(),

@@ -77,8 +77,11 @@ pub struct Overruled {
 /// The answer to "is the policy there?".
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PolicyVerdict {
-    /// What is missing or too much, as plan lines.
+    /// Every difference from the policy, as plan lines.
     pub drift: Vec<String>,
+    /// The same for people, folded ([`Plan::lines`]).
+    #[serde(skip)]
+    pub drift_folded: Vec<String>,
     /// Sources that would go astray.
     pub misrouted: Vec<Misrouted>,
     /// Rules for access and balance that others overrule.
@@ -145,7 +148,8 @@ impl<'a> Inspection<'a> {
         let (host, desired) = (self.host, self.desired);
         let plan = Plan::between(desired, host);
         let mut verdict = PolicyVerdict {
-            drift: plan.lines(host),
+            drift: plan.steps.iter().map(|step| step.describe(host)).collect(),
+            drift_folded: plan.lines(host),
             probes: answers.len(),
             notes: self.notes,
             ..PolicyVerdict::default()

@@ -1,10 +1,16 @@
 //! What can go wrong between this process and the kernel's BPF side.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::netlink::NetlinkError;
+use crate::{
+    netlink::NetlinkError,
+    run_files::{self, VERIFIER_LOG},
+};
 
 /// A step that failed: what was tried, on which object. Causes are in the chain.
 #[derive(Debug, thiserror::Error)]
@@ -68,11 +74,14 @@ pub enum BpfError {
         /// Whose object stands there.
         by: String,
     },
-    /// The object in this binary does not load.
-    #[error("can not load program {program}")]
+    /// The kernel refuses a program of this binary.
+    #[error("cannot load program {program}{}", log_text(.log.as_deref()))]
     Load {
-        /// Which.
+        /// Its name.
         program: &'static str,
+        /// The file that holds the verifier's whole log, once it is written
+        /// ([`BpfError::keep_verifier_log`]).
+        log: Option<PathBuf>,
         /// aya's error, with the verifier's log.
         #[source]
         cause: Box<ProgramError>,
@@ -145,7 +154,44 @@ impl BpfError {
         }
         Self::Load {
             program,
+            log: None,
             cause: Box::new(cause),
+        }
+    }
+
+    /// Writes the verifier's whole log to `verifier-<program>.log` in a directory, and names the
+    /// file in the error. Other errors, and one without a log, stay as they are; so does one whose
+    /// log cannot be written.
+    #[must_use]
+    pub fn keep_verifier_log(self, directory: &Path) -> Self {
+        let Self::Load {
+            program,
+            log: None,
+            cause,
+        } = self
+        else {
+            return self;
+        };
+        let text = match &*cause {
+            ProgramError::LoadError { verifier_log, .. } => verifier_log.to_string(),
+            _ => String::new(),
+        };
+        let path = directory.join(format!("{VERIFIER_LOG}{program}.log"));
+        let log = if text.trim().is_empty() {
+            None
+        } else {
+            match run_files::replace(directory, &path, text.as_bytes()) {
+                Ok(()) => Some(path),
+                Err(error) => {
+                    tracing::warn!("cannot write {}: {error}", path.display());
+                    None
+                }
+            }
+        };
+        Self::Load {
+            program,
+            log,
+            cause,
         }
     }
 
@@ -203,6 +249,11 @@ impl BpfError {
     }
 }
 
+fn log_text(log: Option<&Path>) -> String {
+    log.map(|path| format!("; the verifier's whole log is in {}", path.display()))
+        .unwrap_or_default()
+}
+
 /// The errno inside aya's error, if it is one of a system call.
 fn errno(error: MapError) -> Result<io::Error, MapError> {
     match error {
@@ -213,5 +264,46 @@ fn errno(error: MapError) -> Result<io::Error, MapError> {
             ..
         } => Ok(error.io_error),
         other => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use aya_obj::VerifierLog;
+
+    use super::*;
+
+    fn refused(log: &str) -> BpfError {
+        let cause = ProgramError::LoadError {
+            io_error: io::Error::from_raw_os_error(libc::EINVAL),
+            verifier_log: VerifierLog::new(log.to_owned()),
+        };
+        BpfError::load("eni_egress", cause)
+    }
+
+    #[test]
+    fn the_error_names_the_file_that_holds_the_whole_log_of_the_verifier() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = "R1 invalid mem access\n".repeat(3000);
+        let error = refused(&log).keep_verifier_log(directory.path());
+        let path = directory.path().join("verifier-eni_egress.log");
+        assert!(
+            error.to_string().contains(&path.display().to_string()),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(&path).expect("it is there").trim_end(),
+            log.trim_end()
+        );
+    }
+
+    #[test]
+    fn without_a_log_no_file_is_named_or_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let error = refused("").keep_verifier_log(directory.path());
+        assert_eq!(error.to_string(), "cannot load program eni_egress");
+        assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 0);
     }
 }
