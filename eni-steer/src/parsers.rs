@@ -7,7 +7,7 @@ use std::{hint::black_box, path::PathBuf};
 
 use crate::{
     bpf, netlink, observe,
-    policy::config::{Configured, SourceFile},
+    policy::config::{LoadedConfig, SourceFile},
 };
 
 /// A parser: its name, which is that of its fuzz target and of its corpus, and itself.
@@ -34,7 +34,7 @@ pub fn config(bytes: &[u8]) {
             text: text.to_owned(),
         })
         .collect();
-    if let Err(error) = Configured::from_files(&files) {
+    if let Err(error) = LoadedConfig::from_files(&files) {
         black_box(error.to_string());
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     observe::read_configuration,
-    policy::config::Configured,
+    policy::config::LoadedConfig,
     render::{self, ConfigReport},
 };
 
@@ -43,7 +43,7 @@ fn check(global: &Global) -> Result<Exit, Failure> {
     }
     let (path, named) = global.config_path();
     let files = read_configuration(&path, named)?;
-    Configured::from_files(&files)?;
+    LoadedConfig::from_files(&files)?;
     let names = || files.iter().map(|file| file.path.display().to_string());
     let mut out = std::io::stdout().lock();
     if global.json {

@@ -15,7 +15,7 @@ use crate::{
 use super::{
     args::{Global, PolicyArgs},
     failure::{Exit, Failure},
-    policy::{InForce, Source, policy_in_force, policy_to_undo},
+    policy::{EffectivePolicy, Source, policy_in_force, policy_to_undo},
 };
 
 /// The host, the policy and what follows from both.
@@ -66,7 +66,7 @@ impl Context {
         Self::with(global, policy_to_undo(global)?).await
     }
 
-    async fn with(global: &Global, in_force: InForce) -> Result<Self, Failure> {
+    async fn with(global: &Global, in_force: EffectivePolicy) -> Result<Self, Failure> {
         let places = global.places();
         let netlink = Netlink::open()?;
         let seen = observe(&netlink, &places).await?;

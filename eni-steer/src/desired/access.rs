@@ -10,7 +10,7 @@ use super::{Eni, Refusal, enis::by_selector};
 use crate::{
     model::{Family, Rule, RuleAction, TableId},
     observe::Observed,
-    policy::{AccessRule, Missing, Policy, Then},
+    policy::{AccessAction, AccessRule, Missing, Policy},
 };
 
 /// The rules, of the families the kernel has rules of.
@@ -25,19 +25,19 @@ pub(super) fn rules(seen: &Observed, policy: &Policy, enis: &[Eni]) -> Result<Ve
         };
         let refuse = |action, priority| Some((priority, action, None));
         let place = match &access.then {
-            Then::Prohibit => refuse(
+            AccessAction::Prohibit => refuse(
                 RuleAction::Prohibit,
                 numbers.refusal_priority(next(&mut refusals)),
             ),
-            Then::Unreachable => refuse(
+            AccessAction::Unreachable => refuse(
                 RuleAction::Unreachable,
                 numbers.refusal_priority(next(&mut refusals)),
             ),
-            Then::Blackhole => refuse(
+            AccessAction::Blackhole => refuse(
                 RuleAction::Blackhole,
                 numbers.refusal_priority(next(&mut refusals)),
             ),
-            Then::Eni(select) => {
+            AccessAction::Eni(select) => {
                 let priority = numbers.pin_priority(next(&mut pins));
                 match by_selector(seen, enis, select) {
                     Some(eni) => Some((priority, RuleAction::Table(way_out(eni)), Some(eni))),
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{
         desired::Desired,
-        policy::{Selector, config::Configured, config::SourceFile},
+        policy::{Selector, config::LoadedConfig, config::SourceFile},
         testing::host,
     };
 
@@ -113,7 +113,7 @@ mod tests {
             path: "config.toml".into(),
             text: text.to_owned(),
         };
-        Configured::from_files(&[file])
+        LoadedConfig::from_files(&[file])
             .unwrap_or_else(|error| panic!("{error}"))
             .policy
     }

@@ -109,7 +109,7 @@ mod tests {
     use crate::{
         desired::Desired,
         plan::route_text,
-        policy::{Selector, config::Configured, config::SourceFile},
+        policy::{Selector, config::LoadedConfig, config::SourceFile},
         testing::host,
     };
 
@@ -128,7 +128,7 @@ mod tests {
              gateway = 'last'\n{text}"
         );
         let path = "config.toml".into();
-        Configured::from_files(&[SourceFile { path, text }])
+        LoadedConfig::from_files(&[SourceFile { path, text }])
             .unwrap_or_else(|error| panic!("{error}"))
             .policy
     }

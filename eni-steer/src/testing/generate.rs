@@ -22,8 +22,8 @@ use crate::{
     observe::{Lease, Observed},
     ownership::{GROUP, PROTOCOL},
     policy::{
-        AccessRule, Balance, Discover, EniPolicy, GatewayChoice, Missing, Policy, PrimaryPolicy,
-        Selector, Then,
+        AccessAction, AccessRule, Balance, Discover, EniPolicy, GatewayChoice, Missing, Policy,
+        PrimaryPolicy, Selector,
     },
 };
 
@@ -498,10 +498,11 @@ fn an_eni_policy() -> impl Strategy<Value = EniPolicy> {
 /// Any access rule that names no source: sources are an affair of the source rules.
 fn an_access_rule() -> impl Strategy<Value = AccessRule> {
     let then = prop_oneof![
-        Just(Then::Prohibit),
-        Just(Then::Unreachable),
-        Just(Then::Blackhole),
-        sample::select(vec!["eth0", "eth1", "ens5"]).prop_map(|eni| Then::Eni(Selector::from(eni))),
+        Just(AccessAction::Prohibit),
+        Just(AccessAction::Unreachable),
+        Just(AccessAction::Blackhole),
+        sample::select(vec!["eth0", "eth1", "ens5"])
+            .prop_map(|eni| AccessAction::Eni(Selector::from(eni))),
     ];
     let matches = (
         option::of(a_destination()),
