@@ -126,3 +126,52 @@ pub struct Balance {
     /// The table that holds the multipath default route; `None`: the table base plus 999.
     pub table: Option<TableId>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(from: &str, ip_protocol: Option<u8>) -> AccessRule {
+        AccessRule {
+            from: Some(from.parse().expect("a prefix")),
+            ip_protocol,
+            ..AccessRule::new(AccessAction::Prohibit)
+        }
+    }
+
+    #[test]
+    fn a_rule_matches_the_ip_versions_of_its_prefixes_and_its_protocol() {
+        let families = |rule: &AccessRule| rule.families().collect::<Vec<_>>();
+        let any = AccessRule::new(AccessAction::Prohibit);
+        assert_eq!(families(&any), Family::BOTH);
+        assert_eq!(families(&rule("10.0.0.0/8", Some(6))), [Family::V4]);
+        assert_eq!(families(&rule("10.0.0.0/8", Some(ICMP))), [Family::V4]);
+        assert_eq!(families(&rule("fd00::/8", None)), [Family::V6]);
+        assert_eq!(families(&rule("fd00::/8", Some(ICMPV6))), [Family::V6]);
+        for never in [
+            rule("10.0.0.0/8", Some(ICMPV6)),
+            rule("fd00::/8", Some(ICMP)),
+        ] {
+            assert_eq!(families(&never), []);
+            let (why, _) = never.contradiction().expect("it never matches");
+            assert_eq!(why, "it mixes IPv4 and IPv6");
+        }
+        for (number, family) in [(ICMP, Family::V4), (ICMPV6, Family::V6)] {
+            let ip_protocol = Some(number);
+            let rule = AccessRule {
+                ip_protocol,
+                ..any.clone()
+            };
+            assert_eq!(families(&rule), [family]);
+        }
+    }
+
+    #[test]
+    fn a_rule_refuses_packets_unless_it_names_an_eni() {
+        let refuses = |then| AccessRule::new(then).refuses();
+        assert!(refuses(AccessAction::Prohibit));
+        assert!(refuses(AccessAction::Unreachable));
+        assert!(refuses(AccessAction::Blackhole));
+        assert!(!refuses(AccessAction::Eni(Selector::from("eth1"))));
+    }
+}

@@ -118,6 +118,8 @@ mod tests {
             r#"["a", "b", "c"]"#
         );
         assert_eq!(text(Value::List(Vec::new())), "[]");
+        let special = text("a\"b\\c\nd\u{7f}\u{e9}".into());
+        assert_eq!(special, "\"a\\\"b\\\\c\\u000ad\\u007f\u{e9}\"");
         let table = [("eth0", 1), ("eth1.5", 3), ("ETH-2_b", 4), ("", 5)];
         let pairs = table.map(|(key, value)| (key.to_owned(), Value::from(value)));
         assert_eq!(

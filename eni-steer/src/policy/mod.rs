@@ -1,6 +1,6 @@
 //! What the administrator wants: the policy, from the files of the configuration and from flags.
 //!
-//! [`keys`] is the registry: it has one entry for each key of the configuration. The reader of
+//! `keys` is the registry: it has one entry for each key of the configuration. The reader of
 //! the files ([`config`]), the flags ([`flags`]), `config show` ([`entries`]) and the documents
 //! all follow it.
 
@@ -152,14 +152,14 @@ pub enum PrimaryPolicy {
     Full,
 }
 
-/// What happens when an ENI of the policy is absent or down.
+/// What happens when a selected ENI is not there or down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// It is an error: right for a command that a person typed.
+    /// It is an error: right for a command somebody typed.
     #[default]
     Refuse,
-    /// eni-steer goes on without the ENI until it comes: right for a daemon.
+    /// It is left out until it comes: right for a daemon.
     Skip,
 }
 
@@ -222,7 +222,7 @@ pub struct Policy {
     pub sizes: Sizes,
     /// The aya-log level that the programs log at (0: off).
     pub log_level: u32,
-    /// What happens when an ENI of the policy is absent or down.
+    /// What happens when a selected ENI is not usable.
     pub missing: Missing,
 }
 
@@ -248,5 +248,32 @@ impl Default for Policy {
             log_level: 0,
             missing: Missing::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state file of an older version can lack fields that this version has.
+    #[test]
+    fn a_recorded_policy_without_a_field_has_its_default() {
+        let policy: Policy = serde_json::from_str("{}").expect("a policy");
+        assert_eq!(policy, Policy::default());
+        let eni: EniPolicy = serde_json::from_str(r#"{ "select": { "name": "eth1" } }"#)
+            .expect("the policy of an ENI");
+        assert_eq!(eni, EniPolicy::new(Selector::from("eth1")));
+        assert!(eni.managed);
+    }
+
+    #[test]
+    fn a_selector_is_written_as_it_is_read() {
+        for text in ["eth1", "02:00:5e:00:53:01", "02:00:5e:00:53"] {
+            assert_eq!(Selector::from(text).to_string(), text);
+        }
+        let mac = Mac([2, 0, 0x5e, 0, 0x53, 1]);
+        assert_eq!(Selector::from("02:00:5E:00:53:01"), Selector::Mac(mac));
+        let name = "02:00:5e:00:53";
+        assert_eq!(Selector::from(name), Selector::Name(name.to_owned()));
     }
 }

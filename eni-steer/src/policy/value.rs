@@ -419,6 +419,9 @@ mod tests {
             prefix("10.0.0.0/24").map(prefix_text),
             Ok("10.0.0.0/24".to_owned())
         );
+        for all in ["0.0.0.0/0", "::/0"] {
+            assert_eq!(prefix(all).map(prefix_text), Ok(all.to_owned()));
+        }
         assert_eq!(
             prefix("10.0.0.1").map(prefix_text),
             Ok("10.0.0.1".to_owned())

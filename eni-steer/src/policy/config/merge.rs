@@ -101,7 +101,7 @@ impl Merger<'_> {
             }
             [] => Err(self.file.mistake(
                 &table.span,
-                "this [[eni]] does not say which interface it is",
+                "this [[eni]] does not say which ENI it is",
                 "add name = \"eth1\" (a name or alternative name) or mac = \"02:00:5e:00:53:01\"",
             )),
             [(first, value), (second, _), ..] => Err(self.file.mistake(

@@ -209,11 +209,7 @@ fn an_eni_is_named_once_and_by_one_key() {
         "4:7",
         "already",
     );
-    refused(
-        "[[eni]]\ntable = 7",
-        "1:1",
-        "does not say which interface it is",
-    );
+    refused("[[eni]]\ntable = 7", "1:1", "does not say which ENI it is");
     refused(
         "[[eni]]\nname = 'e'\nmac = '02:00:5e:00:53:aa'",
         "2:8",
@@ -413,6 +409,13 @@ fn there_is_room_for_so_many_rules_and_no_more() {
     let many = |n| "[[rule]]\nuid = 1\naction = 'prohibit'\n".repeat(n);
     read(&[&many(290)]);
     refused(&many(291), "873:10", "more than 290 rules have an action");
+    let lead = |n| "[[rule]]\nuid = 1\neni = 'a'\n".repeat(n);
+    read(&[&(many(290) + &lead(290))]);
+    refused(
+        &(lead(291) + &many(1)),
+        "873:7",
+        "more than 290 rules have an eni",
+    );
 }
 
 #[test]

@@ -290,8 +290,7 @@ fn each_default_that_is_shown_is_that_of_the_policy() {
         restore_default_rules,
         settings,
         sizes,
-        log_level: _,
-        missing: _,
+        ..
     } = Policy::default();
     assert_eq!((enis.len(), access.len(), balance), (0, 0, None));
     let shown = |key: &str| {
