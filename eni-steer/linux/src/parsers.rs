@@ -6,7 +6,7 @@
 use std::{hint::black_box, path::PathBuf};
 
 use crate::{bpf, leases, netlink, state::State};
-use eni_steer_core::policy::config::{Configured, SourceFile};
+use eni_steer_core::policy::config::{LoadedConfig, SourceFile};
 
 /// A parser: its name, which is that of its fuzz target and of its corpus, and itself.
 pub type Parser = (&'static str, fn(&[u8]));
@@ -32,7 +32,7 @@ pub fn config(bytes: &[u8]) {
             text: text.to_owned(),
         })
         .collect();
-    if let Err(error) = Configured::from_files(&files) {
+    if let Err(error) = LoadedConfig::from_files(&files) {
         black_box(error.to_string());
     }
 }

@@ -1,21 +1,20 @@
-//! Arguments.
+//! The arguments of the command line. The flags of the policy come from the registry of keys.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
-
-use eni_steer_core::{
-    model::{AttachKind, Group, Mode, Priority, Protocol, TableId},
-    policy::{GatewayChoice, PrimaryPolicy, Selector, written},
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser, ValueParser},
 };
 
-/// Routing symmetry for Linux hosts with several cloud network interfaces (ENIs): a packet
-/// leaves by the ENI that owns its source.
+use eni_steer_core::policy::flags::{FLAGS, PolicyFlag, Setting};
+
+/// Routing symmetry for Linux hosts with several cloud network interfaces (ENIs): replies leave
+/// by the interface their request arrived on.
 ///
-/// Reading commands (status, plan, verify, counters) change nothing. What apply installs
-/// (routes, rules, sysctls, programs) outlives the process; remove takes all of it away
-/// again. Only objects with eni-steer's own protocol number and pins are ever deleted.
+/// The commands status, plan, verify and counters change nothing. apply installs routes, rules,
+/// sysctls and programs, which stay when the process ends; remove deletes all of them again.
+/// eni-steer deletes only routes and rules with its own protocol number, and its own pins.
 #[derive(Debug, Parser)]
 #[command(name = "eni-steer", version, max_term_width = 100)]
 #[command(
@@ -31,13 +30,13 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Say more (-v info, -vv debug, -vvv trace); with apply, also the level the programs log at
+    /// Log more (-v info, -vv debug, -vvv trace); apply and run set the programs to the same level
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Print JSON
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
-    /// The configuration; files of conf.d beside it come after it [default: /etc/eni-steer/config.toml]
+    /// The configuration; eni-steer also reads conf.d/*.toml beside it [default: /etc/eni-steer/config.toml]
     #[arg(long, global = true, value_name = "FILE", env = "ENI_STEER_CONFIG")]
     pub config: Option<PathBuf>,
     /// Mount point of bpffs
@@ -49,7 +48,7 @@ pub(super) struct Global {
         default_value = "/sys/fs/bpf"
     )]
     pub bpffs: PathBuf,
-    /// Directory that remembers previous values until the next boot
+    /// Directory where eni-steer keeps the previous values of what it changes, until the next boot
     #[arg(
         long,
         global = true,
@@ -62,51 +61,54 @@ pub(super) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show ENIs, gateways, tables, programs and what is not as it should be
+    /// Show ENIs, gateways, tables and programs, and what differs from the policy
     Status,
-    /// Show what apply would do, and do nothing
+    /// Show what apply would do, and change nothing
     ///
-    /// Exit code 3 if there is something to do.
+    /// Exit code 3 if apply would change something.
     Plan(PlanArgs),
     /// Install tables, rules, sysctls and programs
     ///
-    /// If a step fails, the steps before it are undone. What a flag does not name is as the
-    /// configuration says; without a configuration, as it was applied last; else as by default.
-    #[command(
-        after_help = "Examples:\n  eni-steer apply                                 the ENIs that are found, programs counting\n  \
-eni-steer apply --eni eth0 --eni eth1 --mode steer\n  eni-steer apply --rules off                     programs only: look, touch nothing\n  \
-eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer confirm' comes"
-    )]
+    /// If a step fails, eni-steer undoes the steps before it. Options you leave out have the value
+    /// of the configuration. Without a configuration, they keep the value of the previous apply.
+    #[command(after_help = "Examples:\n  \
+eni-steer apply                  Find the ENIs, install their rules, count packets\n  \
+eni-steer apply --eni eth0 --eni eth1 --mode steer\n  \
+eni-steer apply --rules off --sysctls off\n                                   \
+Only count packets; routes, rules and sysctls stay as they are\n  \
+eni-steer apply --confirm 60s    Undo everything after 60 s unless you run 'eni-steer confirm'")]
     Apply(ApplyArgs),
-    /// Keep what 'apply --confirm' did
+    /// Keep what 'apply --confirm' installed
     Confirm,
-    /// Take away everything that apply installed, and put back what it changed
+    /// Delete everything that apply installed, and restore what it changed
     Remove(RemoveArgs),
-    /// Is the policy there, and does the traffic agree?
+    /// Check that the rules are in effect and that traffic is symmetric
     ///
-    /// Exit code 3 for drift or a rule that wins over ours, 4 for asymmetric traffic.
+    /// Exit code 3 if the host differs from the policy or another program's rule takes precedence,
+    /// 4 if traffic is asymmetric.
     Verify(VerifyArgs),
-    /// Show the counters: each address on each ENI, each source, totals and reasons
+    /// Show the counters: each address on each ENI, each source, totals, and reasons
     Counters(CountersArgs),
-    /// Apply the policy and keep it: a daemon
+    /// Run the daemon: apply the policy and repair what other programs change
     ///
-    /// SIGHUP reads the policy again, SIGTERM stops and leaves everything in force.
+    /// On SIGHUP the daemon reads the configuration again. On SIGTERM it stops, and what it
+    /// installed stays.
     Run(RunArgs),
-    /// Install and enable the systemd service that runs the daemon at each boot
+    /// Install and enable the systemd service that starts the daemon at each boot
     Persist(PersistArgs),
-    /// Check the configuration, or show what it comes to
+    /// Check the configuration, or show the policy that results
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Undo what is not confirmed in time (started by apply --confirm)
+    /// Undo what nobody confirms in time (apply --confirm starts this)
     #[command(hide = true)]
     UndoUnlessConfirmed,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Read the configuration and say what is wrong with it, and where
+    /// Check the files of the configuration; a mistake is shown with its place
     Check,
-    /// Show the effective configuration, each value with where it comes from
+    /// Show the effective configuration, and where each value comes from
     Show(Box<ShowArgs>),
 }
 
@@ -126,10 +128,10 @@ pub(super) struct PlanArgs {
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Show the plan and do nothing
+    /// Show the plan and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Undo everything after this time unless 'eni-steer confirm' comes (30s, 2m)
+    /// Undo everything after this time (30s, 2m) unless you run 'eni-steer confirm'
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub confirm: Option<Duration>,
 }
@@ -142,17 +144,17 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PersistArgs {
-    /// Show the unit and do nothing
+    /// Show the unit and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Where the unit is written
+    /// Directory for the unit
     #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
     pub unit_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// Show the plan and do nothing
+    /// Show the plan and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -161,144 +163,73 @@ pub(super) struct RemoveArgs {
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Judge the traffic of the next TIME instead of all since the programs were attached
+    /// Check the traffic of the next TIME instead of all traffic since the programs were attached
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CountersArgs {
-    /// Show all sources, not only the busiest
+    /// Show all sources, not only those with the most packets
     #[arg(long)]
     pub all: bool,
-    /// Only this ENI
+    /// Show only this ENI (repeatable)
     #[arg(long, value_name = "ENI")]
     pub eni: Vec<String>,
-    /// Count from now on, and show after this time
+    /// Show what is counted within this time from now
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
 }
 
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Switch {
-    On,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Attach {
-    Auto,
-    Tcx,
-    Clsact,
-}
-
-/// The policy in flags.
-#[derive(Clone, Debug, Default, Args)]
+/// The flags of the policy that the command line has.
+#[derive(Clone, Debug, Default)]
 pub(super) struct PolicyArgs {
-    /// Manage this interface (name, alternative name or MAC; repeat it); default: found
-    #[arg(long, value_name = "ENI")]
-    pub eni: Vec<String>,
-    /// Gateway of an ENI: an address, 'first' or 'last' of its subnet (repeat it)
-    #[arg(long, value_name = "ENI=ADDRESS", value_parser = parse_pair(gateway))]
-    pub gateway: Vec<(Selector, GatewayChoice)>,
-    /// Mode of all ENIs, or of one: count, steer or drop (repeat it)
-    #[arg(long, value_name = "[ENI=]MODE", value_parser = parse_mode)]
-    pub mode: Vec<(Option<Selector>, Mode)>,
-    /// Table of an ENI (repeat it)
-    #[arg(long, value_name = "ENI=TABLE", value_parser = parse_pair(number::<TableId>))]
-    pub table: Vec<(Selector, TableId)>,
-    /// An address the ENI owns beyond those configured on it (repeat it)
-    #[arg(long, value_name = "ENI=ADDRESS", value_parser = parse_pair(number::<IpAddr>))]
-    pub address: Vec<(Selector, IpAddr)>,
-    /// A prefix delegated to the ENI (repeat it)
-    #[arg(long, value_name = "ENI=PREFIX", value_parser = parse_pair(number::<IpNet>))]
-    pub prefix: Vec<(Selector, IpNet)>,
-    /// Install tables and rules (default on)
-    #[arg(long, value_name = "on|off")]
-    pub rules: Option<Switch>,
-    /// Attach programs (default on)
-    #[arg(long, value_name = "on|off")]
-    pub programs: Option<Switch>,
-    /// Adjust rp_filter, arp_ignore, arp_announce where needed (default on)
-    #[arg(long, value_name = "on|off")]
-    pub sysctls: Option<Switch>,
-    /// observe: the primary keeps to main; full: it gets source rules too
-    #[arg(long, value_name = "observe|full", value_parser = parse_primary)]
-    pub primary: Option<PrimaryPolicy>,
-    /// How programs are attached (default auto: TCX where the kernel has it)
-    #[arg(long, value_name = "KIND")]
-    pub attach: Option<Attach>,
-    /// A destination that is never steered (repeat it)
-    #[arg(long, value_name = "PREFIX", value_parser = parse_net)]
-    pub exempt: Vec<IpNet>,
-    /// A mark that is never steered
-    #[arg(long, value_name = "MARK[/MASK]", value_parser = written::mark)]
-    pub exempt_mark: Option<(u32, u32)>,
-    /// Base of the table numbers (default 21000)
-    #[arg(long, value_name = "TABLE")]
-    pub table_base: Option<TableId>,
-    /// Priorities of our rules (default 20000-20999)
-    #[arg(long, value_name = "FIRST-LAST", value_parser = written::band)]
-    pub band: Option<(Priority, Priority)>,
-    /// Protocol number of our routes and rules (default 229)
-    #[arg(long, value_name = "NUMBER", value_parser = written::protocol)]
-    pub protocol: Option<Protocol>,
-    /// Interface group of the ENIs (default 20229)
-    #[arg(long, value_name = "NUMBER")]
-    pub group: Option<Group>,
+    /// Each use of a flag, in the order of [`FLAGS`].
+    pub settings: Vec<Setting>,
 }
 
-impl From<Attach> for Option<AttachKind> {
-    fn from(attach: Attach) -> Self {
-        match attach {
-            Attach::Auto => None,
-            Attach::Tcx => Some(AttachKind::Tcx),
-            Attach::Clsact => Some(AttachKind::Clsact),
-        }
+impl Args for PolicyArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(FLAGS.iter().map(argument))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
-/// `ENI=VALUE`, where ENI is a name or a MAC address.
-fn parse_pair<T: Clone + Send + Sync + 'static>(
-    value: fn(&str) -> Result<T, String>,
-) -> impl Fn(&str) -> Result<(Selector, T), String> + Clone {
-    move |text| match text.split_once('=') {
-        Some((eni, rest)) if !eni.is_empty() => Ok((Selector::from(eni), value(rest)?)),
-        _ => Err("expected ENI=VALUE".to_owned()),
+impl FromArgMatches for PolicyArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let uses = |flag: &PolicyFlag| matches.get_many::<Setting>(flag.name());
+        let settings = FLAGS.iter().filter_map(uses).flatten().cloned().collect();
+        Ok(Self { settings })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
-fn number<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|error: T::Err| error.to_string())
-}
-
-fn gateway(text: &str) -> Result<GatewayChoice, String> {
-    match text {
-        "first" => Ok(GatewayChoice::First),
-        "last" => Ok(GatewayChoice::Last),
-        address => number(address).map(GatewayChoice::Address),
-    }
-}
-
-fn parse_mode(text: &str) -> Result<(Option<Selector>, Mode), String> {
-    match text.split_once('=') {
-        Some((eni, word)) => Ok((Some(Selector::from(eni)), written::mode(word)?)),
-        None => Ok((None, written::mode(text)?)),
-    }
-}
-
-fn parse_primary(text: &str) -> Result<PrimaryPolicy, String> {
-    match text {
-        "observe" => Ok(PrimaryPolicy::Observe),
-        "full" => Ok(PrimaryPolicy::Full),
-        _ => Err("expected observe or full".to_owned()),
-    }
-}
-
-fn parse_net(text: &str) -> Result<IpNet, String> {
-    text.parse()
-        .or_else(|_not_a_prefix: ipnet::AddrParseError| number::<IpAddr>(text).map(IpNet::from))
+/// A flag of the policy as clap knows flags.
+fn argument(flag: &'static PolicyFlag) -> Arg {
+    let parser: ValueParser = match flag.words() {
+        Some(words) => PossibleValuesParser::new(words)
+            .try_map(|text| flag.read(&text))
+            .into(),
+        None => ValueParser::new(|text: &str| flag.read(text)),
+    };
+    let action = match flag.repeats() {
+        true => ArgAction::Append,
+        false => ArgAction::Set,
+    };
+    Arg::new(flag.name())
+        .long(flag.name())
+        .value_name(flag.value_name())
+        .help(flag.help())
+        .help_heading("Policy")
+        .action(action)
+        .value_parser(parser)
 }
 
 #[cfg(test)]
@@ -310,5 +241,56 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn settings(words: &[&str]) -> Result<Vec<String>, clap::Error> {
+        let words = [&["eni-steer", "plan"], words].concat();
+        let cli = Cli::try_parse_from(words)?;
+        let Command::Plan(plan) = cli.command else {
+            panic!("plan is plan");
+        };
+        let settings = plan.policy.settings.iter();
+        Ok(settings.map(|setting| format!("{setting:?}")).collect())
+    }
+
+    #[test]
+    fn every_flag_of_the_registry_is_a_flag_of_the_command_line() {
+        let plan = Cli::command();
+        let plan = plan.find_subcommand("plan").expect("a command");
+        for flag in FLAGS.iter() {
+            let argument = plan
+                .get_arguments()
+                .find(|arg| arg.get_long() == Some(flag.name()));
+            let argument = argument.unwrap_or_else(|| panic!("--{} is missing", flag.name()));
+            let help = argument.get_help().map(ToString::to_string);
+            assert_eq!(help.as_deref(), Some(flag.help().as_str()));
+            let repeats = matches!(argument.get_action(), ArgAction::Append);
+            assert_eq!(repeats, flag.repeats(), "--{}", flag.name());
+        }
+    }
+
+    #[test]
+    fn flags_keep_their_order_and_may_repeat_if_the_registry_says_so() {
+        let both = settings(&[
+            "--mode", "steer", "--eni", "a", "--mode", "a=drop", "--eni=b",
+        ]);
+        let both = both.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            both,
+            ["--eni a", "--eni b", "--mode steer", "--mode a=drop"]
+        );
+        assert!(settings(&["--group", "7", "--group", "8"]).is_err());
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_flag_and_the_words_that_it_accepts() {
+        let error = |words: &[&str]| settings(words).expect_err("a wrong value").to_string();
+        let text = error(&["--rules", "maybe"]);
+        assert!(
+            text.contains("--rules <on|off>") && text.contains("on, off"),
+            "{text}"
+        );
+        let text = error(&["--table", "eth1"]);
+        assert!(text.contains("'eth1' is not ENI=TABLE"), "{text}");
     }
 }

@@ -9,7 +9,7 @@ use super::{
     policy::policy_in_force,
 };
 use crate::render::{self, ConfigReport};
-use eni_steer_core::policy::config::Configured;
+use eni_steer_core::policy::config::LoadedConfig;
 use eni_steer_linux::configuration::read_configuration;
 
 pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
@@ -41,7 +41,7 @@ fn check(global: &Global) -> Result<Exit, Failure> {
     }
     let (path, named) = global.config_path();
     let files = read_configuration(&path, named)?;
-    Configured::from_files(&files)?;
+    LoadedConfig::from_files(&files)?;
     let names = || files.iter().map(|file| file.path.display().to_string());
     let mut out = std::io::stdout().lock();
     if global.json {

@@ -21,7 +21,7 @@ use eni_steer_linux::{
 use super::{
     args::{Global, PolicyArgs},
     failure::{Exit, Failure},
-    policy::{InForce, Source, policy_in_force, policy_to_undo},
+    policy::{EffectivePolicy, Source, policy_in_force, policy_to_undo},
 };
 
 /// The host, the policy and what follows from both.
@@ -74,7 +74,7 @@ impl Context {
         Self::with(global, policy_to_undo(global)?)
     }
 
-    fn with(global: &Global, in_force: InForce) -> Result<Self, Failure> {
+    fn with(global: &Global, in_force: EffectivePolicy) -> Result<Self, Failure> {
         let paths = global.paths();
         let netlink = Netlink::open()?;
         let host = observe(&netlink, &paths)?;

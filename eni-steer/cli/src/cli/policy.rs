@@ -1,26 +1,27 @@
-//! Which policy is in force, and where it comes from: flags over the configuration; where
-//! there is no configuration, over what was applied last; else the defaults.
+//! The policy of a command, and where it comes from: flags override the configuration. Without
+//! a configuration, they override the policy of the previous `apply`, or else the defaults.
 
 use std::{fmt, path::PathBuf};
 
 use super::{
-    args::{Global, PolicyArgs, Switch},
+    args::{Global, PolicyArgs},
     failure::Failure,
 };
-use eni_steer_core::{
-    model::Mode,
-    policy::{Discover, EniPolicy, Origin, Origins, Policy, Selector, config::Configured},
+use eni_steer_core::policy::{
+    Origin, Origins, Policy,
+    config::LoadedConfig,
+    flags::{self, FlagError},
 };
 use eni_steer_linux::{configuration::read_configuration, state::State};
 
-/// What the policy as a whole comes from, before flags.
+/// Where the policy as a whole comes from, before the flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// These files.
+    /// From these files.
     Files(Vec<PathBuf>),
-    /// There is no configuration: what was applied last.
+    /// There is no configuration; the previous `apply` used it.
     AppliedLast,
-    /// There is no configuration, and nothing is applied: the defaults.
+    /// There is no configuration, and eni-steer has applied nothing: the defaults.
     Automatic,
 }
 
@@ -37,45 +38,48 @@ impl fmt::Display for Source {
     }
 }
 
-/// The policy in force.
-pub(super) struct InForce {
-    /// What was written down.
+/// The policy of a command.
+pub(super) struct EffectivePolicy {
+    /// What eni-steer recorded on this host.
     pub state: State,
     /// The policy.
     pub policy: Policy,
     /// Where it comes from as a whole.
     pub source: Source,
-    /// The policy before flags.
-    unflagged: Policy,
-    /// Where the values of files stand in them.
-    written: Origins,
+    /// The policy before the flags.
+    without_flags: Policy,
+    /// The place of each value that a file sets.
+    file_origins: Origins,
 }
 
-impl InForce {
+impl EffectivePolicy {
     fn new(state: State, policy: Policy, source: Source) -> Self {
         Self {
             state,
-            unflagged: policy.clone(),
+            without_flags: policy.clone(),
             policy,
             source,
-            written: Origins::default(),
+            file_origins: Origins::default(),
         }
     }
 
-    /// Where the policy's values come from.
+    /// Where its values come from.
     pub(super) fn origins(&self) -> Origins {
-        let mut origins = self.written.clone();
+        let mut origins = self.file_origins.clone();
         if self.source == Source::AppliedLast {
-            let nothing = Policy::default();
-            origins.say_changes(&nothing, &self.unflagged, &Origin::AppliedLast);
+            let default = Policy::default();
+            origins.set_changes(&default, &self.without_flags, &Origin::AppliedLast);
         }
-        origins.say_changes(&self.unflagged, &self.policy, &Origin::Flag);
+        origins.set_changes(&self.without_flags, &self.policy, &Origin::Flag);
         origins
     }
 }
 
-/// The policy in force: flags over the configuration or over what was applied last.
-pub(super) fn policy_in_force(global: &Global, args: &PolicyArgs) -> Result<InForce, Failure> {
+/// The policy of a command with these flags.
+pub(super) fn policy_in_force(
+    global: &Global,
+    args: &PolicyArgs,
+) -> Result<EffectivePolicy, Failure> {
     let state = State::read(&global.paths())?;
     let mut in_force = without_flags(global, state)?;
     args.put_into(&mut in_force.policy)?;
@@ -85,52 +89,53 @@ pub(super) fn policy_in_force(global: &Global, args: &PolicyArgs) -> Result<InFo
     Ok(in_force)
 }
 
-/// The policy by which what is there is taken away again: the one it was applied by, whatever
-/// the configuration says by now, if it can be read at all.
-pub(super) fn policy_to_undo(global: &Global) -> Result<InForce, Failure> {
+/// The policy that `remove` undoes: the one that the previous `apply` used. The configuration may
+/// have changed since, or have mistakes.
+pub(super) fn policy_to_undo(global: &Global) -> Result<EffectivePolicy, Failure> {
     let state = State::read(&global.paths())?;
     match state.policy.clone() {
-        Some(policy) => Ok(InForce::new(state, policy, Source::AppliedLast)),
+        Some(policy) => Ok(EffectivePolicy::new(state, policy, Source::AppliedLast)),
         None => without_flags(global, state),
     }
 }
 
-fn without_flags(global: &Global, state: State) -> Result<InForce, Failure> {
+fn without_flags(global: &Global, state: State) -> Result<EffectivePolicy, Failure> {
     let (path, named) = global.config_path();
     let files = read_configuration(&path, named)?;
     if !files.is_empty() {
-        let Configured { policy, origins } = Configured::from_files(&files)?;
+        let LoadedConfig { policy, origins } = LoadedConfig::from_files(&files)?;
         let source = Source::Files(files.into_iter().map(|file| file.path).collect());
-        return Ok(InForce {
-            written: origins,
-            ..InForce::new(state, policy, source)
+        return Ok(EffectivePolicy {
+            file_origins: origins,
+            ..EffectivePolicy::new(state, policy, source)
         });
     }
     let (policy, source) = match state.policy.clone() {
         Some(policy) => (policy, Source::AppliedLast),
         None => (Policy::default(), Source::Automatic),
     };
-    Ok(InForce::new(state, policy, source))
+    Ok(EffectivePolicy::new(state, policy, source))
 }
 
-/// What is ours is told by the protocol number: with another one, what is installed would be
-/// nobody's, and stay for ever.
+/// eni-steer knows its own routes and rules by their protocol number. With another number it would
+/// never delete those that it has installed.
 fn same_protocol(state: &State, policy: &Policy) -> Result<(), Failure> {
     match &state.policy {
         Some(applied) if applied.ownership.protocol != policy.ownership.protocol => {
             Err(Failure::usage(
                 format!(
-                    "protocol {} is not the one in force ({})",
-                    policy.ownership.protocol, applied.ownership.protocol
+                    "the installed routes and rules have protocol {}, the policy has {}",
+                    applied.ownership.protocol, policy.ownership.protocol
                 ),
-                "run 'eni-steer remove' first, then apply with the new number",
+                "run 'eni-steer remove', then 'eni-steer apply' with the new number",
             ))
         }
         _ => Ok(()),
     }
 }
 
-/// aya-log counts from 1 (error) to 5 (trace); the programs' own lines are debug and trace.
+/// The level that the programs log at. aya-log counts from 1 (error) to 5 (trace); the programs log
+/// at debug and trace only.
 fn program_log_level(verbose: u8, known: u32) -> u32 {
     match verbose {
         0 => known,
@@ -141,127 +146,16 @@ fn program_log_level(verbose: u8, known: u32) -> u32 {
 }
 
 impl PolicyArgs {
-    /// Whether it says which interfaces are ENIs.
+    /// Whether the flags name the ENIs to manage.
     pub(super) fn names_enis(&self) -> bool {
-        !self.eni.is_empty()
+        flags::names_enis(&self.settings)
     }
 
-    /// Puts what the flags name over a policy.
+    /// Changes a policy as the flags say.
     fn put_into(&self, policy: &mut Policy) -> Result<(), Failure> {
-        if !self.eni.is_empty() {
-            policy.discover = Discover::IfNoneNamed;
-            let earlier = std::mem::take(&mut policy.enis);
-            for name in &self.eni {
-                let select = Selector::from(name.as_str());
-                let known = earlier.iter().find(|eni| eni.select == select).cloned();
-                policy.enis.push(EniPolicy {
-                    managed: true,
-                    ..known.unwrap_or_else(|| EniPolicy::new(select))
-                });
-            }
-        }
-        for (select, gateway) in &self.gateway {
-            let eni = named(policy, select)?;
-            eni.gateways
-                .retain(|other| other.family() != gateway.family());
-            eni.gateways.push(*gateway);
-        }
-        for (select, table) in &self.table {
-            named(policy, select)?.table = Some(*table);
-        }
-        for (select, address) in &self.address {
-            let eni = named(policy, select)?;
-            if !eni.addresses.contains(address) {
-                eni.addresses.push(*address);
-            }
-        }
-        for (select, prefix) in &self.prefix {
-            let eni = named(policy, select)?;
-            if !eni.prefixes.contains(prefix) {
-                eni.prefixes.push(*prefix);
-            }
-        }
-        for (select, mode) in &self.mode {
-            match select {
-                Some(select) => named(policy, select)?.mode = Some(*mode),
-                None => set_mode(policy, *mode),
-            }
-        }
-        for (switch, field) in [
-            (self.rules, &mut policy.rules),
-            (self.programs, &mut policy.programs),
-            (self.sysctls, &mut policy.sysctls),
-        ] {
-            if let Some(switch) = switch {
-                *field = switch == Switch::On;
-            }
-        }
-        if let Some(primary) = self.primary {
-            policy.primary = primary;
-        }
-        if let Some(attach) = self.attach {
-            policy.attach = attach.into();
-        }
-        for net in &self.exempt {
-            if !policy.exempt.contains(net) {
-                policy.exempt.push(*net);
-            }
-        }
-        if self.exempt_mark.is_some() {
-            policy.settings.exempt_mark = self.exempt_mark;
-        }
-        if let Some(base) = self.table_base {
-            policy.table_base = base;
-        }
-        if let Some((first, last)) = self.band {
-            policy.ownership.first = first;
-            policy.ownership.last = last;
-        }
-        if let Some(protocol) = self.protocol {
-            policy.ownership.protocol = protocol;
-        }
-        if let Some(group) = self.group {
-            policy.ownership.group = group;
-        }
-        Ok(())
+        let refused = |FlagError { what, hint }| Failure::usage(what, hint);
+        flags::put_into(&self.settings, policy).map_err(refused)
     }
-}
-
-/// A mode for all replaces those of single ENIs.
-fn set_mode(policy: &mut Policy, mode: Mode) {
-    policy.mode = mode;
-    for eni in &mut policy.enis {
-        eni.mode = None;
-    }
-}
-
-/// The ENI a flag speaks of. Where ENIs are found, not named, a flag that speaks of one
-/// would name it and so leave the others out: that is asked back.
-fn named<'a>(policy: &'a mut Policy, select: &Selector) -> Result<&'a mut EniPolicy, Failure> {
-    let known: Vec<String> = policy
-        .enis
-        .iter()
-        .filter(|eni| eni.managed)
-        .map(|eni| eni.select.to_string())
-        .collect();
-    policy
-        .enis
-        .iter_mut()
-        .find(|eni| eni.managed && eni.select == *select)
-        .ok_or_else(|| {
-            let hint = if known.is_empty() {
-                format!("name the ENIs first: --eni {select} --eni ...")
-            } else {
-                format!(
-                    "the ENIs named are {}; add --eni {select}",
-                    known.join(", ")
-                )
-            };
-            Failure::usage(
-                format!("a flag speaks of {select}, which is no ENI of this policy"),
-                hint,
-            )
-        })
 }
 
 #[cfg(test)]
@@ -272,7 +166,10 @@ mod tests {
 
     use super::*;
     use crate::cli::args::{Cli, Command};
-    use eni_steer_core::policy::Section;
+    use eni_steer_core::{
+        model::Mode,
+        policy::{Discover, Section},
+    };
 
     /// A directory with an empty run directory; files are put into it by the tests.
     fn place() -> tempfile::TempDir {
@@ -280,7 +177,7 @@ mod tests {
     }
 
     /// The policy in force for `plan` with these flags.
-    fn plan(place: &tempfile::TempDir, flags: &[&str]) -> Result<InForce, Failure> {
+    fn plan(place: &tempfile::TempDir, flags: &[&str]) -> Result<EffectivePolicy, Failure> {
         let run = place.path().join("run");
         let mut words = vec!["eni-steer".into(), "--run-dir".into(), run.into_os_string()];
         let config = place.path().join("config.toml");
@@ -305,7 +202,7 @@ mod tests {
         State::change(&paths, |state| state.policy = Some(policy)).expect("writable");
     }
 
-    fn mode(in_force: &InForce) -> (Mode, String) {
+    fn mode(in_force: &EffectivePolicy) -> (Mode, String) {
         let origin = in_force.origins().of(&Section::Policy, "mode");
         (in_force.policy.mode, origin.to_string())
     }

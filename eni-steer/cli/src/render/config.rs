@@ -1,12 +1,11 @@
-//! The answer of `config show`: the effective configuration as TOML that can be read back,
-//! each value with where it comes from.
+//! The output of `config show`: the effective configuration as TOML that eni-steer can read back,
+//! and where each value comes from.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::Value;
 
-use eni_steer_core::policy::{Origin, Origins, Policy, Section, entries};
+use eni_steer_core::policy::{Origin, Origins, Policy, Section, Value, entries};
 
 /// The effective configuration.
 #[derive(Debug, Serialize)]
@@ -17,26 +16,25 @@ pub struct ConfigReport {
     pub values: Vec<ConfigValue>,
 }
 
-/// One value.
+/// The value of one key.
 #[derive(Debug, Serialize)]
 pub struct ConfigValue {
-    /// Heading of its table.
+    /// The heading of its table.
     pub table: &'static str,
-    /// Which of the tables of this heading.
     #[serde(skip)]
     section: Section,
-    /// Which of the tables of this heading, from 0.
+    /// Its position among the tables with this heading, from 0.
     pub number: usize,
-    /// Key.
+    /// Its name.
     pub key: &'static str,
-    /// Value; `None`: left out.
+    /// Its value; `None`: it is not set.
     pub value: Option<Value>,
     /// Where it comes from.
     pub from: Origin,
 }
 
 impl ConfigReport {
-    /// From a policy and the origins of its values.
+    /// Lists the values of a policy with their origins.
     pub fn new(source: String, policy: &Policy, origins: &Origins) -> Self {
         let mut values: Vec<ConfigValue> = Vec::new();
         for entry in entries(policy) {
@@ -59,7 +57,7 @@ impl ConfigReport {
     }
 }
 
-/// As TOML. What is left out is a comment.
+/// Writes the configuration as TOML. A key that is not set is a comment.
 pub fn config(report: &ConfigReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "# {}", report.source)?;
     let lines: Vec<(String, &Origin)> = report
@@ -73,7 +71,7 @@ pub fn config(report: &ConfigReport, out: &mut impl Write) -> io::Result<()> {
     for (value, (line, from)) in report.values.iter().zip(&lines) {
         if section != Some(&value.section) {
             section = Some(&value.section);
-            // An empty [balance] would be no balance with or without its heading.
+            // A [balance] without keys means the same as none.
             writeln!(out, "\n{}", value.table)?;
         }
         if value.value.is_some() {
@@ -87,43 +85,25 @@ pub fn config(report: &ConfigReport, out: &mut impl Write) -> io::Result<()> {
 
 fn assignment(value: &ConfigValue) -> String {
     match &value.value {
-        Some(literal) => format!("{} = {}", value.key, toml(literal)),
+        Some(literal) => format!("{} = {literal}", value.key),
         None => format!("# {} is not set", value.key),
-    }
-}
-
-/// A value as TOML writes it. Strings are escaped as in JSON, which TOML understands.
-fn toml(value: &Value) -> String {
-    match value {
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(toml).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(pairs) => {
-            let pairs: Vec<String> = pairs
-                .iter()
-                .map(|(key, value)| format!("{} = {}", Value::from(key.as_str()), toml(value)))
-                .collect();
-            format!("{{ {} }}", pairs.join(", "))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eni_steer_core::policy::config::{Configured, SourceFile};
+    use eni_steer_core::policy::config::{LoadedConfig, SourceFile};
 
-    fn read(text: &str) -> Configured {
+    fn read(text: &str) -> LoadedConfig {
         let file = SourceFile {
             path: "config.toml".into(),
             text: text.to_owned(),
         };
-        Configured::from_files(&[file]).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        LoadedConfig::from_files(&[file]).unwrap_or_else(|error| panic!("{error}\n{text}"))
     }
 
-    fn shown(configured: &Configured) -> String {
+    fn shown(configured: &LoadedConfig) -> String {
         let report =
             ConfigReport::new("source".to_owned(), &configured.policy, &configured.origins);
         let mut out = Vec::new();
@@ -143,7 +123,7 @@ mod tests {
         );
         let text = shown(&configured);
         assert_eq!(read(&text).policy, configured.policy, "{text}");
-        let default = shown(&Configured::default());
+        let default = shown(&LoadedConfig::default());
         assert_eq!(read(&default).policy, Policy::default(), "{default}");
     }
 

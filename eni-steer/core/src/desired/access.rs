@@ -102,7 +102,7 @@ mod tests {
     use crate::{
         desired::Desired,
         fake::fake_host,
-        policy::{Selector, config::Configured, config::SourceFile},
+        policy::{Selector, config::LoadedConfig, config::SourceFile},
     };
 
     fn two_enis() -> Host {
@@ -118,7 +118,7 @@ mod tests {
             path: "config.toml".into(),
             text: text.to_owned(),
         };
-        Configured::from_files(&[file])
+        LoadedConfig::from_files(&[file])
             .unwrap_or_else(|error| panic!("{error}"))
             .policy
     }

@@ -108,7 +108,7 @@ mod tests {
     use crate::{
         desired::Desired,
         fake::fake_host,
-        policy::{Selector, config::Configured, config::SourceFile},
+        policy::{Selector, config::LoadedConfig, config::SourceFile},
     };
 
     fn two_enis() -> Host {
@@ -126,7 +126,7 @@ mod tests {
              gateway = 'last'\n{text}"
         );
         let path = "config.toml".into();
-        Configured::from_files(&[SourceFile { path, text }])
+        LoadedConfig::from_files(&[SourceFile { path, text }])
             .unwrap_or_else(|error| panic!("{error}"))
             .policy
     }

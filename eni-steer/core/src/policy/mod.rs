@@ -1,9 +1,20 @@
-//! What the administrator wants: the validated policy, from flags or configuration.
+//! What the administrator wants: the policy, from the files of the configuration and from flags.
+//!
+//! `keys` is the registry: it has one entry for each key of the configuration. The reader of
+//! the files ([`config`]), the flags ([`flags`]), `config show` ([`entries`]) and the documents
+//! all follow it.
 
 mod access;
 pub mod config;
+pub mod flags;
+mod input;
+mod keys;
+mod literal;
 mod origin;
-pub mod written;
+#[cfg(test)]
+mod reference;
+mod registry;
+mod value;
 
 use std::net::IpAddr;
 
@@ -16,13 +27,15 @@ use crate::{
 };
 
 pub use access::{AccessAction, AccessRule, Balance};
-pub use origin::{Entry, Origin, Origins, Section, entries};
+pub use literal::Value;
+pub use origin::{Origin, Origins, Section};
+pub use registry::{Entry, entries};
 
-/// How an ENI is named in flags and configuration.
+/// How flags and files name an ENI.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selector {
-    /// By MAC address: survives renames.
+    /// By MAC address, which stays the same when the interface is renamed.
     Mac(Mac),
     /// By name or alternative name.
     Name(String),
@@ -44,7 +57,7 @@ impl From<&str> for Selector {
     }
 }
 
-/// Where the gateway of an ENI comes from, when the policy says it.
+/// The gateway of an ENI, if the policy sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayChoice {
@@ -57,7 +70,7 @@ pub enum GatewayChoice {
 }
 
 impl GatewayChoice {
-    /// The family it speaks of.
+    /// The IP version that it is the gateway for.
     pub fn family(self) -> Family {
         match self {
             Self::Address(address) => Family::of(address),
@@ -66,30 +79,33 @@ impl GatewayChoice {
     }
 }
 
-/// What the policy says of one ENI.
+/// The policy of one ENI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniPolicy {
-    /// Which one.
+    /// Which interface it is.
     pub select: Selector,
-    /// Whether it is managed; one that is not is left alone even where ENIs are found.
+    /// Whether eni-steer manages it. If not, eni-steer leaves it alone even where it looks for
+    /// ENIs itself.
     #[serde(default = "yes")]
     pub managed: bool,
-    /// Its table; `None`: the table base plus its number.
+    /// Its table; `None`: the table base plus the number in its name.
     #[serde(default)]
     pub table: Option<TableId>,
-    /// Its gateways, at most one of each family; a family without one is found out.
+    /// Its gateways, at most one for each family. eni-steer looks for a gateway of the other
+    /// family itself.
     #[serde(default)]
     pub gateways: Vec<GatewayChoice>,
-    /// Its mode; `None`: that of the policy.
+    /// Its mode; `None`: the mode of the policy.
     #[serde(default)]
     pub mode: Option<Mode>,
-    /// Addresses it owns beyond those configured on it.
+    /// Addresses that it owns in addition to those configured on it.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// Prefixes delegated to it.
+    /// Prefixes that the cloud delegates to it.
     #[serde(default)]
     pub prefixes: Vec<IpNet>,
-    /// Metric of a default route through it in main; `None`: main gets none of ours.
+    /// Metric of the default route through it that eni-steer adds to the main table; `None`:
+    /// eni-steer adds none.
     #[serde(default)]
     pub default_metric: Option<u32>,
 }
@@ -99,7 +115,7 @@ fn yes() -> bool {
 }
 
 impl EniPolicy {
-    /// An ENI of which nothing is said but that it is managed.
+    /// A managed ENI with nothing else set.
     pub fn new(select: Selector) -> Self {
         Self {
             select,
@@ -114,35 +130,35 @@ impl EniPolicy {
     }
 }
 
-/// Whether ENIs that nobody names are found.
+/// Whether eni-steer looks for ENIs itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Discover {
-    /// Only where no managed ENI is named.
+    /// Only if the policy names no managed ENI.
     #[default]
     IfNoneNamed,
-    /// Beside those that are named.
+    /// In addition to the ENIs that the policy names.
     Always,
 }
 
-/// What is done for the primary ENI.
+/// What eni-steer does for the primary ENI.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrimaryPolicy {
-    /// Counted and watched, no source rules: main serves it.
+    /// It counts the packets of the primary, and the main table keeps routing them.
     #[default]
     Observe,
-    /// Source rules and a table like any other ENI.
+    /// It gives the primary source rules and a table, like any other ENI.
     Full,
 }
 
-/// Sizes of the programs' tables.
+/// Sizes of the programs' maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sizes {
-    /// Addresses and delegated prefixes that can be owned.
+    /// How many addresses and delegated prefixes the ENIs can own together.
     pub addresses: u32,
-    /// Memory for the per-source table, in bytes, for all CPUs together.
+    /// Memory for the counters of single sources, in bytes, for all CPUs together.
     pub sources_bytes: u64,
 }
 
@@ -155,43 +171,45 @@ impl Default for Sizes {
     }
 }
 
-/// The policy.
+/// What eni-steer should do on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
-    /// The ENIs by name.
+    /// The ENIs that it names.
     pub enis: Vec<EniPolicy>,
-    /// Whether others are found.
+    /// Whether eni-steer looks for others.
     pub discover: Discover,
-    /// Base of the table numbers.
+    /// First of the table numbers that eni-steer uses.
     pub table_base: TableId,
-    /// Protocol number, priority band, group.
+    /// The protocol number, the priorities and the group that mark what is eni-steer's.
     pub ownership: Ownership,
-    /// What is done for the primary.
+    /// What eni-steer does for the primary ENI.
     pub primary: PrimaryPolicy,
-    /// Install tables and rules.
+    /// Whether eni-steer installs tables and rules.
     pub rules: bool,
-    /// Attach programs.
+    /// Whether eni-steer attaches its programs.
     pub programs: bool,
-    /// Adjust rp_filter, arp_ignore and arp_announce where needed.
+    /// Whether eni-steer changes rp_filter, arp_ignore and arp_announce where needed.
     pub sysctls: bool,
-    /// How programs are attached; `None`: TCX where the kernel has it, else clsact.
+    /// How eni-steer attaches its programs; `None`: TCX if the kernel has it, else clsact.
     pub attach: Option<AttachKind>,
-    /// Mode of ENIs that do not say their own.
+    /// Mode of the ENIs that have none of their own.
     pub mode: Mode,
-    /// Destinations that are never steered, beyond the metadata services'.
+    /// Destinations that eni-steer never steers or drops packets to. Link-local addresses and
+    /// the metadata services are always exempt.
     pub exempt: Vec<IpNet>,
-    /// Access rules, in their order.
+    /// The administrator's own rules, in their order.
     pub access: Vec<AccessRule>,
-    /// How new connections are spread.
+    /// How eni-steer spreads new connections over ENIs; `None`: it does not.
     pub balance: Option<Balance>,
-    /// Put back the kernel's own rule that looks main up, should it be gone.
+    /// Whether eni-steer restores the kernel's own rule `from all lookup main` if another
+    /// program deletes it.
     pub restore_default_rules: bool,
     /// Settings of the programs.
     pub settings: Settings,
-    /// Sizes of the programs' tables.
+    /// Sizes of the programs' maps.
     pub sizes: Sizes,
-    /// aya-log level of the programs (0: off).
+    /// The aya-log level that the programs log at (0: off).
     pub log_level: u32,
 }
 
@@ -216,5 +234,32 @@ impl Default for Policy {
             sizes: Sizes::default(),
             log_level: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state file of an older version can lack fields that this version has.
+    #[test]
+    fn a_recorded_policy_without_a_field_has_its_default() {
+        let policy: Policy = serde_json::from_str("{}").expect("a policy");
+        assert_eq!(policy, Policy::default());
+        let eni: EniPolicy = serde_json::from_str(r#"{ "select": { "name": "eth1" } }"#)
+            .expect("the policy of an ENI");
+        assert_eq!(eni, EniPolicy::new(Selector::from("eth1")));
+        assert!(eni.managed);
+    }
+
+    #[test]
+    fn a_selector_is_written_as_it_is_read() {
+        for text in ["eth1", "02:00:5e:00:53:01", "02:00:5e:00:53"] {
+            assert_eq!(Selector::from(text).to_string(), text);
+        }
+        let mac = Mac([2, 0, 0x5e, 0, 0x53, 1]);
+        assert_eq!(Selector::from("02:00:5E:00:53:01"), Selector::Mac(mac));
+        let name = "02:00:5e:00:53";
+        assert_eq!(Selector::from(name), Selector::Name(name.to_owned()));
     }
 }

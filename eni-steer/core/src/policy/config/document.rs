@@ -1,129 +1,110 @@
-//! The configuration as it is written: tables and keys, each value with its place. Words are
-//! read as text here and understood where they are merged, so that every message can point at
-//! the very word.
+//! One file as TOML: its tables, with every key known to the registry.
 
-use std::{collections::BTreeMap, fmt};
+use std::ops::Range;
 
-use serde::{Deserialize, Deserializer, de};
-use toml::Spanned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
-/// A file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Document {
-    pub policy: PolicySection,
-    pub limits: LimitsSection,
-    pub eni: Vec<Spanned<EniSection>>,
-    pub rule: Vec<Spanned<RuleSection>>,
-    pub balance: BalanceSection,
+use super::{ConfigError, SourceFile};
+use crate::policy::{input::found, keys, registry::Key};
+
+/// A table of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Table<'a> {
+    /// Where it starts: at its heading.
+    pub span: Range<usize>,
+    keys: &'a DeTable<'a>,
 }
 
-/// Text that is there, with its place.
-pub(super) type Text = Option<Spanned<String>>;
-/// A list of texts that is there.
-pub(super) type Texts = Option<Spanned<Vec<Spanned<String>>>>;
-/// A number or text.
-pub(super) type Word = Option<Spanned<Loose>>;
-/// A whole number.
-pub(super) type Number = Option<Spanned<u32>>;
-/// Yes or no.
-pub(super) type Switch = Option<Spanned<bool>>;
-
-/// `[policy]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(super) struct PolicySection {
-    pub mode: Text,
-    pub discover: Text,
-    pub primary: Text,
-    pub rules: Switch,
-    pub programs: Switch,
-    pub sysctls: Switch,
-    pub attach: Text,
-    pub table_base: Number,
-    pub priorities: Text,
-    pub protocol: Word,
-    pub group: Number,
-    pub exempt: Texts,
-    pub exempt_mark: Word,
-    #[serde(rename = "source-length4")]
-    pub source_length4: Number,
-    #[serde(rename = "source-length6")]
-    pub source_length6: Number,
-    pub events_per_second: Number,
-    pub restore_default_rules: Switch,
+impl<'a> Table<'a> {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.keys.get(key)
+    }
 }
 
-/// `[limits]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct LimitsSection {
-    pub addresses: Number,
-    pub sources: Word,
-}
-
-/// One `[[eni]]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(super) struct EniSection {
-    pub name: Text,
-    pub mac: Text,
-    pub managed: Switch,
-    pub table: Number,
-    pub gateway: Text,
-    pub gateway6: Text,
-    pub addresses: Texts,
-    pub prefixes: Texts,
-    pub mode: Text,
-    pub default_metric: Number,
-}
-
-/// One `[[rule]]`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct RuleSection {
-    pub from: Text,
-    pub to: Text,
-    pub proto: Word,
-    pub sport: Word,
-    pub dport: Word,
-    pub uid: Word,
-    pub mark: Word,
-    pub iif: Text,
-    pub eni: Text,
-    pub action: Text,
-}
-
-/// `[balance]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct BalanceSection {
-    pub weights: Option<Spanned<BTreeMap<Spanned<String>, Spanned<u32>>>>,
-    pub table: Number,
-}
-
-/// A value that may be written as a number or as text: 80 or "80-90".
+/// The tables of a file. All of their keys are known; nothing else is checked.
 #[derive(Debug)]
-pub(super) struct Loose(pub String);
+pub(super) struct Document<'a> {
+    pub policy: Option<Table<'a>>,
+    pub limits: Option<Table<'a>>,
+    pub enis: Vec<Table<'a>>,
+    pub rules: Vec<Table<'a>>,
+    pub balance: Option<Table<'a>>,
+}
 
-impl<'de> Deserialize<'de> for Loose {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Loose;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a string")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Loose, E> {
-                Ok(Loose(text.to_owned()))
-            }
-            fn visit_i64<E>(self, number: i64) -> Result<Loose, E> {
-                Ok(Loose(number.to_string()))
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Loose, E> {
-                Ok(Loose(number.to_string()))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
+/// The names of the tables.
+const TABLES: [&str; 5] = ["policy", "limits", "eni", "rule", "balance"];
+
+impl<'a> Document<'a> {
+    pub fn new(file: &SourceFile, toml: &'a DeTable<'a>) -> Result<Self, ConfigError> {
+        only_known(file, toml, &TABLES)?;
+        let one = |name, keys: &[&'static str]| -> Result<Option<Table<'a>>, ConfigError> {
+            let value = toml.get(name);
+            value
+                .map(|value| table(file, name, value, keys))
+                .transpose()
+        };
+        let many = |name, keys: &[&'static str]| -> Result<Vec<Table<'a>>, ConfigError> {
+            let Some(value) = toml.get(name) else {
+                return Ok(Vec::new());
+            };
+            let Some(items) = value.get_ref().as_array() else {
+                let what = format!(
+                    "{name}: expected a list of tables, found {}",
+                    found(value.get_ref())
+                );
+                return Err(file.mistake(&value.span(), what, format!("write [[{name}]]")));
+            };
+            items
+                .iter()
+                .map(|item| table(file, name, item, keys))
+                .collect()
+        };
+        Ok(Self {
+            policy: one("policy", &names(keys::POLICY))?,
+            limits: one("limits", &names(keys::LIMITS))?,
+            enis: many("eni", &names(keys::ENI))?,
+            rules: many("rule", &names(keys::RULE))?,
+            balance: one("balance", &names(keys::BALANCE))?,
+        })
+    }
+}
+
+fn names<T>(keys: &[Key<T>]) -> Vec<&'static str> {
+    keys.iter().map(|key| key.name).collect()
+}
+
+fn table<'a>(
+    file: &SourceFile,
+    name: &str,
+    value: &'a Spanned<DeValue<'a>>,
+    keys: &[&'static str],
+) -> Result<Table<'a>, ConfigError> {
+    let Some(table) = value.get_ref().as_table() else {
+        let what = format!("{name}: expected a table, found {}", found(value.get_ref()));
+        return Err(file.mistake(&value.span(), what, format!("write [{name}]")));
+    };
+    only_known(file, table, keys)?;
+    Ok(Table {
+        span: value.span(),
+        keys: table,
+    })
+}
+
+/// Refuses the first key that is not among `known`.
+fn only_known(
+    file: &SourceFile,
+    table: &DeTable<'_>,
+    known: &[&'static str],
+) -> Result<(), ConfigError> {
+    let unknown = table
+        .keys()
+        .filter(|key| !known.contains(&key.get_ref().as_ref()));
+    match unknown.min_by_key(|key| key.span().start) {
+        None => Ok(()),
+        Some(key) => Err(file.unknown_key(&key.span(), key.get_ref(), known)),
     }
 }

@@ -1,10 +1,11 @@
-//! What is wrong with a configuration, and exactly where.
+//! What is wrong with a configuration, and where.
 
 use std::{ops::Range, path::PathBuf};
 
 use super::{Origin, SourceFile};
+use crate::policy::input::Mistake;
 
-/// A mistake, with its place.
+/// A mistake in a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}:{column}: {what}", path.display())]
 pub struct ConfigError {
@@ -20,8 +21,11 @@ pub struct ConfigError {
     pub hint: String,
 }
 
+/// Where to read on.
+const REFERENCE: &str = "docs/configuration.md describes every key";
+
 impl SourceFile {
-    /// The place of a byte of the text.
+    /// The place of a part of the text.
     pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
         let start = span.start.min(self.text.len());
         let before = self.text.get(..start).unwrap_or(&self.text);
@@ -43,12 +47,38 @@ impl SourceFile {
         ConfigError::at(&self.origin(span), what, hint)
     }
 
-    /// What the TOML parser says, in our words.
-    pub(super) fn rejected(&self, error: &toml::de::Error) -> ConfigError {
-        let span = error.span().unwrap_or(0..0);
+    /// A value that its key does not accept; `span` is the place of the whole value.
+    pub(super) fn bad_value(&self, key: &str, span: Range<usize>, mistake: Mistake) -> ConfigError {
+        self.mistake(
+            &mistake.span.unwrap_or(span),
+            format!("{key}: {}", mistake.what),
+            mistake.hint.unwrap_or_else(|| REFERENCE.to_owned()),
+        )
+    }
+
+    /// A key that its table does not have.
+    pub(super) fn unknown_key(
+        &self,
+        span: &Range<usize>,
+        name: &str,
+        known: &[&str],
+    ) -> ConfigError {
+        let hint = match nearest(name, known) {
+            Some(key) => format!("did you mean '{key}'? {REFERENCE}"),
+            None => format!("the keys here are {}", known.join(", ")),
+        };
+        self.mistake(span, format!("unknown key '{name}'"), hint)
+    }
+
+    /// Text that is not TOML.
+    pub(super) fn invalid_toml(&self, error: &toml::de::Error) -> ConfigError {
         let message = error.message().lines().next().unwrap_or_default();
-        let (what, hint) = in_our_words(message);
-        self.mistake(&span, what, hint)
+        let hint = "https://toml.io describes the format; docs/configuration.md has examples";
+        self.mistake(
+            &error.span().unwrap_or(0..0),
+            message.replace('`', "'"),
+            hint,
+        )
     }
 }
 
@@ -63,59 +93,66 @@ impl ConfigError {
             path,
             line,
             column,
-            what: what.into(),
-            hint: hint.into(),
+            what: one_line(&what.into()),
+            hint: one_line(&hint.into()),
         }
     }
 }
 
-const REFERENCE: &str = "docs/configuration.md describes every key";
-
-/// serde names fields and types; people write keys and values.
-fn in_our_words(message: &str) -> (String, String) {
-    let quoted = |text: &str| text.replace('`', "'");
-    if let Some(rest) = message.strip_prefix("unknown field ") {
-        let (name, expected) = rest.split_once(", ").unwrap_or((rest, ""));
-        let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-        let name = quoted(name);
-        let hint = match nearest(name.trim_matches('\''), &known) {
-            Some(key) => format!("did you mean '{key}'? {REFERENCE}"),
-            None => format!("keys of this table: {}", known.join(", ")),
-        };
-        return (format!("unknown key {name}"), hint);
+/// A string of a file can hold line breaks; an error is one line.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
     }
-    let text = quoted(message)
-        .replace("expected u32", "expected a whole number")
-        .replace(
-            "expected a sequence",
-            "expected a list ([...], or [[...]] for a table)",
-        )
-        .replace("invalid type: map", "invalid type: a table");
-    (text, REFERENCE.to_owned())
+    line
 }
 
-/// The key that differs by the fewest letters, if by few.
+/// The known key that a misspelt one probably stands for: they differ in at most one letter of
+/// three, and in at most two letters.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let most = (name.chars().count() / 3).min(2);
     known
         .iter()
-        .map(|key| (distance(name, key), *key))
-        .filter(|(distance, _)| *distance <= 2)
+        .map(|key| (strsim::osa_distance(name, key), *key))
+        .filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, key)| key)
 }
 
-/// Levenshtein's distance.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_for_a_misspelt_key_is_a_key_that_looks_alike() {
+        let known = ["table", "table-base", "to", "uid"];
+        assert_eq!(nearest("tabel", &known), Some("table"));
+        assert_eq!(nearest("tablebase", &known), Some("table-base"));
+        assert_eq!(nearest("tabelbase", &known), Some("table-base"));
+        assert_eq!(nearest("uidd", &known), Some("uid"));
+        for other in ["xx", "ud!", "fairness", "tb", ""] {
+            assert_eq!(nearest(other, &known), None, "{other}");
         }
     }
-    row[other.len()]
+
+    #[test]
+    fn a_place_is_counted_in_lines_and_characters() {
+        let file = SourceFile {
+            path: "a.toml".into(),
+            text: "a\n\u{e9}\u{e9}=x".to_owned(),
+        };
+        let at = |start: usize| match file.origin(&(start..start)) {
+            Origin::File { line, column, .. } => (line, column),
+            other => panic!("{other} is not a place in a file"),
+        };
+        assert_eq!(at(0), (1, 1));
+        assert_eq!(at(2), (2, 1));
+        assert_eq!(at(6), (2, 3));
+        assert_eq!(at(100), (2, 5));
+    }
 }

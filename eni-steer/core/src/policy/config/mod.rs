@@ -1,8 +1,8 @@
-//! `config.toml` and the files of `conf.d`, from text to a policy in which every value knows
-//! where it comes from. Reads no files: who has read them hands over their text.
+//! The files of the configuration, `config.toml` and `conf.d/*.toml`: from their text to a
+//! policy and the origin of each of its values. The caller reads the files.
 //!
-//! A later file overrides an earlier one key by key; ENIs merge by their selector; access
-//! rules follow each other in the order of the files.
+//! A later file overrides an earlier one key by key. ENIs merge by their name or MAC address.
+//! The rules of all files form one list, in the order of the files.
 
 mod check;
 mod document;
@@ -11,6 +11,8 @@ mod merge;
 
 use std::path::PathBuf;
 
+use toml::de::DeTable;
+
 pub use error::ConfigError;
 
 use super::{
@@ -18,10 +20,10 @@ use super::{
     origin::{Origin, Origins, Section},
 };
 
-/// A file of the configuration, as it was read.
+/// A file of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Where it was.
+    /// Its path.
     pub path: PathBuf,
     /// Its text.
     pub text: String,
@@ -29,27 +31,26 @@ pub struct SourceFile {
 
 /// A policy, and where each of its values comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Configured {
+pub struct LoadedConfig {
     /// The policy.
     pub policy: Policy,
     /// Where its values come from.
     pub origins: Origins,
 }
 
-impl Configured {
-    /// Understands the files, later ones over earlier ones, or says what is wrong and where.
+impl LoadedConfig {
+    /// Reads the files, later ones over earlier ones. An error names the place of the first
+    /// mistake.
     pub fn from_files(files: &[SourceFile]) -> Result<Self, ConfigError> {
-        let mut configured = Self::default();
+        let mut loaded = Self::default();
         for file in files {
-            let document = toml::from_str(&file.text).map_err(|error| file.rejected(&error))?;
-            merge::merge(file, document, &mut configured)?;
+            let toml = DeTable::parse(&file.text).map_err(|error| file.invalid_toml(&error))?;
+            merge::merge(file, toml.get_ref(), &mut loaded)?;
         }
-        check::check(&configured)?;
-        Ok(configured)
+        check::check(&loaded)?;
+        Ok(loaded)
     }
 }
 
-#[cfg(test)]
-mod documented;
 #[cfg(test)]
 mod tests;

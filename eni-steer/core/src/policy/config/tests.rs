@@ -16,29 +16,32 @@ fn files(texts: &[&str]) -> Vec<SourceFile> {
     texts.iter().enumerate().map(file).collect()
 }
 
-fn read(texts: &[&str]) -> Configured {
-    Configured::from_files(&files(texts)).unwrap_or_else(|error| panic!("{error}"))
+fn read(texts: &[&str]) -> LoadedConfig {
+    LoadedConfig::from_files(&files(texts)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// `line:column` of the mistake, and what is said of it.
+/// `line:column` of the mistake, and the mistake.
 fn mistake(text: &str) -> (String, ConfigError) {
-    let error = Configured::from_files(&files(&[text])).expect_err(text);
+    let error = LoadedConfig::from_files(&files(&[text])).expect_err(text);
     (format!("{}:{}", error.line, error.column), error)
 }
 
 #[track_caller]
-fn refused(text: &str, place: &str, said: &str) {
+fn refused(text: &str, place: &str, what: &str) {
     let (at, error) = mistake(text);
     assert_eq!(at, place, "{text}\n{error}");
-    assert!(error.to_string().contains(said), "{error}");
+    assert!(error.to_string().contains(what), "{error}");
     assert!(!error.to_string().contains('\n'), "{error}");
     assert!(!error.hint.is_empty(), "{error}");
 }
 
 #[test]
 fn an_empty_configuration_is_the_default_policy() {
-    assert_eq!(read(&[]), Configured::default());
-    assert_eq!(read(&["", "# nothing\n[policy]\n"]), Configured::default());
+    assert_eq!(read(&[]), LoadedConfig::default());
+    assert_eq!(
+        read(&["", "# nothing\n[policy]\n"]),
+        LoadedConfig::default()
+    );
 }
 
 #[test]
@@ -127,13 +130,13 @@ fn every_key_reaches_the_policy() {
 
 #[test]
 fn a_later_file_overrides_key_by_key_and_enis_merge_by_selector() {
-    let configured = read(&[
+    let loaded = read(&[
         "[policy]\nmode = 'count'\nattach = 'tcx'\n[[eni]]\nname = 'eth1'\ntable = 1001\ngateway = 'first'\n\
          [[rule]]\nuid = 1\naction = 'prohibit'",
         "[policy]\nmode = 'steer'\n[[eni]]\nname = 'eth1'\nmode = 'drop'\ngateway = 'auto'\n[[eni]]\nname='eth2'\n\
          [[rule]]\nuid = 2\naction = 'blackhole'",
     ]);
-    let policy = &configured.policy;
+    let policy = &loaded.policy;
     assert_eq!(
         (policy.mode, policy.attach),
         (Mode::Steer, Some(AttachKind::Tcx))
@@ -143,7 +146,7 @@ fn a_later_file_overrides_key_by_key_and_enis_merge_by_selector() {
     assert_eq!(policy.enis[0].mode, Some(Mode::Drop));
     assert_eq!(policy.enis[0].gateways, []);
     assert_eq!(policy.access.len(), 2);
-    let origin = |section: Section, key| configured.origins.of(&section, key).to_string();
+    let origin = |section: Section, key| loaded.origins.of(&section, key).to_string();
     assert_eq!(origin(Section::Policy, "mode"), "1.toml:2");
     assert_eq!(origin(Section::Policy, "attach"), "0.toml:3");
     assert_eq!(origin(Section::Policy, "primary"), "default");
@@ -154,7 +157,7 @@ fn a_later_file_overrides_key_by_key_and_enis_merge_by_selector() {
 }
 
 #[test]
-fn a_key_nobody_knows_is_refused_at_its_place_with_the_nearest_one() {
+fn an_unknown_key_is_refused_at_its_place_and_the_hint_names_the_nearest_one() {
     refused(
         "[policy]\n  tabel-base = 3",
         "2:3",
@@ -168,16 +171,28 @@ fn a_key_nobody_knows_is_refused_at_its_place_with_the_nearest_one() {
 }
 
 #[test]
-fn what_is_no_toml_is_refused_at_its_place() {
+fn text_that_is_not_toml_is_refused_at_its_place() {
     refused("[policy\n", "1:8", "unclosed");
     refused(
         "[policy]\nmode = 'count'\nmode = 'steer'",
         "3:1",
         "duplicate key",
     );
-    refused("[policy]\nrules = 'yes'", "2:9", "expected a boolean");
-    refused("[policy]\ngroup = -1", "2:9", "expected a whole number");
-    refused("[eni]\nname = 'eth1'", "1:1", "expected a list");
+    refused(
+        "[policy]\nrules = 'yes'",
+        "2:9",
+        "rules: expected true or false, found a string",
+    );
+    refused(
+        "[policy]\ngroup = -1",
+        "2:9",
+        "expected a whole number from 0 to 4294967295, found -1",
+    );
+    refused(
+        "[eni]\nname = 'eth1'",
+        "1:1",
+        "eni: expected a list of tables, found a table",
+    );
     // A column counts characters, not bytes.
     refused("[limits]\nsources = [\"\u{e9}\u{e9}\", x]", "2:18", "");
 }
@@ -187,25 +202,29 @@ fn an_eni_is_named_once_and_by_one_key() {
     refused(
         "[[eni]]\nname = 'eth1'\n\n[[eni]]\nname = 'eth1'",
         "5:8",
-        "eth1 has an [[eni]] in this file already",
+        "this file has an [[eni]] for eth1 already",
     );
     refused(
         "[[eni]]\nmac = '02:00:5e:00:53:aa'\n[[eni]]\nmac = '02:00:5E:00:53:AA'",
         "4:7",
         "already",
     );
-    refused("[[eni]]\ntable = 7", "1:1", "does not say which ENI");
+    refused("[[eni]]\ntable = 7", "1:1", "does not say which ENI it is");
     refused(
         "[[eni]]\nname = 'e'\nmac = '02:00:5e:00:53:aa'",
         "2:8",
-        "by name and by MAC",
+        "this [[eni]] has name and mac",
     );
     refused(
         "[[eni]]\nname = '02:00:5e:00:53:aa'",
         "2:8",
         "is a MAC address",
     );
-    refused("[[eni]]\nname = 'eth/1'", "2:8", "can not be the name");
+    refused(
+        "[[eni]]\nname = 'eth/1'",
+        "2:8",
+        "an interface can not have the name 'eth/1'",
+    );
     refused("[[eni]]\nmac = '02:00'", "2:7", "not a MAC address");
 }
 
@@ -220,7 +239,7 @@ fn a_bad_address_is_refused_at_the_very_word() {
     refused(
         &format!("{eni}addresses = ['10.0.0.1', '10.0.0.1']"),
         "3:26",
-        "twice",
+        "10.0.0.1 is in the list twice",
     );
     refused(
         &format!("{eni}addresses = ['127.0.0.1']"),
@@ -255,75 +274,79 @@ fn a_bad_address_is_refused_at_the_very_word() {
 }
 
 #[test]
-fn numbers_that_stand_for_two_things_are_refused() {
+fn a_number_that_serves_two_purposes_is_refused() {
     let two = |key: &str| format!("[[eni]]\nname = 'a'\n{key}\n[[eni]]\nname = 'b'\n{key}");
-    refused(
-        &two("table = 1001"),
-        "6:9",
-        "1001 of b is that of a already",
-    );
+    refused(&two("table = 1001"), "6:9", "table: both a and b have 1001");
     refused(
         &two("default-metric = 200"),
         "6:18",
-        "200 of b is that of a already",
+        "default-metric: both a and b have 200",
     );
     refused(
         &two("addresses = ['10.0.0.1']"),
         "6:13",
-        "10.0.0.1 of b is that of a already",
+        "addresses: both a and b have 10.0.0.1",
     );
     refused(
         &two("prefixes = ['10.0.0.0/28']"),
         "6:12",
-        "10.0.0.0/28 of b",
+        "prefixes: both a and b have 10.0.0.0/28",
     );
     refused(
         "[[eni]]\nname = 'a'\ntable = 254",
         "3:9",
-        "one of the kernel's own",
+        "a can not use the kernel's own table 254",
     );
     refused(
         "[policy]\ntable-base = 200",
         "2:14",
-        "overlap the kernel's own",
+        "overlap the kernel's own tables",
     );
     refused(
         "[policy]\ntable-base = 4294967295",
         "2:14",
-        "overlap the kernel's own",
+        "overlap the kernel's own tables",
     );
     refused(
         "[policy]\npriorities = '20000-20100'",
         "2:14",
-        "can not hold",
+        "20000-20100 has no room",
     );
     refused(
         "[policy]\npriorities = '0-4294967295'",
         "2:14",
-        "overlaps the kernel's own",
+        "overlaps the priorities of the kernel's own rules",
     );
     refused(
         "[policy]\npriorities = '32000-33000'",
         "2:14",
-        "overlaps the kernel's own",
+        "overlaps the priorities of the kernel's own rules",
     );
     refused(
         "[policy]\npriorities = '900-100'",
         "2:14",
-        "begins behind its end",
+        "900-100 ends before it starts",
     );
     refused(
         "[policy]\nprotocol = 16",
         "2:12",
-        "belongs to somebody else",
+        "uses protocol 16 already",
     );
     refused("[policy]\ngroup = 0", "2:9", "group 0");
-    refused("[policy]\nsource-length4 = 33", "2:18", "0 to 32 bits");
-    refused("[limits]\naddresses = 0", "2:13", "from 1 to");
+    refused(
+        "[policy]\nsource-length4 = 33",
+        "2:18",
+        "a prefix length is from 0 to 32, not 33",
+    );
+    refused(
+        "[limits]\naddresses = 0",
+        "2:13",
+        "0 is not from 1 to 1048576",
+    );
 }
 
 #[test]
-fn a_table_of_an_eni_that_is_not_managed_is_nobodys() {
+fn two_enis_may_have_the_same_table_if_one_is_not_managed() {
     read(&["[[eni]]\nname = 'a'\ntable = 7\nmanaged = false\n[[eni]]\nname = 'b'\ntable = 7"]);
 }
 
@@ -332,7 +355,7 @@ fn a_rule_says_what_it_matches_and_what_happens() {
     refused(
         "[[rule]]\naction = 'prohibit'",
         "1:1",
-        "matches all traffic",
+        "matches every packet",
     );
     refused("[[rule]]\nuid = 1", "1:1", "either an eni or an action");
     refused(
@@ -343,31 +366,31 @@ fn a_rule_says_what_it_matches_and_what_happens() {
     refused(
         "[[rule]]\nuid = 1\naction = 'deny'",
         "3:10",
-        "'deny' is none of",
+        "'deny' is not prohibit, unreachable or blackhole",
     );
     refused(
         "[[rule]]\nto = '0.0.0.0/0'\naction = 'prohibit'",
         "2:6",
-        "leave it out",
+        "covers all addresses; omit the key",
     );
     let mixed = "[[rule]]\nfrom = '10.0.0.1'\nto = 'fd00::1'\naction = 'prohibit'";
-    refused(mixed, "1:1", "different IP versions");
+    refused(mixed, "1:1", "it mixes IPv4 and IPv6");
     let icmp = "[[rule]]\nto = 'fd00::1'\nproto = 'icmp'\naction = 'prohibit'";
-    refused(icmp, "1:1", "different IP versions");
+    refused(icmp, "1:1", "it mixes IPv4 and IPv6");
     let ports = "[[rule]]\nproto = 'icmp'\ndport = 8\naction = 'prohibit'";
     refused(ports, "1:1", "has no ports");
     let nobody = "[[rule]]\niif = 'docker0'\nuid = 8\naction = 'prohibit'";
-    refused(nobody, "1:1", "of no user");
+    refused(nobody, "1:1", "have no user");
     read(&["[[rule]]\niif = 'lo'\nuid = 8\nproto = 132\nsport = 8\naction = 'prohibit'"]);
     refused(
         "[[rule]]\ndport = '80-70'\naction = 'prohibit'",
         "2:9",
-        "begins behind its end",
+        "80-70 ends before it starts",
     );
     refused(
         "[[rule]]\ndport = 65535\naction = 'prohibit'",
         "2:9",
-        "no port",
+        "not a port that a rule can match",
     );
     refused(
         "[[rule]]\nmark = '1/0'\naction = 'prohibit'",
@@ -375,17 +398,24 @@ fn a_rule_says_what_it_matches_and_what_happens() {
         "mask of 0",
     );
     let unknown = "[[eni]]\nname = 'a'\n[[rule]]\nuid = 1\neni = 'b'";
-    refused(unknown, "5:7", "b is no ENI of this configuration");
+    refused(unknown, "5:7", "b is not a managed ENI");
     read(&["[[rule]]\nuid = 1\neni = 'b'"]);
     let left = "[[eni]]\nname = 'b'\nmanaged = false\n[[rule]]\nuid = 1\neni = 'b'";
-    refused(left, "6:7", "b is not managed");
+    refused(left, "6:7", "b is not a managed ENI");
 }
 
 #[test]
 fn there_is_room_for_so_many_rules_and_no_more() {
     let many = |n| "[[rule]]\nuid = 1\naction = 'prohibit'\n".repeat(n);
     read(&[&many(290)]);
-    refused(&many(291), "873:10", "too many");
+    refused(&many(291), "873:10", "more than 290 rules have an action");
+    let lead = |n| "[[rule]]\nuid = 1\neni = 'a'\n".repeat(n);
+    read(&[&(many(290) + &lead(290))]);
+    refused(
+        &(lead(291) + &many(1)),
+        "873:7",
+        "more than 290 rules have an eni",
+    );
 }
 
 #[test]
@@ -400,7 +430,7 @@ fn balance_needs_source_rules_for_the_primary_and_two_enis() {
     refused(
         &format!("{full}weights = {{ a = 1 }}"),
         "4:11",
-        "no balance",
+        "a balance needs two ENIs or more",
     );
     refused(
         &format!("{full}weights = {{ a = 1, b = 0 }}"),
@@ -412,13 +442,17 @@ fn balance_needs_source_rules_for_the_primary_and_two_enis() {
         "4:24",
         "1 to 256",
     );
-    refused(&format!("{full}table = 7"), "4:9", "without weights");
+    refused(
+        &format!("{full}table = 7"),
+        "4:9",
+        "table: [balance] has a table, but no weights",
+    );
 }
 
 #[test]
 fn what_show_prints_for_each_key_is_what_was_configured() {
-    let configured = read(&["[policy]\nmode = 'steer'\ndiscover = 'always'\nprimary = 'full'"]);
-    let policy = &configured.policy;
+    let loaded = read(&["[policy]\nmode = 'steer'\ndiscover = 'always'\nprimary = 'full'"]);
+    let policy = &loaded.policy;
     assert_eq!(policy.discover, Discover::Always);
     assert_eq!(policy.primary, PrimaryPolicy::Full);
     let entries = entries(policy);
@@ -458,7 +492,7 @@ proptest! {
         one in toml_ish(), other in toml_ish(),
     ) {
         let texts = files(&[&one, &other]);
-        if let Err(error) = Configured::from_files(&texts) {
+        if let Err(error) = LoadedConfig::from_files(&texts) {
             let file = texts.iter().find(|file| file.path == error.path);
             let file = file.expect("the mistake is in one of the files");
             prop_assert!(error.line >= 1 && error.line <= file.text.matches('\n').count() + 1);

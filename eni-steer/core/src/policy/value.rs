@@ -1,5 +1,5 @@
-//! Values as people write them, in flags and in the configuration: each is read by one
-//! function and written back by another. The messages name the value and what is wrong.
+//! Readers and writers of single values: each kind of value has one function that reads it
+//! and one that writes it as people do. An error message names the value and the mistake.
 
 use std::net::IpAddr;
 
@@ -7,16 +7,15 @@ use ipnet::IpNet;
 
 use super::GatewayChoice;
 use crate::model::{
-    Family, Mode, PortRange, Priority, Protocol, UidRange, destination_text, host_prefix,
-    link_local,
+    Family, PortRange, Priority, Protocol, UidRange, destination_text, host_prefix, link_local,
 };
 
-/// Numbers in iproute2's `rt_protos` and those other daemons are known to write: what
-/// carries ours may be deleted, so ours must be nobody else's.
-const OTHERS_PROTOCOLS: [std::ops::RangeInclusive<u8>; 7] =
+/// Protocol numbers that iproute2 lists in `rt_protos` or that a routing daemon is known to
+/// use. eni-steer deletes what carries its number, so it must not share one with them.
+const PROTOCOLS_IN_USE: [std::ops::RangeInclusive<u8>; 7] =
     [0..=4, 8..=18, 42..=42, 66..=66, 80..=80, 99..=99, 186..=192];
 
-/// IP protocols by name, as `ip rule` knows them.
+/// The names of IP protocols that `ip rule` knows.
 const IP_PROTOCOLS: [(&str, u8); 7] = [
     ("icmp", 1),
     ("tcp", 6),
@@ -27,7 +26,7 @@ const IP_PROTOCOLS: [(&str, u8); 7] = [
     ("sctp", 132),
 ];
 
-/// Units of sizes, the larger before the smaller.
+/// Units of sizes, the largest first.
 const UNITS: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
@@ -38,25 +37,64 @@ const UNITS: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
-/// An address an ENI can own.
-pub fn owned_address(text: &str) -> Result<IpAddr, String> {
+/// The words that a key accepts, each with what it stands for.
+pub(super) struct Words<T: 'static> {
+    pub words: &'static [(&'static str, T)],
+}
+
+impl<T: Clone + PartialEq> Words<T> {
+    /// The words, in the order in which the reference lists them.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.words.iter().map(|(word, _)| *word).collect()
+    }
+
+    /// Reads one of the words.
+    pub fn read(&self, text: &str) -> Result<T, String> {
+        self.words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| value.clone())
+            .ok_or_else(|| format!("'{text}' is not {}", alternatives(&self.names())))
+    }
+
+    /// The word for a value; `None` if no word stands for it.
+    pub fn word(&self, value: &T) -> Option<&'static str> {
+        self.words
+            .iter()
+            .find(|(_, known)| known == value)
+            .map(|(word, _)| *word)
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(super) fn alternatives<T: AsRef<str>>(words: &[T]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// An address that an ENI can own.
+pub(super) fn owned_address(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text
         .parse()
         .map_err(|_no_address| format!("'{text}' is not an IP address"))?;
     match unownable(address) {
-        Some(kind) => Err(format!("{address} is {kind}: no ENI owns it")),
+        Some(kind) => Err(format!("an ENI can not own {address}, which is {kind}")),
         None => Ok(address),
     }
 }
 
-/// A prefix that can be delegated to an ENI.
-pub fn owned_prefix(text: &str) -> Result<IpNet, String> {
+/// A prefix that a cloud can delegate to an ENI.
+pub(super) fn owned_prefix(text: &str) -> Result<IpNet, String> {
     let net = prefix(text)?;
     if net.prefix_len() == 0 {
-        return Err(format!("{net} is every address there is"));
+        return Err(format!("{net} covers all addresses"));
     }
     match unownable(net.addr()) {
-        Some(kind) => Err(format!("{net} is {kind}: no ENI owns it")),
+        Some(kind) => Err(format!("an ENI can not own {net}, which is {kind}")),
         None => Ok(net),
     }
 }
@@ -75,9 +113,9 @@ fn unownable(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// A prefix, or an address for the prefix that holds only it. Host bits are a mistake that
-/// is better asked back than guessed at.
-pub fn prefix(text: &str) -> Result<IpNet, String> {
+/// A prefix, or an address, which stands for the prefix that holds only this address. A
+/// prefix with host bits is refused: it is not clear which of the two the author meant.
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(host_prefix(address));
     }
@@ -89,21 +127,30 @@ pub fn prefix(text: &str) -> Result<IpNet, String> {
     } else {
         let (whole, bits) = (net.trunc(), net.prefix_len());
         Err(format!(
-            "{text} has bits set behind its length {bits}: the prefix is {whole}"
+            "{text} has bits set after the first {bits}; the prefix is {whole}"
         ))
     }
 }
 
-/// A prefix as it is written: an address without its length.
-pub fn prefix_text(net: IpNet) -> String {
+/// Writes a prefix; one that holds a single address as that address.
+pub(super) fn prefix_text(net: IpNet) -> String {
     match net.prefix_len() {
         0 => net.to_string(),
         _ => destination_text(net).to_string(),
     }
 }
 
-/// The gateway of a family; `None`: it is found out.
-pub fn gateway(text: &str, family: Family) -> Result<Option<GatewayChoice>, String> {
+/// A prefix that a rule can match. The prefix of all addresses is refused, because it
+/// restricts nothing.
+pub(super) fn rule_prefix(text: &str) -> Result<IpNet, String> {
+    match prefix(text)? {
+        net if net.prefix_len() == 0 => Err(format!("{net} covers all addresses; omit the key")),
+        net => Ok(net),
+    }
+}
+
+/// The gateway of a family; `None`: eni-steer looks for it.
+pub(super) fn gateway(text: &str, family: Family) -> Result<Option<GatewayChoice>, String> {
     match (text, family) {
         ("auto", _) => Ok(None),
         ("first", Family::V4) => Ok(Some(GatewayChoice::First)),
@@ -113,40 +160,48 @@ pub fn gateway(text: &str, family: Family) -> Result<Option<GatewayChoice>, Stri
                 Family::V4 => "an IPv4 address, 'first', 'last' or 'auto'",
                 Family::V6 => "an IPv6 address or 'auto'",
             };
-            let address = text
-                .parse::<IpAddr>()
-                .ok()
-                .filter(|address| Family::of(*address) == family)
-                .ok_or_else(|| format!("'{text}' is not {words}"))?;
-            if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
-                return Err(format!("{address} can not be a gateway"));
-            }
-            Ok(Some(GatewayChoice::Address(address)))
+            gateway_address(text, |address| Family::of(address) == family, words).map(Some)
         }
     }
 }
 
-/// `count`, `steer` or `drop`.
-pub fn mode(text: &str) -> Result<Mode, String> {
+/// The gateway of whichever family the text is of.
+pub(super) fn gateway_of_any_family(text: &str) -> Result<GatewayChoice, String> {
     match text {
-        "count" => Ok(Mode::Count),
-        "steer" => Ok(Mode::Steer),
-        "drop" => Ok(Mode::Drop),
-        _ => Err(format!("'{text}' is not count, steer or drop")),
+        "first" => Ok(GatewayChoice::First),
+        "last" => Ok(GatewayChoice::Last),
+        _ => gateway_address(text, |_| true, "an IP address, 'first' or 'last'"),
     }
 }
 
-/// A mode as it is written.
-pub fn mode_text(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Count => "count",
-        Mode::Steer => "steer",
-        Mode::Drop => "drop",
+fn gateway_address(
+    text: &str,
+    fits: impl Fn(IpAddr) -> bool,
+    words: &str,
+) -> Result<GatewayChoice, String> {
+    let address = text
+        .parse::<IpAddr>()
+        .ok()
+        .filter(|address| fits(*address))
+        .ok_or_else(|| format!("'{text}' is not {words}"))?;
+    if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+        return Err(format!("{address} can not be a gateway"));
+    }
+    Ok(GatewayChoice::Address(address))
+}
+
+/// Writes the gateway of a family.
+pub(super) fn gateway_text(choice: Option<GatewayChoice>) -> String {
+    match choice {
+        None => "auto".to_owned(),
+        Some(GatewayChoice::First) => "first".to_owned(),
+        Some(GatewayChoice::Last) => "last".to_owned(),
+        Some(GatewayChoice::Address(address)) => address.to_string(),
     }
 }
 
 /// A number, decimal or hexadecimal with `0x`.
-pub fn number(text: &str) -> Result<u32, String> {
+pub(super) fn number(text: &str) -> Result<u32, String> {
     match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16),
         None => text.parse(),
@@ -155,19 +210,19 @@ pub fn number(text: &str) -> Result<u32, String> {
 }
 
 /// `MARK` or `MARK/MASK`.
-pub fn mark(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn mark(text: &str) -> Result<(u32, u32), String> {
     let (mark, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
     match (number(mark)?, number(mask)?) {
         (_, 0) => Err(format!("{text}: a mask of 0 matches every packet")),
         (mark, mask) if mark & !mask != 0 => Err(format!(
-            "{text} never matches: the mark has bits that are not in its mask"
+            "{text} never matches: the mark has bits outside the mask"
         )),
         pair => Ok(pair),
     }
 }
 
-/// A mark as it is written.
-pub fn mark_text((mark, mask): (u32, u32)) -> String {
+/// Writes a mark and its mask.
+pub(super) fn mark_text((mark, mask): (u32, u32)) -> String {
     match mask {
         u32::MAX => format!("{mark:#x}"),
         mask => format!("{mark:#x}/{mask:#x}"),
@@ -181,7 +236,7 @@ fn range<T: Copy + PartialOrd>(
 ) -> Result<(T, T), String> {
     let (start, end) = text.split_once('-').unwrap_or((text, text));
     match (one(start.trim())?, one(end.trim())?) {
-        (start, end) if start > end => Err(format!("{text} begins behind its end")),
+        (start, end) if start > end => Err(format!("{text} ends before it starts")),
         pair => Ok(pair),
     }
 }
@@ -194,8 +249,8 @@ fn range_text<T: PartialEq + std::fmt::Display>(start: T, end: T) -> String {
     }
 }
 
-/// The priorities of our rules.
-pub fn band(text: &str) -> Result<(Priority, Priority), String> {
+/// The priorities of eni-steer's rules.
+pub(super) fn band(text: &str) -> Result<(Priority, Priority), String> {
     if !text.contains('-') {
         return Err(format!("'{text}' is not FIRST-LAST"));
     }
@@ -203,26 +258,28 @@ pub fn band(text: &str) -> Result<(Priority, Priority), String> {
     Ok((Priority(first), Priority(last)))
 }
 
-/// A port or a range of them. The kernel takes no rule for port 65535
+/// A port or a range of ports. The kernel refuses a rule for port 65535
 /// (`fib_rule_port_range_valid` in include/net/fib_rules.h).
-pub fn ports(text: &str) -> Result<PortRange, String> {
+pub(super) fn ports(text: &str) -> Result<PortRange, String> {
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port) if port > 0 && port < u16::MAX => Ok(port),
-        _ => Err(format!("'{text}' is no port a rule can have (1 to 65534)")),
+        _ => Err(format!(
+            "'{text}' is not a port that a rule can match (1 to 65534)"
+        )),
     };
     let (start, end) = range(text, port)?;
     Ok(PortRange { start, end })
 }
 
-/// Ports as they are written.
-pub fn ports_text(ports: PortRange) -> String {
+/// Writes ports.
+pub(super) fn ports_text(ports: PortRange) -> String {
     range_text(ports.start, ports.end)
 }
 
 /// A user id or a range of them.
-pub fn uids(text: &str) -> Result<UidRange, String> {
+pub(super) fn uids(text: &str) -> Result<UidRange, String> {
     let uid = |text: &str| match text.parse::<u32>() {
-        // -1 means "no user" to the kernel.
+        // The kernel takes -1 for "no user".
         Ok(uid) if uid < u32::MAX => Ok(uid),
         _ => Err(format!("'{text}' is not a user id")),
     };
@@ -230,13 +287,13 @@ pub fn uids(text: &str) -> Result<UidRange, String> {
     Ok(UidRange { start, end })
 }
 
-/// User ids as they are written.
-pub fn uids_text(uids: UidRange) -> String {
+/// Writes user ids.
+pub(super) fn uids_text(uids: UidRange) -> String {
     range_text(uids.start, uids.end)
 }
 
-/// An IP protocol by name or number.
-pub fn ip_protocol(text: &str) -> Result<u8, String> {
+/// An IP protocol, by name or number.
+pub(super) fn ip_protocol(text: &str) -> Result<u8, String> {
     IP_PROTOCOLS
         .iter()
         .find(|(name, _)| *name == text)
@@ -248,30 +305,30 @@ pub fn ip_protocol(text: &str) -> Result<u8, String> {
         })
 }
 
-/// An IP protocol as it is written.
-pub fn ip_protocol_text(number: u8) -> String {
+/// Writes an IP protocol.
+pub(super) fn ip_protocol_text(number: u8) -> String {
     IP_PROTOCOLS
         .iter()
         .find(|(_, known)| *known == number)
         .map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
 }
 
-/// A protocol number of routes and rules that nobody else is known to write.
-pub fn protocol(text: &str) -> Result<Protocol, String> {
+/// A protocol number of routes and rules that no other program is known to use.
+pub(super) fn protocol(text: &str) -> Result<Protocol, String> {
     let number: u8 = text
         .parse()
         .map_err(|_no_number| format!("'{text}' is not a protocol number (0 to 255)"))?;
-    if OTHERS_PROTOCOLS.iter().any(|range| range.contains(&number)) {
+    if PROTOCOLS_IN_USE.iter().any(|range| range.contains(&number)) {
         return Err(format!(
-            "protocol {number} belongs to somebody else (the kernel, 'ip' or a routing daemon)"
+            "the kernel, 'ip' or a routing daemon uses protocol {number} already"
         ));
     }
     Ok(Protocol(number))
 }
 
-/// Bytes, with or without a unit.
-pub fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is not a size (as in 32MiB, 500kB or 1048576)");
+/// A number of bytes, with or without a unit.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is not a size (examples: 32MiB, 500kB, 1048576)");
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -288,8 +345,8 @@ pub fn size(text: &str) -> Result<u64, String> {
     count.checked_mul(factor).ok_or_else(wrong)
 }
 
-/// Bytes as they are written: in the largest unit that holds them without a remainder.
-pub fn size_text(bytes: u64) -> String {
+/// Writes a number of bytes in the largest unit that needs no fraction.
+pub(super) fn size_text(bytes: u64) -> String {
     UNITS
         .iter()
         .find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor))
@@ -299,12 +356,21 @@ pub fn size_text(bytes: u64) -> String {
         )
 }
 
-/// A name an interface can have; `longest`: 15 for names, 127 where alternative names count.
-pub fn interface(text: &str, longest: usize) -> Result<String, String> {
+/// The length of a prefix, from 0 to `longest`.
+pub(super) fn prefix_length(number: u32, longest: u8) -> Result<u8, String> {
+    u8::try_from(number)
+        .ok()
+        .filter(|length| *length <= longest)
+        .ok_or_else(|| format!("a prefix length is from 0 to {longest}, not {number}"))
+}
+
+/// A name that an interface can have; `longest`: 15 bytes for a name, 127 for an alternative
+/// name.
+pub(super) fn interface(text: &str, longest: usize) -> Result<String, String> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if text.is_empty() || text.len() > longest || text.contains(bad) || text == "." || text == ".."
     {
-        return Err(format!("'{text}' can not be the name of an interface"));
+        return Err(format!("an interface can not have the name '{text}'"));
     }
     Ok(text.to_owned())
 }
@@ -325,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_nobody_can_own_is_refused() {
+    fn an_address_that_no_eni_can_own_is_refused() {
         for wrong in [
             "0.0.0.0",
             "127.0.0.1",
@@ -346,13 +412,16 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_with_host_bits_is_asked_back() {
+    fn a_prefix_with_host_bits_is_refused_and_the_message_names_the_prefix() {
         let error = prefix("10.0.0.1/24").expect_err("host bits");
         assert!(error.contains("10.0.0.0/24"), "{error}");
         assert_eq!(
             prefix("10.0.0.0/24").map(prefix_text),
             Ok("10.0.0.0/24".to_owned())
         );
+        for all in ["0.0.0.0/0", "::/0"] {
+            assert_eq!(prefix(all).map(prefix_text), Ok(all.to_owned()));
+        }
         assert_eq!(
             prefix("10.0.0.1").map(prefix_text),
             Ok("10.0.0.1".to_owned())
@@ -360,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_of_a_known_routing_daemon_is_never_taken_for_ours() {
+    fn the_protocol_number_of_a_known_routing_daemon_is_refused() {
         for taken in [
             "0", "2", "3", "4", "11", "12", "16", "18", "42", "66", "80", "186", "192",
         ] {
