@@ -187,24 +187,37 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Returns the counters before and after, what the client's device saw, and what eth1 saw.
-    /// Neighbour discovery and group reports come at any time; if one disturbs the round, it is
-    /// repeated.
+    /// Neighbour discovery and group reports come at any time, and on a busy machine a cable's
+    /// queue overflows, so that the host never sees what the client's device saw: the round is
+    /// repeated then.
     fn of(&self, mut work: impl FnMut()) -> (Counters, Counters, Vec<Frame>, Vec<Frame>) {
         for _ in 0..20 {
             let (then, quiet) = Counters::read_at_rest(self.steer, self.lab);
             let wire = Capture::start(&self.lab.client, "c0");
             let host = Capture::start(&self.lab.host, "eth1");
+            let lost = self.lost_outside();
             if self.devices() != quiet {
                 continue;
             }
             work();
             let (now, quiet) = Counters::read_at_rest(self.steer, self.lab);
             let (wire, host) = (wire.stop(), host.stop());
-            if self.devices() == quiet {
+            if self.devices() == quiet && self.lost_outside() == lost {
                 return (then, now, wire, host);
             }
         }
         panic!("the lab is never quiet");
+    }
+
+    /// What the cables between client and host have lost. What the host drops is not among it.
+    fn lost_outside(&self) -> u64 {
+        let Lab { client, router, .. } = self.lab;
+        let port = self.lab.eni(1).port.as_str();
+        [(client, "c0"), (router, "rc"), (router, port)]
+            .map(|(ns, device)| self.lab.device_counters(ns, device))
+            .map(|counters| counters.rx_dropped + counters.tx_dropped)
+            .iter()
+            .sum()
     }
 
     fn devices(&self) -> Vec<DeviceCounters> {
