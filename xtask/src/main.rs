@@ -1,5 +1,5 @@
 //! Developer commands: `cargo xtask setup`, `build`, `demo`, `test`, `bench`, `fuzz`,
-//! `kernels`.
+//! `mutants`, `kernels`.
 
 mod bench;
 mod bpf_toolchain;
@@ -7,6 +7,7 @@ mod build;
 mod demo;
 mod fuzz;
 mod kernels;
+mod mutants;
 mod run;
 mod setup;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Args),
     /// Look for input that makes a parser panic
     Fuzz(fuzz::Args),
+    /// Change the code that decides, place by place, and see whether its own tests notice
+    Mutants(mutants::Args),
     /// Manage the kernels that `test --kernel` boots
     #[command(subcommand)]
     Kernels(kernels::Command),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::Kernels(command) => kernels::command(&command),
     };
     match result {

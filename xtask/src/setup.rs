@@ -7,7 +7,7 @@
 mod apt;
 mod bpf_core;
 mod bpf_linker;
-mod fuzz;
+mod cargo_tools;
 mod tools;
 
 use std::process::Command;
@@ -59,7 +59,12 @@ pub fn for_kernels() -> Result<()> {
 
 /// Provides what fuzzing needs besides that.
 pub fn for_fuzzing() -> Result<()> {
-    see_to(&[fuzz::STEP])
+    see_to(&[cargo_tools::FUZZ])
+}
+
+/// What `mutants` needs.
+pub fn for_mutants() -> Result<()> {
+    see_to(&[cargo_tools::MUTANTS])
 }
 
 /// Returns the programs that the lab calls.
