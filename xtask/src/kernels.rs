@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_after_the_last_test_is_none() {
+    fn a_fault_after_the_last_test_changes_nothing() {
         let all = "program access\ntest access::a ... ok\nprogram daemon\n\
                    test daemon::a ... ok\ntest daemon::b ... ok\ntest daemon::c ... ok\n";
         let (given, _, ended) = machines(&[(all, End::Stumbled)]);
@@ -392,6 +392,15 @@ mod tests {
         assert_eq!(given[2], ALL[1..]);
         assert_eq!(ended, End::Stumbled);
         assert!(Outcome::read(&said).failure(&groups()).is_some());
+    }
+
+    #[test]
+    fn a_line_that_the_fault_cut_off_does_not_spoil_the_next_machines_first() {
+        let rest = "program daemon\ntest daemon::a ... ok\ntest daemon::b ... ok\n\
+                    test daemon::c ... ok\n";
+        let cut_off = "program access\ntest access::a ... ok\nprogr";
+        let (_, said, _) = machines(&[(cut_off, End::Stumbled), (rest, End::Well)]);
+        assert_eq!(Outcome::read(&said).failure(&groups()), None);
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn mutants(args: &Args) -> Result<Command> {
     let mut mutants = run::cargo();
     mutants.args(["mutants", "--package", &args.package]);
     mutants.args(["--profile", PROFILE, "--jobs", "2"]);
-    // A lint that a change breaks is no test that notices it.
+    // A change counts as noticed by a test, not by a lint.
     mutants.args(["--cap-lints", "true", "--no-shuffle"]);
     for file in &args.file {
         mutants.arg("--file").arg(file);

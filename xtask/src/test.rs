@@ -5,6 +5,7 @@ mod runner;
 mod totals;
 
 use std::{
+    collections::BTreeSet,
     process::Command,
     time::{Duration, Instant},
 };
@@ -71,11 +72,11 @@ pub fn run(args: &Args) -> Result<()> {
     run::succeed(&mut runner::build())?;
     times.push(("built", began.elapsed()));
 
-    let skipped = absent::skipped()?;
+    let skipped = absent::skipped(&args.filters)?;
     for test in &skipped {
         println!("{test}");
     }
-    let markers: Vec<String> = skipped.into_iter().map(|test| test.marker).collect();
+    let markers: BTreeSet<String> = skipped.into_iter().map(|test| test.marker).collect();
     let wanted = runner::Wanted {
         cases: args.cases,
         filters: &args.filters,

@@ -23,9 +23,9 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Returns the tests that need something this kernel does not have. The test programs must be
+/// Returns the tests that fit one of the filters and need something this kernel does not have. The test programs must be
 /// built.
-pub fn skipped() -> Result<Vec<Skipped>> {
+pub fn skipped(filters: &[String]) -> Result<Vec<Skipped>> {
     // xtask was built with the same profile, so the lab's programs are beside it.
     let xtask = env::current_exe().context("can not find out where xtask itself is")?;
     let asked = xtask.with_file_name("absent-features");
@@ -36,7 +36,7 @@ pub fn skipped() -> Result<Vec<Skipped>> {
     }
     let mut list = run::cargo();
     list.arg("test").args(HOST_PACKAGES).arg("--tests");
-    list.args(["--", "--list"]);
+    list.args(["--", "--list"]).args(filters);
     let listed = run::output(&mut list).context("cargo does not list the tests")?;
     Ok(needing(&absent, &listed))
 }

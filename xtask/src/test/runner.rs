@@ -2,6 +2,7 @@
 //! own and knows which ones take long, or with cargo alone. Both run the same tests.
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
@@ -35,7 +36,7 @@ pub struct Wanted<'a> {
     /// Arguments for the test programs.
     pub passed_on: &'a [String],
     /// Parts of names of tests to leave out.
-    pub markers: &'a [String],
+    pub markers: &'a BTreeSet<String>,
 }
 
 /// Returns the command that builds the test programs, for both runners.
