@@ -8,9 +8,6 @@
 //! With `ENI_STEER_BPF_OBJECT=path` in the environment nothing is built and
 //! that object is taken.
 
-#[path = "../../xtask/src/bpf_toolchain.rs"]
-mod bpf_toolchain;
-
 use std::{
     env, fs,
     path::{Path, PathBuf},

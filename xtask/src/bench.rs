@@ -23,10 +23,6 @@ pub struct Args {
     /// Write the measurements into this document, and the curves beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// Write the measurements that have a bound into this file, between <!-- bench --> and <!--
-    /// /bench -->
-    #[arg(long, value_name = "FILE")]
-    readme: Option<PathBuf>,
     /// Fail if a bound is not met
     #[arg(long)]
     check: bool,
@@ -64,7 +60,6 @@ pub fn run(args: &Args) -> Result<()> {
         ("--json", &args.json),
         ("--chart", &args.chart),
         ("--document", &args.document),
-        ("--readme", &args.readme),
     ] {
         if let Some(path) = path {
             bench.arg(flag).arg(absolute(path)?);

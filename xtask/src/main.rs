@@ -2,7 +2,6 @@
 //! `mutants`, `kernels`.
 
 mod bench;
-mod bpf_toolchain;
 mod build;
 mod demo;
 mod fuzz;

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{bpf_toolchain, run};
+use crate::run;
 use apt::Apt;
 
 /// One thing that a build or a test run needs.

@@ -1,5 +1,5 @@
-//! Formats the measurements as Markdown: all of them for a document, and those with a bound for
-//! the README. It does no I/O.
+//! Formats the measurements as Markdown, for a document with two blocks: those that have a bound,
+//! and all of them. It does no I/O.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,14 @@ use crate::report::{Run, Section};
 pub fn document(before: Option<&str>, run: &Run, chart: Option<&str>, command: &str) -> String {
     let marks = ["<!-- measured -->", "<!-- /measured -->"];
     let measured = measured(run, chart, command);
-    before
+    let text = before
         .and_then(|text| between(text, marks, &measured))
-        .unwrap_or_else(|| format!("# Benchmarks\n\n{}\n{measured}{}\n", marks[0], marks[1]))
+        .unwrap_or_else(|| format!("# Benchmarks\n\n{}\n{measured}{}\n", marks[0], marks[1]));
+    between(&text, ["<!-- bench -->", "<!-- /bench -->"], &bounded(run)).unwrap_or(text)
 }
 
-/// Returns the README with the measurements that have a bound; `None` if it has no markers for
-/// them.
-pub fn readme(before: &str, run: &Run) -> Option<String> {
+/// Returns the measurements that have a bound, as one table.
+fn bounded(run: &Run) -> String {
     let mut text = format!("{}\n\n", run.machine);
     text.push_str("| benchmark | what | value | bound | |\n|---|---|---:|---|---|\n");
     for section in &run.sections {
@@ -26,7 +26,7 @@ pub fn readme(before: &str, run: &Run) -> Option<String> {
             row(&mut text, [section.name.to_owned()], finding.cells());
         }
     }
-    between(before, ["<!-- bench -->", "<!-- /bench -->"], &text)
+    text
 }
 
 /// Returns the text with everything between two marks replaced.

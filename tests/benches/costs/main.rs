@@ -68,10 +68,6 @@ struct Args {
     /// Write the measurements into this document, and the curves beside it
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// Write the measurements that have a bound into this file, between <!-- bench --> and <!--
-    /// /bench -->
-    #[arg(long, value_name = "FILE")]
-    readme: Option<PathBuf>,
     /// Fail if a bound is not met
     #[arg(long)]
     check: bool,
@@ -154,13 +150,6 @@ fn files(args: &Args, run: &Run) -> Vec<(PathBuf, String)> {
         let text = document::document(before.as_deref(), run, name.as_deref(), &command);
         files.push((path.clone(), text));
         files.extend(svg.map(|svg| (picture, svg)));
-    }
-    if let Some(path) = &args.readme {
-        let before = std::fs::read_to_string(path).unwrap_or_default();
-        match document::readme(&before, run) {
-            Some(text) => files.push((path.clone(), text)),
-            None => eprintln!("error: {} has no <!-- bench -->", path.display()),
-        }
     }
     files
 }

@@ -3,10 +3,9 @@
 use std::process::Command;
 
 use super::{Apt, State, Step, Way, native_target};
-use crate::{
-    bpf_toolchain::{Missing, OLDEST, Toolchain, release},
-    run,
-};
+use bpf_toolchain::{Missing, OLDEST, Toolchain, release};
+
+use crate::run;
 
 pub const STEP: Step = Step {
     name: "BPF core",

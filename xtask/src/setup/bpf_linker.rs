@@ -8,10 +8,9 @@ use std::{
 };
 
 use super::{Apt, State, Step, Way, native_target};
-use crate::{
-    bpf_toolchain::{Missing, Toolchain, cargo_home},
-    run,
-};
+use bpf_toolchain::{Missing, Toolchain, cargo_home};
+
+use crate::run;
 
 /// The release that setup installs, and the LLVM versions it can be built with.
 const VERSION: &str = "0.13.0";

@@ -1,8 +1,8 @@
 //! Finds the compiler and the linker that build the eBPF object.
 //!
-//! The build script of `eni-steer` includes this file and builds with what it finds; `cargo xtask
-//! setup` uses it to see what is missing. No file stores the choice: both look at the machine,
-//! with the same code.
+//! The build script of `eni-steer-linux` builds with what this package finds; `cargo xtask setup`
+//! asks it what is missing. No file stores the choice: both look at the machine, with the same
+//! code.
 //!
 //! Two things are needed besides an ordinary Rust:
 //!
