@@ -267,7 +267,7 @@ pub fn warm_gateways(netlink: &Netlink, desired: &Desired) {
 
 fn kind_and_log_level(program: &Program) -> (Option<AttachKind>, u8) {
     let (kind, log_level) = match program {
-        Program::Wanted(wanted) => (wanted.kind, wanted.log_level),
+        Program::Wanted(wanted) => (wanted.kind, wanted.log_level.unwrap_or_default()),
         // Undoing a replacement: the program of this build takes the old one's place; the old
         // object is not kept anywhere.
         Program::Seen(seen) => (Some(seen.kind), seen.log_level),

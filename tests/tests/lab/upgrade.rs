@@ -53,8 +53,8 @@ fn replacing_the_programs_leaves_no_packet_unsteered_or_uncounted() {
         let sent = while_sending(&lab, || {
             for n in 0..8 {
                 // Programs with another log level are different programs, so they are replaced.
-                let level: &[&str] = if n % 2 == 0 { &["-v"] } else { &[] };
-                steer.ok(&lab, &[&["apply"], level].concat());
+                let level = if n % 2 == 0 { "3" } else { "0" };
+                steer.ok(&lab, &["apply", "--program-log-level", level]);
             }
         });
         assert!(sent > 1000, "{attach}: only {sent} packets were sent");

@@ -30,9 +30,18 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Log more (-v info, -vv debug, -vvv trace); apply and run set the programs to the same level
+    /// Log more (-v info, -vv debug, -vvv trace); plan also shows each step on a line of its own
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Load the programs with this log level for developers (0 off, 3 info, 4 debug, 5 trace)
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "LEVEL",
+        value_parser = clap::value_parser!(u32).range(0..=5)
+    )]
+    pub program_log_level: Option<u32>,
     /// Print JSON
     #[arg(short = 'j', long, global = true)]
     pub json: bool,

@@ -84,7 +84,9 @@ pub(super) fn policy_in_force(
     let mut in_force = without_flags(global, state)?;
     args.put_into(&mut in_force.policy)?;
     let policy = &mut in_force.policy;
-    policy.log_level = program_log_level(global.verbose, policy.log_level);
+    if global.program_log_level.is_some() {
+        policy.log_level = global.program_log_level;
+    }
     same_protocol(&in_force.state, policy)?;
     Ok(in_force)
 }
@@ -131,17 +133,6 @@ fn same_protocol(state: &State, policy: &Policy) -> Result<(), Failure> {
             ))
         }
         _ => Ok(()),
-    }
-}
-
-/// The level that the programs log at. aya-log counts from 1 (error) to 5 (trace); the programs log
-/// at debug and trace only.
-fn program_log_level(verbose: u8, known: u32) -> u32 {
-    match verbose {
-        0 => known,
-        1 => 3,
-        2 => 4,
-        _ => 5,
     }
 }
 

@@ -76,8 +76,8 @@ pub struct WantedAttachment {
     pub kind: Option<AttachKind>,
     /// Object the program comes from.
     pub build: u64,
-    /// aya-log level.
-    pub log_level: u32,
+    /// Log level of the program (aya-log); `None`: any will do.
+    pub log_level: Option<u32>,
 }
 
 impl WantedAttachment {
@@ -85,7 +85,9 @@ impl WantedAttachment {
     pub fn satisfied_by(&self, attached: &Attachment) -> bool {
         self.kind.is_none_or(|kind| kind == attached.kind)
             && self.build == attached.build
-            && self.log_level == attached.log_level
+            && self
+                .log_level
+                .is_none_or(|level| level == attached.log_level)
     }
 }
 
@@ -185,7 +187,7 @@ impl Desired {
             let wanted = |attached: &Attachment| WantedAttachment {
                 kind: Some(attached.kind),
                 build: attached.build,
-                log_level: attached.log_level,
+                log_level: Some(attached.log_level),
             };
             WantedDatapath {
                 settings,

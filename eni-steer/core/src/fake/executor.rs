@@ -136,7 +136,7 @@ impl FakeExecutor {
                         let attachment = Attachment {
                             kind: wanted.kind.unwrap_or(AttachKind::Tcx),
                             build: wanted.build,
-                            log_level: wanted.log_level,
+                            log_level: wanted.log_level.unwrap_or_default(),
                         };
                         attachments.insert(key, attachment);
                     }

@@ -209,8 +209,9 @@ pub struct Policy {
     pub settings: Settings,
     /// Sizes of the programs' maps.
     pub sizes: Sizes,
-    /// The aya-log level that the programs log at (0: off).
-    pub log_level: u32,
+    /// Log level for developers that the programs are loaded with (aya-log: 0 off, 1 error to 5
+    /// trace). `None`: programs that are attached keep theirs, new ones get 0.
+    pub log_level: Option<u32>,
 }
 
 impl Default for Policy {
@@ -232,7 +233,7 @@ impl Default for Policy {
             restore_default_rules: false,
             settings: Settings::default(),
             sizes: Sizes::default(),
-            log_level: 0,
+            log_level: None,
         }
     }
 }
