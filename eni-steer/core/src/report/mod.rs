@@ -11,4 +11,6 @@ pub use counters::{CountersReport, Unlisted};
 pub use daemon::DaemonReport;
 pub use plan::{PlanReport, StepReport};
 pub use status::{EniStatus, StatusReport};
-pub use verify::{VerifyReport, owners_of_counters};
+pub use verify::{
+    Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport, owned_addresses, traffic,
+};

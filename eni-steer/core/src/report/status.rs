@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
-use super::{DaemonReport, owners_of_counters};
+use super::{Counted, DaemonReport};
 use crate::{
-    counters::{MapMemory, Snapshot},
+    counters::MapMemory,
     desired::{Absence, Desired, Eni},
     findings::{self, Finding},
     model::{Hook, Host},
     plan::Plan,
     policy::Policy,
-    symmetry::{TrafficVerdict, judge},
+    symmetry::TrafficVerdict,
+    verify::PolicyVerdict,
 };
 
 /// Everything at a glance.
@@ -59,12 +60,13 @@ impl StatusReport {
         policy: &Policy,
         absence: Absence,
         desired: &Desired,
-        counters: Option<Snapshot>,
+        verdict: &PolicyVerdict,
+        counters: Option<Counted>,
     ) -> Self {
         let plan = Plan::between(desired, host);
         let traffic = counters
             .as_ref()
-            .map(|counters| judge(counters, &owners_of_counters(desired, counters)));
+            .map(|counters| super::traffic(host, desired, verdict, counters));
         let enis = desired.enis.iter().map(|eni| EniStatus {
             eni: eni.clone(),
             programs: Hook::tc_of(eni.index).map(|hook| {
@@ -81,7 +83,9 @@ impl StatusReport {
             drift_folded: plan.lines(host),
             findings: findings::of_policy(host, policy, absence, desired),
             traffic,
-            maps: counters.map(|counters| counters.maps).unwrap_or_default(),
+            maps: counters
+                .map(|counters| counters.all.maps)
+                .unwrap_or_default(),
         }
     }
 }
