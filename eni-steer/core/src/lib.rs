@@ -31,6 +31,7 @@ pub mod plan;
 pub mod apply;
 
 pub mod counters;
+pub mod epoch;
 pub mod explain;
 pub mod findings;
 pub mod known_tools;

@@ -16,6 +16,7 @@
 pub mod bpf;
 pub mod configuration;
 pub mod daemon_report;
+pub mod epoch;
 pub mod executor;
 mod leases;
 pub mod netlink;

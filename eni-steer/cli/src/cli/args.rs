@@ -175,6 +175,9 @@ pub(super) struct VerifyArgs {
     /// Check the traffic of the next TIME instead of all traffic since the programs were attached
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
+    /// How many addresses must have traffic that was judged, for success
+    #[arg(long, value_name = "none|any|all", default_value = "any")]
+    pub require_traffic: Required,
 }
 
 #[derive(Debug, Args)]
@@ -301,5 +304,26 @@ mod tests {
         );
         let text = error(&["--table", "eth1"]);
         assert!(text.contains("'eth1' is not ENI=TABLE"), "{text}");
+    }
+}
+
+/// How much silence `verify` accepts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Required {
+    /// No traffic is fine.
+    None,
+    /// One address with symmetric traffic is enough.
+    Any,
+    /// Every address must have symmetric traffic.
+    All,
+}
+
+impl From<Required> for eni_steer_core::symmetry::RequireTraffic {
+    fn from(required: Required) -> Self {
+        match required {
+            Required::None => Self::None,
+            Required::Any => Self::Any,
+            Required::All => Self::All,
+        }
     }
 }

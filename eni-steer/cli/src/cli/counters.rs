@@ -18,7 +18,7 @@ const TOP: usize = 10;
 
 pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure> {
     require_privilege()?;
-    let Some(counters) = counted(&global.paths(), args.window)? else {
+    let Some(counted) = counted(&global.paths(), args.window)? else {
         return Err(Failure::new(
             Exit::Failed,
             anyhow::anyhow!(
@@ -26,6 +26,11 @@ pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure>
             ),
             "'eni-steer apply --rules off' attaches programs that only count",
         ));
+    };
+    // All since the programs were attached, or those of the window.
+    let counters = match args.window {
+        Some(_) => counted.counted,
+        None => counted.all,
     };
     for name in &args.eni {
         if !counters

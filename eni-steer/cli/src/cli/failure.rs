@@ -25,6 +25,21 @@ pub enum Exit {
     Unsupported = 5,
     /// Not confirmed in time: undone.
     Undone = 6,
+    /// Traffic could not be judged: none was seen, or nothing counts it.
+    Unknown = 7,
+}
+
+impl Exit {
+    /// The exit of a report's code.
+    pub fn of(code: u8) -> Self {
+        match code {
+            0 => Self::Fine,
+            3 => Self::Drift,
+            4 => Self::Asymmetric,
+            7 => Self::Unknown,
+            _ => Self::Failed,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {

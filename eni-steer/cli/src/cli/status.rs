@@ -8,14 +8,16 @@ use super::{
     args::{Global, PolicyArgs},
     context::Context,
     failure::{Exit, Failure},
-    verify::counted,
+    verify::{begin_epoch, counted, inspect},
 };
 use crate::render;
 
 pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
     let context = Context::new(global, &PolicyArgs::default())?;
     let desired = context.desired()?;
+    let verdict = inspect(&context.netlink, &desired, &context.host)?;
     let counters = counted(&context.paths, None)?;
+    begin_epoch(&context.paths, &context.host, &desired, counters.as_ref());
     let report = StatusReport::new(
         context.source.to_string(),
         context.state.policy.is_some(),
@@ -24,6 +26,7 @@ pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
         &context.policy,
         context.absence,
         &desired,
+        &verdict,
         counters,
     );
     let mut out = std::io::stdout().lock();

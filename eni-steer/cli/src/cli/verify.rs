@@ -1,17 +1,19 @@
-//! `verify`: are the rules in effect, and is traffic symmetric?
+//! `verify`: are the rules in effect, do the gateways answer, and is traffic symmetric?
 
 use std::{io::Write, time::Duration};
 
 use eni_steer_core::{
     counters::Snapshot,
     desired::Desired,
+    epoch::{self, Epoch},
     model::Host,
-    report::VerifyReport,
-    symmetry::{TrafficVerdict, Verdict},
-    verify::{Inspection, PolicyVerdict},
+    report::{Counted, VerifyReport},
+    symmetry::Period,
+    verify::{Inspection, PolicyVerdict, gateway_checks, gateways_to_ask},
 };
 use eni_steer_linux::{
     bpf::{Maps, PinRoot},
+    epoch as epoch_file,
     netlink::{Netlink, NetlinkError, Routes},
     paths::Paths,
 };
@@ -23,12 +25,20 @@ use super::{
 };
 use crate::render;
 
+/// How long the kernel may ask a gateway: three requests, a second apart.
+const PATIENCE: Duration = Duration::from_millis(3300);
+
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let context = Context::new(global, &args.policy)?;
     let desired = context.desired()?;
-    let policy = inspect(&context.netlink, &desired, &context.host)?;
-    let counters = counted(&context.paths, args.window)?;
-    let report = VerifyReport::new(&context.host, &desired, policy, counters.as_ref());
+    let mut policy = inspect(&context.netlink, &desired, &context.host)?;
+    let asked = gateways_to_ask(&desired);
+    let states = context.netlink.probe_neighbours(&asked, PATIENCE)?;
+    policy.gateways = gateway_checks(&desired, &states);
+    let counted = counted(&context.paths, args.window)?;
+    begin_epoch(&context.paths, &context.host, &desired, counted.as_ref());
+    let required = args.require_traffic.into();
+    let report = VerifyReport::new(&context.host, &desired, policy, counted.as_ref(), required);
     let mut out = std::io::stdout().lock();
     if global.json {
         render::json(&report, &mut out)?;
@@ -36,18 +46,11 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
         render::verify(&report, &mut out)?;
     }
     out.flush()?;
-    let worst = report.traffic.as_ref().map(TrafficVerdict::worst);
-    Ok(if !report.policy.holds() {
-        Exit::Drift
-    } else if worst == Some(Verdict::Asymmetric) {
-        Exit::Asymmetric
-    } else {
-        Exit::Fine
-    })
+    Ok(report.exits.first().map_or(Exit::Fine, |code| Exit::of(*code)))
 }
 
 /// Asks the kernel where packets would go, and judges its answers.
-fn inspect(
+pub(super) fn inspect(
     netlink: &Netlink,
     desired: &Desired,
     host: &Host,
@@ -61,20 +64,61 @@ fn inspect(
     Ok(inspection.judge(&answers))
 }
 
-/// The counters since the programs were attached, or of a window that begins now and that this
-/// function waits for; `None`: no programs are attached.
+/// The counters of a window that begins now and that this function waits for; without a window,
+/// those of the epoch, or of all time if no epoch is known. `None`: no programs are attached.
 pub(super) fn counted(
     paths: &Paths,
     window: Option<Duration>,
-) -> Result<Option<Snapshot>, Failure> {
-    let pins = PinRoot::here(&paths.bpffs)?;
-    let Some(maps) = Maps::open(&pins)? else {
+) -> Result<Option<Counted>, Failure> {
+    let Some(first) = read(paths)? else {
         return Ok(None);
     };
-    let first = maps.read()?;
-    let Some(window) = window else {
-        return Ok(Some(first));
+    if let Some(window) = window {
+        std::thread::sleep(window);
+        let Some(all) = read(paths)? else {
+            return Ok(None);
+        };
+        return Ok(Some(Counted {
+            counted: all.since(&first),
+            all,
+            period: Period::Window,
+        }));
+    }
+    let epoch = epoch_file::read(paths).and_then(|epoch| epoch.counted(&first));
+    let (counted, period) = match epoch {
+        Some(counted) => (counted, Period::Epoch),
+        None => (first.clone(), Period::Attached),
     };
-    std::thread::sleep(window);
-    Ok(Some(maps.read()?.since(&first)))
+    Ok(Some(Counted {
+        counted,
+        all: first,
+        period,
+    }))
+}
+
+fn read(paths: &Paths) -> Result<Option<Snapshot>, Failure> {
+    let pins = PinRoot::here(&paths.bpffs)?;
+    match Maps::open(&pins)? {
+        Some(maps) => Ok(Some(maps.read()?)),
+        None => Ok(None),
+    }
+}
+
+/// Begins a new epoch if the host is not as it was when the last one began: what is counted from
+/// now on is judged by how the host is now. A note that cannot be written costs no more than that.
+pub(super) fn begin_epoch(
+    paths: &Paths,
+    host: &Host,
+    desired: &Desired,
+    counted: Option<&Counted>,
+) {
+    let Some(counted) = counted else { return };
+    let known = epoch_file::read(paths).map(|epoch| epoch.fingerprint);
+    if known == Some(epoch::fingerprint(host, desired)) {
+        return;
+    }
+    let epoch = Epoch::begin(host, desired, &counted.all);
+    if let Err(error) = epoch_file::write(&epoch, paths) {
+        tracing::debug!("cannot write down that the host changed: {error}");
+    }
 }

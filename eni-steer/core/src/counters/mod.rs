@@ -31,12 +31,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use eni_steer_common::Class;
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Direction, Family, IfIndex, Mac};
 
 /// Packets and bytes as they are on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Count {
     /// Wire packets: a super-packet counts as its segments.
     pub packets: u64,
@@ -45,7 +45,7 @@ pub struct Count {
 }
 
 /// An ENI in the tables. It stays the same when the ENI is unplugged and comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EniId(pub u16);
 
@@ -90,7 +90,7 @@ pub struct EniCounters {
 }
 
 /// One owned address seen on one ENI in one direction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressCounters {
     /// The address (a host prefix) or the delegated prefix.
     pub address: IpNet,
@@ -133,7 +133,7 @@ pub struct Source {
 }
 
 /// A moment, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timestamp {
     /// CLOCK_MONOTONIC nanoseconds: the clock of `first_seen` and `last_seen`.
     pub monotonic: u64,

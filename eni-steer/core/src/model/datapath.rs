@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Attachment, Hook, IfIndex, Mac, Mode};
 
 /// Who owns an address or a delegated prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
     /// This ENI.

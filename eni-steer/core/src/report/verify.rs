@@ -11,7 +11,7 @@ use crate::{
     findings::{self, Code, Finding},
     model::{Hook, Host, IfIndex, Owner, covers, host_prefix},
     symmetry::{Class, Owned, OwnerOf, Period, RequireTraffic, TrafficVerdict, judge},
-    verify::PolicyVerdict,
+    verify::{Cause, PolicyVerdict, causes},
 };
 
 /// The counters to judge traffic by.
@@ -38,6 +38,8 @@ pub struct VerifyReport {
     pub traffic: Option<TrafficVerdict>,
     /// How much silence was accepted.
     pub required_traffic: RequireTraffic,
+    /// Causes of what is wrong, those that affect most first.
+    pub causes: Vec<Cause>,
     /// What keeps the counters from seeing every packet.
     pub blind: Vec<Finding>,
 }
@@ -79,6 +81,7 @@ impl VerifyReport {
         }
         Self {
             ok: exits.is_empty(),
+            causes: causes(&policy, &desired.ownership),
             exits,
             policy,
             traffic,

@@ -2,6 +2,7 @@
 //! asked where packets would go: from each owned address, and what each rule beyond the
 //! source rules is there for. Where it answers otherwise, the rule that won is named.
 
+mod causes;
 mod sources;
 mod trials;
 
@@ -14,10 +15,11 @@ use crate::{
     desired::Desired,
     explain::{Flow, Outcome, best, decision, trace_rules},
     known_tools::probable_owner,
-    model::{Family, Host, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
+    model::{Family, Host, IfIndex, Reachability, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
     plan::Plan,
 };
 
+pub use causes::{Cause, CauseKind, causes};
 pub use sources::Probe;
 
 /// Far destinations for probes: addresses for documentation (RFC 5737, RFC 9637) that no
@@ -74,6 +76,47 @@ pub struct Overruled {
     pub winner: Winner,
 }
 
+/// Whether the gateway of an ENI answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GatewayCheck {
+    /// The ENI.
+    pub eni: String,
+    /// Its gateway.
+    pub gateway: IpAddr,
+    /// How many addresses of the gateway's family the ENI owns: those that need it.
+    pub addresses: usize,
+    /// Whether it answers.
+    pub state: Reachability,
+}
+
+/// The gateways to ask: those of ENIs that are up.
+pub fn gateways_to_ask(desired: &Desired) -> Vec<(IfIndex, IpAddr)> {
+    let up = desired.enis.iter().filter(|eni| eni.up);
+    up.flat_map(|eni| {
+        let gateways = eni.gateways.iter();
+        gateways.map(|gateway| (eni.index, gateway.address))
+    })
+    .collect()
+}
+
+/// The answers of [`gateways_to_ask`], in the same order, as checks.
+pub fn gateway_checks(desired: &Desired, states: &[Reachability]) -> Vec<GatewayCheck> {
+    let asked = gateways_to_ask(desired).into_iter().zip(states);
+    asked
+        .filter_map(|((index, gateway), state)| {
+            let eni = desired.enis.iter().find(|eni| eni.index == index)?;
+            let family = Family::of(gateway);
+            let of_family = |net: &&IpNet| Family::of_net(**net) == family;
+            Some(GatewayCheck {
+                eni: eni.name.clone(),
+                gateway,
+                addresses: eni.owned.iter().filter(of_family).count(),
+                state: *state,
+            })
+        })
+        .collect()
+}
+
 /// The answer to "is the policy there?".
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PolicyVerdict {
@@ -82,6 +125,8 @@ pub struct PolicyVerdict {
     /// The same for people, folded ([`Plan::lines`]).
     #[serde(skip)]
     pub drift_folded: Vec<String>,
+    /// Gateways, and whether they answer; empty: they were not asked.
+    pub gateways: Vec<GatewayCheck>,
     /// Sources that would go astray.
     pub misrouted: Vec<Misrouted>,
     /// Rules for access and balance that others overrule.
@@ -98,7 +143,11 @@ pub struct PolicyVerdict {
 impl PolicyVerdict {
     /// Everything is in place and every probe went the way it should.
     pub fn holds(&self) -> bool {
-        self.drift.is_empty() && self.misrouted.is_empty() && self.overruled.is_empty()
+        let silent = |check: &GatewayCheck| check.state == Reachability::Failed;
+        self.drift.is_empty()
+            && self.misrouted.is_empty()
+            && self.overruled.is_empty()
+            && !self.gateways.iter().any(silent)
     }
 }
 

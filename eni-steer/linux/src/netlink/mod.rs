@@ -11,6 +11,7 @@ mod errno;
 pub(crate) mod link;
 mod lookup;
 mod neighbour;
+mod probe;
 pub(crate) mod route;
 pub(crate) mod rule;
 mod socket;

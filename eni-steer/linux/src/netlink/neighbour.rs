@@ -63,7 +63,7 @@ fn is_permanent(answer: &Message<'_>) -> Option<bool> {
 }
 
 /// The entry of this neighbour.
-fn message(on: IfIndex, ip: IpAddr) -> NeighbourMessage {
+pub(super) fn message(on: IfIndex, ip: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family_to_wire(Family::of(ip));
     message.header.ifindex = on.get();
