@@ -1,5 +1,9 @@
-//! Does traffic agree? A verdict for each owned address, from the counters of a window or
-//! of all time since the programs were attached. Silence is never shown as success.
+//! Whether traffic is symmetric: a verdict on each owned address, from the counters of a window or
+//! from all counters since the programs were attached.
+//!
+//! For example, 172.16.20.177 belongs to eth1. If its packets came in by eth1 and left by eth1, its
+//! traffic is symmetric; if one of them left by eth0, it is asymmetric. An address without packets
+//! is never called symmetric.
 
 use std::time::Duration;
 
@@ -11,70 +15,72 @@ use crate::{
     model::Direction,
 };
 
-/// The verdict on one address.
+/// Whether the traffic of one address is symmetric. The variants run from good to bad, except for
+/// `NoTraffic`, which says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Nothing was seen: nothing can be said.
+    /// There were no packets, so there is nothing to judge.
     NoTraffic,
-    /// Everything that was seen came in and left by the owner.
+    /// All packets came in and left by the owner.
     Symmetric,
-    /// Two ENIs have the address: there is no owner to agree with.
+    /// Two ENIs have the address, so it has no owner that packets should use.
     NoOwner,
-    /// Something came in or left by another ENI.
+    /// At least one packet came in or left by another ENI than the owner.
     Asymmetric,
 }
 
-/// What one ENI saw of an address.
+/// The packets of an address on one ENI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sighting {
-    /// The ENI's name.
+    /// Name of the ENI.
     pub eni: String,
-    /// Came in by it.
+    /// Packets that came in by the ENI.
     pub ingress: Count,
-    /// Left by it.
+    /// Packets that left by the ENI.
     pub egress: Count,
-    /// Was about to leave by it and was redirected to the owner.
+    /// Packets that were about to leave by the ENI and were redirected to the owner.
     pub steered: Count,
-    /// Was about to leave by it and was dropped.
+    /// Packets that were about to leave by the ENI and were dropped.
     pub dropped: Count,
-    /// Left by it because the configuration or the protocol says so.
+    /// Packets that left by the ENI because they are exempt; `egress` includes them.
     pub exempt: Count,
 }
 
-/// The verdict on one address, with what it rests on.
+/// The verdict on one address, with the counts that it is based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AddressVerdict {
-    /// The address or delegated prefix.
+    /// The address (as a /32 or /128 prefix) or the delegated prefix.
     pub address: IpNet,
-    /// Name of its owner.
+    /// Name of the owner; `None`: the address has no owner.
     pub owner: Option<String>,
-    /// The verdict.
+    /// Whether the traffic of the address is symmetric.
     pub verdict: Verdict,
-    /// ENI by ENI, the owner first.
+    /// Packets of the address by ENI, the owner first.
     pub seen: Vec<Sighting>,
-    /// Packets that came in by another ENI.
+    /// Packets that came in by another ENI than the owner.
     pub stray_ingress: u64,
-    /// Packets that left by another ENI.
+    /// Packets that left by another ENI than the owner.
     pub stray_egress: u64,
-    /// How long before the counters were read the first stray packet was seen.
+    /// Age of the first stray packet (one on another ENI than the owner) when the counters were
+    /// read; `None`: there was none.
     pub first_stray: Option<Duration>,
-    /// Likewise the last one.
+    /// Age of the last stray packet; `None`: there was none.
     pub last_stray: Option<Duration>,
 }
 
-/// All addresses.
+/// The verdicts on all owned addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[must_use]
 pub struct TrafficVerdict {
-    /// Length of the window; `None`: since the programs were attached.
+    /// Length of the window; `None`: the counters count since the programs were attached.
     pub window: Option<Duration>,
-    /// Address by address.
+    /// One verdict for each address.
     pub addresses: Vec<AddressVerdict>,
 }
 
 impl TrafficVerdict {
-    /// The worst verdict there is; no traffic if there are no addresses.
+    /// The worst of all verdicts; [`Verdict::NoTraffic`] if there are no addresses.
     pub fn worst(&self) -> Verdict {
         self.addresses
             .iter()
@@ -84,11 +90,11 @@ impl TrafficVerdict {
     }
 }
 
-/// Judges the counters for the addresses that should be owned, and by whom.
+/// Judges the counters. `owners` lists each address with the ENI that should own it.
 pub fn judge(counters: &Snapshot, owners: &[(IpNet, Option<EniId>)]) -> TrafficVerdict {
     let addresses = owners
         .iter()
-        .map(|(address, owner)| one(counters, *address, *owner))
+        .map(|(address, owner)| judge_address(counters, *address, *owner))
         .collect();
     let window = counters.since.map(|since| {
         Duration::from_nanos(counters.taken_at.monotonic.saturating_sub(since.monotonic))
@@ -96,22 +102,22 @@ pub fn judge(counters: &Snapshot, owners: &[(IpNet, Option<EniId>)]) -> TrafficV
     TrafficVerdict { window, addresses }
 }
 
-fn one(counters: &Snapshot, address: IpNet, owner: Option<EniId>) -> AddressVerdict {
+fn judge_address(counters: &Snapshot, address: IpNet, owner: Option<EniId>) -> AddressVerdict {
     let cells: Vec<&AddressCounters> = counters
         .cells
         .iter()
         .filter(|cell| cell.address == address)
         .collect();
-    let mut seen: Vec<(EniId, Sighting)> = Vec::new();
+    let mut sightings: Vec<(EniId, Sighting)> = Vec::new();
     for cell in &cells {
-        let at = seen.iter().position(|(eni, _)| *eni == cell.eni);
-        let at = at.unwrap_or_else(|| {
-            seen.push((cell.eni, Sighting::blank(name(counters, cell.eni))));
-            seen.len() - 1
+        let known = sightings.iter().position(|(eni, _)| *eni == cell.eni);
+        let at = known.unwrap_or_else(|| {
+            sightings.push((cell.eni, Sighting::empty(name(counters, cell.eni))));
+            sightings.len() - 1
         });
-        seen[at].1.add(cell);
+        sightings[at].1.add(cell);
     }
-    seen.sort_by_key(|(eni, _)| (Some(*eni) != owner, *eni));
+    sightings.sort_by_key(|(eni, _)| (Some(*eni) != owner, *eni));
     let strays = |direction: Direction| -> u64 {
         cells
             .iter()
@@ -130,7 +136,7 @@ fn one(counters: &Snapshot, address: IpNet, owner: Option<EniId>) -> AddressVerd
         Verdict::NoOwner
     } else if stray_ingress + stray_egress > 0 {
         Verdict::Asymmetric
-    } else if seen.iter().all(|(_, sighting)| sighting.is_silent()) {
+    } else if sightings.iter().all(|(_, sighting)| sighting.is_silent()) {
         Verdict::NoTraffic
     } else {
         Verdict::Symmetric
@@ -139,7 +145,10 @@ fn one(counters: &Snapshot, address: IpNet, owner: Option<EniId>) -> AddressVerd
         address,
         owner: owner.map(|eni| name(counters, eni)),
         verdict,
-        seen: seen.into_iter().map(|(_, sighting)| sighting).collect(),
+        seen: sightings
+            .into_iter()
+            .map(|(_, sighting)| sighting)
+            .collect(),
         stray_ingress,
         stray_egress,
         first_stray: stray_cells()
@@ -153,6 +162,7 @@ fn one(counters: &Snapshot, address: IpNet, owner: Option<EniId>) -> AddressVerd
     }
 }
 
+/// Name of an ENI for people; its MAC address if the interface is gone.
 fn name(counters: &Snapshot, id: EniId) -> String {
     counters
         .eni(id)
@@ -161,7 +171,7 @@ fn name(counters: &Snapshot, id: EniId) -> String {
 }
 
 impl Sighting {
-    fn blank(eni: String) -> Self {
+    fn empty(eni: String) -> Self {
         let zero = Count::default();
         Self {
             eni,

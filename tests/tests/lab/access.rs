@@ -371,9 +371,9 @@ fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
         "note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_ifgroup 20229 \
          protocol 229' decides before 'ip -4 rule pref 20012 from all to 172.17.0.0/16 prohibit \
          protocol 229'",
-        "note: not tried, because the kernel answers no question for IP protocol 132: ip -4 rule \
+        "note: not tested, because the kernel cannot look up packets of IP protocol 132: ip -4 rule \
          pref 20013 ",
-        "note: not tried, because there is no wg7: ip -6 rule pref 20014 ",
+        "note: not tested, because there is no interface wg7: ip -6 rule pref 20014 ",
     ] {
         assert!(text.contains(note), "{note}\n{text}");
     }

@@ -109,7 +109,7 @@ fn an_eni_without_a_gateway() {
 #[test]
 fn secondaries_alone_while_mains_default_leaves_by_the_primary() {
     let (lab, steer) = lab();
-    let words = ["main's IPv4 default", "eth0", "eth1"];
+    let words = ["the main table's IPv4 default", "eth0", "eth1"];
     let told = refused(&lab, &steer, &["apply", "--eni", "eth1"], 2, &words);
     assert!(told.contains("--eni eth0"), "{told}");
 }

@@ -220,7 +220,7 @@ fn the_kernels_own_rule_is_reported_missing_and_restored_only_if_the_policy_says
     };
     let kept = configured(COUNT);
     kept.ip("-4 rule del pref 32766");
-    let said = "the kernel's own rule for table main is gone";
+    let said = "the kernel's own rule for the main table is gone";
     assert!(eventually(SOON, || kept.daemon.output().contains(said)));
     let status = kept.steer.ok(&kept.lab, &["status"]);
     assert!(status.contains(said), "{status}");

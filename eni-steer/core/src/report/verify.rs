@@ -1,4 +1,4 @@
-//! What `verify` says.
+//! The report of `verify`.
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -12,19 +12,20 @@ use crate::{
     verify::PolicyVerdict,
 };
 
-/// Both answers of `verify`.
+/// The two verdicts of `verify`, on routing and on traffic.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
-    /// Are the rules, routes and programs in place, and does the kernel route by them?
+    /// Whether rules, routes and programs are in place, and whether the kernel routes by them.
     pub policy: PolicyVerdict,
-    /// Is traffic symmetric? `None`: there are no counters.
+    /// Whether traffic is symmetric; `None`: there are no counters.
     pub traffic: Option<TrafficVerdict>,
-    /// What keeps the counters from seeing every packet.
+    /// Programs of other tools because of which the counters do not see every packet.
     pub blind: Vec<Finding>,
 }
 
 impl VerifyReport {
-    /// Puts the answers together. `counters`: those to judge traffic by, if there are any.
+    /// Puts the verdicts together. `counters` are the ones to judge traffic by; `None`: there are
+    /// none.
     pub fn new(
         host: &Host,
         desired: &Desired,
@@ -42,8 +43,12 @@ impl VerifyReport {
     }
 }
 
-/// Who should own each address, by the identifiers that the counters use.
-pub fn owners_of_counters(desired: &Desired, counters: &Snapshot) -> Vec<(IpNet, Option<EniId>)> {
+/// The owner that each address should have, by the identifiers that the counters use. `None`: two
+/// ENIs have the address, or the counters do not know its owner.
+pub(super) fn owners_of_counters(
+    desired: &Desired,
+    counters: &Snapshot,
+) -> Vec<(IpNet, Option<EniId>)> {
     let owners = desired
         .datapath
         .iter()
