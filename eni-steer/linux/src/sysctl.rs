@@ -1,5 +1,5 @@
-//! Sysctls of the network namespace the calling thread is in: `/proc/sys/net` follows the
-//! thread, not the mount (proc_sys(5), net_namespaces(7)).
+//! Reads and sets sysctls of the calling thread's network namespace. `/proc/sys/net` shows the
+//! namespace of the thread, whichever namespace mounted /proc (proc_sys(5), net_namespaces(7)).
 
 use std::{fs, io, path::PathBuf};
 
@@ -7,6 +7,7 @@ use eni_steer_core::model::TunableKind;
 
 use crate::observe::ObserveError;
 
+/// The file of a sysctl; `None` if the tunable is not a sysctl.
 fn path(interface: &str, kind: TunableKind) -> Option<PathBuf> {
     Some(
         ["/proc/sys/net/ipv4/conf", interface, kind.sysctl()?]
@@ -15,7 +16,7 @@ fn path(interface: &str, kind: TunableKind) -> Option<PathBuf> {
     )
 }
 
-/// `None`: there is no such interface (any more).
+/// Reads a sysctl; `None` if the interface does not exist.
 pub(crate) fn read(interface: &str, kind: TunableKind) -> Result<Option<u32>, ObserveError> {
     let Some(path) = path(interface, kind) else {
         return Ok(None);
@@ -34,7 +35,7 @@ pub(crate) fn read(interface: &str, kind: TunableKind) -> Result<Option<u32>, Ob
     }
 }
 
-/// Sets a sysctl; the error names the file.
+/// Sets a sysctl. The error names the file.
 pub(crate) fn write(interface: &str, kind: TunableKind, value: u32) -> io::Result<()> {
     let Some(path) = path(interface, kind) else {
         return Ok(());

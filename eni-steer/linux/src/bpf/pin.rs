@@ -185,7 +185,7 @@ impl PinRoot {
 
     /// Takes away the pins of another layout, and with its links the programs. Filters of
     /// clsact stand in the same place in every layout: attaching has replaced them.
-    pub fn retire(&self, layout: u32) -> Result<(), BpfError> {
+    pub fn remove_layout(&self, layout: u32) -> Result<(), BpfError> {
         let other = Self {
             layout,
             ..self.clone()
