@@ -444,7 +444,7 @@ impl Executor for LinuxExecutor {
             Step::Eni { eni, change } => {
                 self.maps()?.set_eni(*eni, change.to.as_ref())?;
                 if change.to.is_none() {
-                    bpf::sweep(&self.pins)?;
+                    bpf::remove_stale_links(&self.pins)?;
                 }
             }
             Step::Owner { net, change } => self.maps()?.set_owner(*net, change.to)?,

@@ -39,7 +39,7 @@ pub fn config(bytes: &[u8]) {
 
 /// Decodes a record of the ring buffer in which the programs report mismatches.
 pub fn event(bytes: &[u8]) {
-    black_box(bpf::read_event(bytes));
+    black_box(bpf::decode_event(bytes));
 }
 
 /// Parses a DHCP client's lease file.
