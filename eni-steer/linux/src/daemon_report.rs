@@ -10,8 +10,7 @@ use eni_steer_core::report::DaemonReport;
 use crate::{
     paths::Paths,
     process::start_time,
-    run_files::{directory, remove_file, replace},
-    state::StateError,
+    run_files::{StateError, directory, remove_file, replace},
 };
 
 const FILE: &str = "daemon.json";

@@ -11,7 +11,7 @@ use crate::{
     netlink::{Netlink, NetlinkError, Routes},
     paths::Paths,
     state::{State, StateError},
-    sysctl,
+    sysctl::{self, SysctlError},
 };
 
 /// Which part of the host could not be read.
@@ -35,6 +35,12 @@ pub enum ObserveError {
         #[source]
         cause: std::io::Error,
     },
+}
+
+impl From<SysctlError> for ObserveError {
+    fn from(SysctlError { path, cause }: SysctlError) -> Self {
+        Self::Sysctl { path, cause }
+    }
 }
 
 /// Reads everything about the host that a plan needs.

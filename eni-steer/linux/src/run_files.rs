@@ -8,10 +8,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{paths::Paths, state::StateError};
+use crate::paths::Paths;
 
 /// Files with a verifier's log have names that begin with this.
 pub(crate) const VERIFIER_LOG: &str = "verifier-";
+
+/// A file in the run directory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}", path.display())]
+pub struct StateError {
+    verb: &'static str,
+    path: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
+impl StateError {
+    pub(crate) fn reading(path: PathBuf, cause: io::Error) -> Self {
+        Self {
+            verb: "read",
+            path,
+            cause,
+        }
+    }
+
+    pub(crate) fn writing(path: PathBuf, cause: io::Error) -> Self {
+        Self {
+            verb: "write",
+            path,
+            cause,
+        }
+    }
+}
 
 /// Returns the directory for the network namespace of the calling thread.
 ///

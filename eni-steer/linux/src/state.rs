@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,8 @@ use eni_steer_core::{
     model::{IfIndex, SavedValue, Tunable},
     policy::Policy,
 };
+
+pub use crate::run_files::StateError;
 
 use crate::{
     paths::Paths,
@@ -32,34 +33,6 @@ pub struct State {
     /// The policy that was applied last. Commands use it if there are neither options nor a
     /// configuration file.
     pub policy: Option<Policy>,
-}
-
-/// A file in the run directory could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {}", path.display())]
-pub struct StateError {
-    verb: &'static str,
-    path: PathBuf,
-    #[source]
-    cause: io::Error,
-}
-
-impl StateError {
-    pub(crate) fn reading(path: PathBuf, cause: io::Error) -> Self {
-        Self {
-            verb: "read",
-            path,
-            cause,
-        }
-    }
-
-    pub(crate) fn writing(path: PathBuf, cause: io::Error) -> Self {
-        Self {
-            verb: "write",
-            path,
-            cause,
-        }
-    }
 }
 
 impl State {

@@ -5,7 +5,13 @@ use std::{fs, io, path::PathBuf};
 
 use eni_steer_core::model::TunableKind;
 
-use crate::observe::ObserveError;
+/// A sysctl could not be read.
+pub(crate) struct SysctlError {
+    /// The file of the sysctl.
+    pub path: PathBuf,
+    /// The error of the system call, or that the content is not a number.
+    pub cause: io::Error,
+}
 
 /// The file of a sysctl; `None` if the tunable is not a sysctl.
 fn path(interface: &str, kind: TunableKind) -> Option<PathBuf> {
@@ -17,18 +23,18 @@ fn path(interface: &str, kind: TunableKind) -> Option<PathBuf> {
 }
 
 /// Reads a sysctl; `None` if the interface does not exist.
-pub(crate) fn read(interface: &str, kind: TunableKind) -> Result<Option<u32>, ObserveError> {
+pub(crate) fn read(interface: &str, kind: TunableKind) -> Result<Option<u32>, SysctlError> {
     let Some(path) = path(interface, kind) else {
         return Ok(None);
     };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(cause) => return Err(ObserveError::Sysctl { path, cause }),
+        Err(cause) => return Err(SysctlError { path, cause }),
     };
     match text.trim().parse() {
         Ok(value) => Ok(Some(value)),
-        Err(error) => Err(ObserveError::Sysctl {
+        Err(error) => Err(SysctlError {
             path,
             cause: io::Error::new(io::ErrorKind::InvalidData, error),
         }),

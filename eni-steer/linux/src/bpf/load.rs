@@ -201,7 +201,7 @@ fn has_coarse_clock() -> Result<bool, BpfError> {
     }
     let helper = BpfHelper::BPF_FUNC_ktime_get_coarse_ns;
     let supported = is_helper_supported(ProgramType::SchedClassifier, helper)
-        .map_err(|cause| BpfError::load("that probes for the coarse clock", cause))?;
+        .map_err(|cause| BpfError::load("coarse-clock-probe", cause))?;
     Ok(*KNOWN.get_or_init(|| supported))
 }
 

@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::{RouteNetlinkMessage, address::AddressMessage};
 
 use super::{
-    Message, Netlink, NetlinkError,
-    wire::{self, u32_at},
+    connection::Netlink,
+    errno::NetlinkError,
+    wire::{self, Message, u32_at},
 };
 use eni_steer_core::model::{Address, IfIndex};
 

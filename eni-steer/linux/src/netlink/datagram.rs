@@ -5,7 +5,12 @@ use rtnetlink::{
     packet_route::RouteNetlinkMessage,
 };
 
-use super::{ERROR, Message, address, errno::KernelRefusal, link, route, rule, watch};
+use super::{
+    address,
+    errno::KernelRefusal,
+    link, route, rule, watch,
+    wire::{ERROR, Message},
+};
 
 /// Decodes every message of a datagram and returns the results as text. `None` if the wire library
 /// cannot read the first message.

@@ -1,7 +1,7 @@
 //! Errors of netlink requests: the kernel's errno and its explanation, and named questions about
 //! the errno.
 
-use super::wire::{Attributes, Message, text};
+use super::wire::{Attributes, ERROR, Message, text};
 
 /// `NLMSGERR_ATTR_MSG`: the attribute of an extended ack that holds the kernel's explanation.
 const ATTR_MESSAGE: u16 = 1;
@@ -107,7 +107,7 @@ impl KernelRefusal {
         if code >= 0 {
             return None;
         }
-        let header = if message.kind == super::ERROR { 16 } else { 0 };
+        let header = if message.kind == ERROR { 16 } else { 0 };
         Some(Self {
             errno: code.saturating_neg(),
             message: rest.get(header..).and_then(extended_ack),
@@ -139,7 +139,7 @@ mod tests {
     fn explanation(attributes: &[u8]) -> Option<String> {
         let payload = [&(-22i32).to_ne_bytes(), [0; 16].as_slice(), attributes].concat();
         let message = Message {
-            kind: super::super::ERROR,
+            kind: ERROR,
             flags: 0,
             sequence: 0,
             payload: &payload,

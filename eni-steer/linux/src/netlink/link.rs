@@ -6,8 +6,9 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Message, Netlink, NetlinkError, Request,
-    wire::{Attributes, text, u32_at},
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{Attributes, Message, text, u16_at, u32_at},
 };
 use eni_steer_core::model::{Group, IfIndex, Link, Mac, TunableKind};
 
@@ -47,7 +48,7 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
         return None;
     }
     let (header, attributes) = message.split::<16>()?;
-    let layer = super::wire::u16_at(header, 2)?;
+    let layer = u16_at(header, 2)?;
     let flags = u32_at(header, 8)?;
     let is = |flag: libc::c_int| flags & flag.cast_unsigned() != 0;
     let mut link = Link {

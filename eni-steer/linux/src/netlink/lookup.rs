@@ -7,7 +7,8 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Netlink, NetlinkError, Request,
+    connection::{Netlink, Request},
+    errno::NetlinkError,
     route::from_answer,
     wire::{address_to_wire, family_to_wire},
 };

@@ -11,7 +11,11 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{Message, Netlink, NetlinkError, Request, wire::family_to_wire};
+use super::{
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{Message, family_to_wire},
+};
 use eni_steer_core::model::{Family, IfIndex};
 
 impl Netlink {

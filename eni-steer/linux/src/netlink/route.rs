@@ -13,8 +13,9 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Message, Netlink, NetlinkError, Request,
-    wire::{self, Attributes, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{self, Attributes, Message, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
 };
 use eni_steer_core::model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any};
 

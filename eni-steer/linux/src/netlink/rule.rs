@@ -11,8 +11,9 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Message, Netlink, NetlinkError, Request,
-    wire::{self, family_to_wire, prefix, text, u16_at, u32_at},
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{self, Message, family_to_wire, prefix, text, u16_at, u32_at},
 };
 use eni_steer_core::model::{
     Family, Group, PortRange, Priority, Protocol, Rule, RuleAction, TableId, UidRange,

@@ -13,7 +13,7 @@ use nix::{
 };
 use rtnetlink::sys::{self, SocketAddr, protocols::NETLINK_ROUTE};
 
-use super::{NetlinkError, wire::Message};
+use super::{errno::NetlinkError, wire::Message};
 
 /// How long to wait for one answer, so that a lost answer does not block eni-steer for ever.
 const TIMEOUT: Duration = Duration::from_secs(10);

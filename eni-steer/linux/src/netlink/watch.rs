@@ -18,7 +18,7 @@ use rtnetlink::{
 
 use socket2::{SockFilter, SockRef};
 
-use super::{NetlinkError, wire::family_of_byte};
+use super::{errno::NetlinkError, wire::family_of_byte};
 use eni_steer_core::model::Protocol;
 
 /// The groups that [`Watch`] subscribes to: each one leads to an [`Event`]. Nexthop objects are left

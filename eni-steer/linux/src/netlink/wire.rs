@@ -12,6 +12,11 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteAd
 
 use eni_steer_core::model::Family;
 
+/// Ends an answer: an error, or an acknowledgement if the errno in it is 0 (netlink(7)).
+pub(super) const ERROR: u16 = libc::NLMSG_ERROR as u16;
+/// Ends the messages of a dump (netlink(7)).
+pub(super) const DONE: u16 = libc::NLMSG_DONE as u16;
+
 /// One message of a netlink datagram, still encoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
