@@ -297,7 +297,7 @@ fn a_bpffs_that_is_missing_and_cannot_be_mounted() {
     let nowhere = both(&["--bpffs", "/proc/nowhere"]);
     let told = steer.refuses(&lab, &nowhere, 5, &["step failed"]);
     assert!(
-        told.contains("caused by: no bpffs at /proc/nowhere"),
+        told.contains("caused by: no BPF file system (bpffs) is mounted at /proc/nowhere"),
         "{told}"
     );
     assert!(told.contains("caused by: No such file"), "{told}");
