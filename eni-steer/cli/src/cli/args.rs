@@ -1,4 +1,4 @@
-//! Arguments.
+//! The command line. Doc comments of this file are the text of `eni-steer --help`.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -10,17 +10,25 @@ use eni_steer_core::{
     policy::{GatewayChoice, PrimaryPolicy, Selector, written},
 };
 
-/// Routing symmetry for Linux hosts with several cloud network interfaces (ENIs): a packet
-/// leaves by the ENI that owns its source.
+/// Makes replies leave by the interface their request arrived on, on Linux hosts with several
+/// cloud network interfaces (ENIs).
 ///
-/// Reading commands (status, plan, verify, counters) change nothing. What apply installs
-/// (routes, rules, sysctls, programs) outlives the process; remove takes all of it away
-/// again. Only objects with eni-steer's own protocol number and pins are ever deleted.
+/// An ENI (elastic network interface) is a cloud network interface that eni-steer manages. The ENI
+/// that has an address is the address's owner. Replies from an address must leave by its owner; if
+/// they leave by another ENI, the cloud drops them. eni-steer gives the ENIs routing tables and
+/// rules, and attaches BPF programs that count packets by address and ENI. In mode steer the
+/// programs also redirect (steer) a packet that is about to leave by the wrong ENI to the owner of
+/// its source.
+///
+/// status, plan, verify, counters and config change nothing. What apply installs stays when the
+/// command ends; remove deletes it and restores what apply changed. eni-steer deletes only routes
+/// and rules with its own protocol number, and its own pins (files in bpffs).
 #[derive(Debug, Parser)]
 #[command(name = "eni-steer", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 drift (the plan is not \
-empty), 4 asymmetric traffic, 5 missing privilege or kernel support, 6 not confirmed, undone"
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 the host differs \
+from the policy, 4 asymmetric traffic, 5 missing privilege or kernel feature, 6 not confirmed in \
+time and undone"
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -31,16 +39,16 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Say more (-v info, -vv debug, -vvv trace); with apply, also the level the programs log at
+    /// Log more (-v info, -vv debug, -vvv trace); with apply and run, the BPF programs log more too
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
-    /// The configuration; files of conf.d beside it come after it [default: /etc/eni-steer/config.toml]
+    /// Configuration file; files in conf.d beside it override it [default: /etc/eni-steer/config.toml]
     #[arg(long, global = true, value_name = "FILE", env = "ENI_STEER_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Mount point of bpffs
+    /// Mount point of bpffs, the filesystem that keeps BPF maps and programs when the command ends
     #[arg(
         long,
         global = true,
@@ -49,7 +57,7 @@ pub(super) struct Global {
         default_value = "/sys/fs/bpf"
     )]
     pub bpffs: PathBuf,
-    /// Directory that remembers previous values until the next boot
+    /// Directory in which eni-steer saves the values it changes, for remove to restore
     #[arg(
         long,
         global = true,
@@ -62,51 +70,56 @@ pub(super) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show ENIs, gateways, tables, programs and what is not as it should be
+    /// Show ENIs, gateways, tables and programs, and where the host differs from the policy
     Status,
-    /// Show what apply would do, and do nothing
+    /// Show what apply would change, and change nothing
     ///
-    /// Exit code 3 if there is something to do.
+    /// The exit code is 0 if there is nothing to do and 3 if there is.
     Plan(PlanArgs),
-    /// Install tables, rules, sysctls and programs
+    /// Change the host as the policy says: tables, rules, sysctls and programs
     ///
-    /// If a step fails, the steps before it are undone. What a flag does not name is as the
-    /// configuration says; without a configuration, as it was applied last; else as by default.
-    #[command(
-        after_help = "Examples:\n  eni-steer apply                                 the ENIs that are found, programs counting\n  \
-eni-steer apply --eni eth0 --eni eth1 --mode steer\n  eni-steer apply --rules off                     programs only: look, touch nothing\n  \
-eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer confirm' comes"
-    )]
+    /// If a step fails, eni-steer undoes the steps before it. Options you leave out have the value
+    /// of the configuration file. If there is no configuration file, they keep the value of the
+    /// previous apply. On the first apply they have their defaults.
+    #[command(after_help = "Examples:
+  eni-steer apply                  find the ENIs; install rules; count packets
+  eni-steer apply --eni eth0 --eni eth1 --mode steer
+                                   manage these two; also redirect packets to the right ENI
+  eni-steer apply --rules off      only count packets; routes, rules and sysctls stay as they are
+  eni-steer apply --confirm 60s    undo everything in 60 s unless you run 'eni-steer confirm'")]
     Apply(ApplyArgs),
-    /// Keep what 'apply --confirm' did
+    /// Keep the change that 'apply --confirm' made
     Confirm,
-    /// Take away everything that apply installed, and put back what it changed
+    /// Delete everything that apply installed, and restore what it changed
     Remove(RemoveArgs),
-    /// Is the policy there, and does the traffic agree?
+    /// Check that the rules are in effect and that traffic is symmetric
     ///
-    /// Exit code 3 for drift or a rule that wins over ours, 4 for asymmetric traffic.
+    /// Traffic is symmetric if all packets of an address arrive on and leave by the ENI that has
+    /// the address (its owner). The exit code is 3 if the host differs from the policy or another
+    /// program's rule comes before eni-steer's, and 4 if traffic is asymmetric.
     Verify(VerifyArgs),
-    /// Show the counters: each address on each ENI, each source, totals and reasons
+    /// Show the counters: by ENI, by address, by source, and why packets were not steered
     Counters(CountersArgs),
-    /// Apply the policy and keep it: a daemon
+    /// Run the daemon: apply the policy, and repair what other programs change
     ///
-    /// SIGHUP reads the policy again, SIGTERM stops and leaves everything in force.
+    /// On SIGHUP it reads the configuration again. On SIGTERM it stops; rules, routes and programs
+    /// stay until 'eni-steer remove'.
     Run(RunArgs),
-    /// Install and enable the systemd service that runs the daemon at each boot
+    /// Install, enable and start the systemd service that runs the daemon at each boot
     Persist(PersistArgs),
-    /// Check the configuration, or show what it comes to
+    /// Check the configuration, or show the values in effect
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Undo what is not confirmed in time (started by apply --confirm)
+    /// Undo a change that nobody confirms in time (apply --confirm starts this)
     #[command(hide = true)]
     UndoUnlessConfirmed,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Read the configuration and say what is wrong with it, and where
+    /// Read the configuration and report the first mistake with its file and line
     Check,
-    /// Show the effective configuration, each value with where it comes from
+    /// Show the values in effect, and for each the file, option or default it comes from
     Show(Box<ShowArgs>),
 }
 
@@ -126,10 +139,10 @@ pub(super) struct PlanArgs {
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Show the plan and do nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Undo everything after this time unless 'eni-steer confirm' comes (30s, 2m)
+    /// Undo the change after this time unless you run 'eni-steer confirm' (30s, 2m)
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub confirm: Option<Duration>,
 }
@@ -142,17 +155,17 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PersistArgs {
-    /// Show the unit and do nothing
+    /// Print the unit file and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Where the unit is written
+    /// Directory for the unit file
     #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
     pub unit_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// Show the plan and do nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -161,20 +174,20 @@ pub(super) struct RemoveArgs {
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Judge the traffic of the next TIME instead of all since the programs were attached
+    /// Wait for TIME and judge only its traffic, instead of all since the programs were attached
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CountersArgs {
-    /// Show all sources, not only the busiest
+    /// Show every source, not only the busiest of each ENI and direction
     #[arg(long)]
     pub all: bool,
-    /// Only this ENI
+    /// Show only this ENI (repeat it for more)
     #[arg(long, value_name = "ENI")]
     pub eni: Vec<String>,
-    /// Count from now on, and show after this time
+    /// Wait for TIME and show only what was counted meanwhile
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
 }
