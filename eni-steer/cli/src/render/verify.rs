@@ -299,8 +299,10 @@ fn cause(winner: &Winner, by: Option<&str>) -> String {
     }
     match winner.rule_owner {
         Some(KERNEL) if rule.action == RuleAction::Table(TableId::MAIN) => match by {
-            Some(by) => format!("no rule matches this source, so the main table is used ({by})"),
-            None => "no rule matches this source, and the main table has no route".to_owned(),
+            Some(by) => format!(
+                "no rule with a route matches this source, so the main table is used ({by})"
+            ),
+            None => "no rule with a route matches this source, not even the main table".to_owned(),
         },
         Some(KERNEL) => format!("no rule before the kernel's own rule matches: {command}"),
         Some(tool) => {
@@ -319,7 +321,8 @@ fn hint(winner: &Winner, applied: bool, last: Priority) -> Option<String> {
             Some("interfaces in a VRF use the table of the VRF, not eni-steer's".to_owned())
         }
         Some(KERNEL) if applied => Some(
-            "the policy has no rule for it; rules = true installs one for each address of an ENI"
+            "let eni-steer install its rules: eni-steer apply --rules on (in the configuration: \
+             rules = true)"
                 .to_owned(),
         ),
         Some(KERNEL) => Some("run 'eni-steer apply'".to_owned()),
