@@ -144,7 +144,7 @@ fn a_hangup_reads_the_configuration_again_and_a_bad_one_keeps_the_old_one_in_eff
     kept.steer
         .configure("config.toml", &COUNT.replace("count", "stear"));
     kept.daemon.signal(Signal::SIGHUP);
-    let said = "the old one stays in force";
+    let said = "so the daemon keeps the old one";
     assert!(
         eventually(SOON, || kept.daemon.output().contains(said)),
         "{}",

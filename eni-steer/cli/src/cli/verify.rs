@@ -1,4 +1,4 @@
-//! `verify`: are the rules in effect, and is traffic symmetric?
+//! `verify`: checks that the rules are in effect and that traffic is symmetric.
 
 use std::{io::Write, time::Duration};
 
@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     if global.json {
         render::json(&report, &mut out)?;
     } else {
-        render::verify(&report, &mut out)?;
+        render::verify(&report, context.policy.ownership.last, &mut out)?;
     }
     out.flush()?;
     let worst = report.traffic.as_ref().map(TrafficVerdict::worst);
@@ -46,14 +46,14 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     })
 }
 
-/// Asks the kernel where packets would go, and judges its answers.
+/// Asks the kernel which way packets would leave, and compares its answers with the policy.
 fn inspect(
     netlink: &Netlink,
     desired: &Desired,
     host: &Host,
 ) -> Result<PolicyVerdict, NetlinkError> {
     let mut host = host.clone();
-    // A route that keeps a packet on this host may decide about it.
+    // Routes that deliver a packet on this host (table local) may decide about it.
     host.routes.extend(netlink.routes(Routes::Delivery)?);
     let inspection = Inspection::new(desired, &host);
     let answers = inspection.flows().map(|flow| netlink.lookup(flow));
@@ -61,8 +61,8 @@ fn inspect(
     Ok(inspection.judge(&answers))
 }
 
-/// The counters since the programs were attached, or of a window that begins now and that this
-/// function waits for; `None`: no programs are attached.
+/// Reads the counters since the programs were attached. With a window, waits that long and returns
+/// what was counted meanwhile. `None`: eni-steer has no programs here.
 pub(super) fn counted(
     paths: &Paths,
     window: Option<Duration>,
