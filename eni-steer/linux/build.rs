@@ -1,12 +1,11 @@
-//! Builds the eBPF programs and tells the library where the object is.
+//! Builds the eBPF programs and sets two variables that the crate reads with `env!`:
 //!
-//! Sets for the crate's `env!`:
-//! - `ENI_STEER_BPF_OBJECT_PATH`: the object, to be included;
-//! - `ENI_STEER_BPF_OBJECT_HASH`: 16 hex digits that name this object, so
-//!   that a running program can be told from a newer one.
+//! - `ENI_STEER_BPF_OBJECT_PATH`: the object file that the crate includes;
+//! - `ENI_STEER_BPF_OBJECT_HASH`: 16 hex digits that identify the object, so that eni-steer can tell
+//!   whether an attached program is the one of this build.
 //!
-//! With `ENI_STEER_BPF_OBJECT=path` in the environment nothing is built and
-//! that object is taken.
+//! If `ENI_STEER_BPF_OBJECT=path` is in the environment, the script builds nothing and uses that
+//! object.
 
 use std::{
     env, fs,
@@ -31,12 +30,13 @@ fn run() -> Result<(), String> {
     let object = match env::var_os(GIVEN) {
         Some(given) => {
             println!("cargo:rerun-if-changed={}", given.to_string_lossy());
-            read(Path::new(&given))
-                .map_err(|error| format!("{error}\nhint: {GIVEN} names an eBPF object"))?
+            read(Path::new(&given)).map_err(|error| {
+                format!("{error}\nhint: {GIVEN} must name a file with the eBPF programs")
+            })?
         }
         None => read(&build(&out)?)?,
     };
-    fs::write(&out, &object).map_err(|error| format!("can not write {out:?}: {error}"))?;
+    fs::write(&out, &object).map_err(|error| format!("cannot write {out:?}: {error}"))?;
     println!(
         "cargo:rustc-env=ENI_STEER_BPF_OBJECT_PATH={}",
         out.display()
@@ -48,7 +48,7 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the object; returns where it is.
+/// Builds the object and returns its path.
 fn build(out: &Path) -> Result<PathBuf, String> {
     let manifest = dir("CARGO_MANIFEST_DIR")?;
     let workspace = manifest
@@ -70,15 +70,15 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     let arch = var("CARGO_CFG_TARGET_ARCH")?;
     let target = bpf_toolchain::target(var("CARGO_CFG_TARGET_ENDIAN")? == "big");
     let toolchain = Toolchain::find(target).map_err(|missing| {
-        format!("can not build the eBPF programs: {missing}\nhint: run `cargo xtask setup`")
+        format!("cannot build the eBPF programs: {missing}\nhint: run `cargo xtask setup`")
     })?;
     let (compiler, linker) = (&toolchain.compiler, &toolchain.linker);
     for tool in [&compiler.rustc, &linker.path] {
         println!("cargo:rerun-if-changed={}", tool.display());
     }
 
-    // A target directory of its own: the cargo that runs this script holds
-    // the lock on the other one until this script ends.
+    // A separate target directory: the cargo that runs this script holds the lock on the other one
+    // until this script ends.
     let target_dir = target_dir(out).join("bpf").join(&arch);
     let mut cargo = cargo(&toolchain, &rustflags(&toolchain, &arch, workspace));
     cargo
@@ -87,7 +87,7 @@ fn build(out: &Path) -> Result<PathBuf, String> {
         .arg(&target_dir);
     succeed(&mut cargo).map_err(|error| {
         format!(
-            "the eBPF programs do not build: {error}\n  compiler: {compiler}\n  linker: {linker}"
+            "the eBPF programs failed to build: {error}\n  compiler: {compiler}\n  linker: {linker}"
         )
     })?;
 
@@ -104,12 +104,12 @@ fn build(out: &Path) -> Result<PathBuf, String> {
     Ok(stripped)
 }
 
-/// `cargo build` of the eBPF package, without what the cargo that runs this
-/// script has put in the environment for the host's build.
+/// `cargo build` of the eBPF package, without the variables that the outer cargo has put into the
+/// environment for the build of the host's code.
 fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let of_this_script = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
-    let of_the_host = [
+    let script_prefixes = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+    let host_variables = [
         "CARGO_BUILD_TARGET",
         "RUSTC_LINKER",
         "RUSTC_WORKSPACE_WRAPPER", // clippy
@@ -118,7 +118,8 @@ fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
     ];
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        if of_the_host.contains(&&*text) || of_this_script.iter().any(|it| text.starts_with(it)) {
+        let is_of_script = script_prefixes.iter().any(|it| text.starts_with(it));
+        if host_variables.contains(&&*text) || is_of_script {
             command.env_remove(&name);
         }
     }
@@ -132,7 +133,7 @@ fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
             "eni-steer",
         ])
         .env("RUSTC", &toolchain.compiler.rustc)
-        // aya-ebpf uses asm_experimental_arch; -Z build-std wants it as well.
+        // Allows unstable features: aya-ebpf uses asm_experimental_arch, and -Z build-std is one.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\x1f"));
     if toolchain.compiler.core == Core::Source {
@@ -143,15 +144,15 @@ fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
 
 fn rustflags(toolchain: &Toolchain, arch: &str, workspace: &Path) -> Vec<String> {
     let mut flags = vec![
-        // Whose registers and structures the programs see.
+        // The architecture whose registers and structures the programs read.
         format!("--cfg=bpf_target_arch=\"{arch}\""),
         format!("-Clinker={}", toolchain.linker.path.display()),
-        // BTF is made from the debug information.
+        // The linker generates BTF from the debug information.
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
     ];
-    // The object is the same wherever it is built. The last match counts:
-    // the checkout may lie inside one of the others.
+    // Without paths of this machine the object is the same wherever it is built. The last match
+    // counts, because the checkout may be inside one of the other directories.
     let remaps = [
         (Some(toolchain.compiler.sysroot.clone()), "/rust"),
         (bpf_toolchain::cargo_home(), "/cargo"),
@@ -164,8 +165,8 @@ fn rustflags(toolchain: &Toolchain, arch: &str, workspace: &Path) -> Vec<String>
     flags
 }
 
-/// An `llvm-objcopy` of an LLVM that is at least the compiler's: it takes the
-/// DWARF out. Without one the object is ten times as large and loads as well.
+/// Finds an `llvm-objcopy` whose LLVM is at least as new as the compiler's, to remove the DWARF
+/// sections. Without one the object is ten times as large, but works.
 fn objcopy(compiler: &Compiler) -> Option<PathBuf> {
     let host = env::var("HOST").unwrap_or_default();
     let rustlib = compiler.sysroot.join("lib/rustlib").join(host);
@@ -182,22 +183,23 @@ fn objcopy(compiler: &Compiler) -> Option<PathBuf> {
         .find(|path: &PathBuf| path.is_file())
 }
 
-/// The target directory of the cargo that runs this script, so that debug and
-/// release builds, and those for another target, share one build of the eBPF
-/// programs. The part of each target is marked as well: the outermost counts.
+/// Finds the target directory of the outer cargo, so that debug builds, release builds and builds for
+/// other targets share one build of the eBPF programs. The directory of each target is tagged too,
+/// so the outermost tagged directory counts.
 fn target_dir(out: &Path) -> PathBuf {
-    let marked = out
+    let tagged = out
         .ancestors()
         .filter(|dir| dir.join("CACHEDIR.TAG").is_file())
         .last();
-    marked.or(out.parent()).unwrap_or(out).to_owned()
+    tagged.or(out.parent()).unwrap_or(out).to_owned()
 }
 
+/// Runs a command; an error if it fails.
 fn succeed(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = command
         .status()
-        .map_err(|error| format!("can not run {program}: {error}"))?;
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
     if status.success() {
         Ok(())
     } else {
@@ -206,16 +208,16 @@ fn succeed(command: &mut Command) -> Result<(), String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("can not read {}: {error}", path.display()))
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 fn dir(name: &str) -> Result<PathBuf, String> {
     env::var_os(name)
         .map(PathBuf::from)
-        .ok_or_else(|| format!("{name} is not set: cargo runs this script"))
+        .ok_or_else(|| format!("{name} is not set: only cargo can run this script"))
 }
 
-/// FNV-1a, 64 bits: a name for the bytes, not a defence against anyone.
+/// FNV-1a with 64 bits. It identifies the object; it protects against nobody.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,7 +1,7 @@
 //! The eni-steer command.
 //!
-//! One file a command in `cli`, each from arguments to a report to an exit code; `render` turns
-//! reports into text and JSON; `daemon` keeps the policy in force.
+//! `cli` has one file per command, which turns arguments into a report and an exit code; `render`
+//! prints reports as text or JSON; `daemon` applies the policy and repairs what changes.
 
 mod cli;
 mod daemon;

@@ -1,23 +1,23 @@
-//! Does a plan, step by step. When a step fails, [`apply`] undoes the steps before it, the last
-//! one first, and reports what was done, what failed and what was undone.
+//! Carries out a plan, step by step. If a step fails, [`apply`] undoes the steps before it, the
+//! last one first, and reports what was done, what failed and what was undone.
 
 use crate::plan::{Plan, Step};
 
-/// Something that can do a step: the Linux host, or in tests a model of it.
+/// Something that can carry out a step: the Linux host, or in tests a model of it.
 pub trait Executor {
-    /// Why a step was not done.
+    /// Why the executor did not carry out a step.
     type Error;
 
-    /// Does one step as a whole, or changes nothing and says why.
+    /// Carries out one step completely, or changes nothing and returns the reason.
     ///
     /// # Errors
-    /// The executor's own; the step was not done.
+    /// The executor's own. The step has changed nothing.
     fn step(&mut self, step: &Step) -> Result<(), Self::Error>;
 
-    /// Does the first of these steps, or as many as the executor can do at once, in their order.
-    /// Each is done as a whole or not at all; a step that fails does not keep the executor from
-    /// those behind it in the same batch. Returns one answer for each step it tried, at least one
-    /// unless `steps` is empty.
+    /// Carries out a batch: the first of these steps, or as many as the executor can send at once,
+    /// in their order. The executor carries out each step completely or not at all. A step that
+    /// fails does not stop the ones after it in the same batch. Returns one answer for each step
+    /// that the executor tried, at least one unless `steps` is empty.
     fn steps(&mut self, steps: &[Step]) -> Vec<Result<(), Self::Error>> {
         steps
             .first()
@@ -27,29 +27,28 @@ pub trait Executor {
     }
 }
 
-/// When [`run_steps`] ends.
+/// When [`run_steps`] stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Until {
-    /// At the first batch in which a step failed.
+    /// After the first batch in which a step failed.
     Failure,
-    /// When every step was tried.
+    /// After the last step.
     End,
 }
 
-/// Does steps, and returns each that was tried with its answer.
+/// Carries out steps batch by batch, and returns each step that was tried with its answer.
 fn run_steps<'a, E: Executor>(
     executor: &mut E,
     steps: &'a [Step],
     until: Until,
 ) -> Vec<(&'a Step, Result<(), E::Error>)> {
     let mut tried = Vec::with_capacity(steps.len());
-    let mut going_on = true;
-    while going_on && tried.len() < steps.len() {
-        let left = &steps[tried.len()..];
-        let answers = executor.steps(left);
-        going_on =
-            !answers.is_empty() && (until == Until::End || answers.iter().all(Result::is_ok));
-        tried.extend(left.iter().zip(answers));
+    let mut proceed = true;
+    while proceed && tried.len() < steps.len() {
+        let remaining = &steps[tried.len()..];
+        let answers = executor.steps(remaining);
+        proceed = !answers.is_empty() && (until == Until::End || answers.iter().all(Result::is_ok));
+        tried.extend(remaining.iter().zip(answers));
     }
     tried
 }
@@ -58,24 +57,24 @@ fn run_steps<'a, E: Executor>(
 #[derive(Debug)]
 #[must_use]
 pub struct Report<E> {
-    /// Steps that were done and stay done.
+    /// Steps that were carried out and not undone.
     pub done: Vec<Step>,
     /// The step that failed, and why.
     pub failed: Option<(Step, E)>,
-    /// Steps that were undone because of it, in the order of undoing.
+    /// Steps that were undone because of the failure, in the order in which they were undone.
     pub undone: Vec<Step>,
-    /// Steps that could not be undone, and why: these changes are left on the host.
+    /// Steps that could not be undone, and why. Their changes remain on the host.
     pub left: Vec<(Step, E)>,
 }
 
 impl<E> Report<E> {
-    /// Whether every step was done.
+    /// Whether every step was carried out.
     pub fn is_complete(&self) -> bool {
         self.failed.is_none()
     }
 }
 
-/// Does the plan, or undoes what it did of it.
+/// Carries out the plan completely, or undoes the part that it carried out.
 pub fn apply<E: Executor>(plan: &Plan, executor: &mut E) -> Report<E::Error> {
     let mut report = Report {
         done: Vec::new(),
@@ -86,7 +85,7 @@ pub fn apply<E: Executor>(plan: &Plan, executor: &mut E) -> Report<E::Error> {
     for (step, answer) in run_steps(executor, &plan.steps, Until::Failure) {
         match answer {
             Ok(()) => report.done.push(step.clone()),
-            // The first failure is the cause; later ones of the same batch may follow from it.
+            // The first failure is the cause; later ones in the same batch may follow from it.
             Err(error) if report.failed.is_none() => report.failed = Some((step.clone(), error)),
             Err(_) => {}
         }
@@ -94,7 +93,7 @@ pub fn apply<E: Executor>(plan: &Plan, executor: &mut E) -> Report<E::Error> {
     if report.failed.is_some() {
         let done: Vec<Step> = std::mem::take(&mut report.done).into_iter().rev().collect();
         let inverse: Vec<Step> = done.iter().cloned().map(Step::inverse).collect();
-        // One step that cannot be undone does not keep the others: less is left behind.
+        // If one step cannot be undone, the others still are: less remains on the host.
         let answers = run_steps(executor, &inverse, Until::End);
         for (step, (_, answer)) in done.into_iter().zip(answers) {
             match answer {
@@ -110,14 +109,14 @@ pub fn apply<E: Executor>(plan: &Plan, executor: &mut E) -> Report<E::Error> {
 #[derive(Debug)]
 #[must_use]
 pub struct PartialReport<E> {
-    /// Steps that were done.
+    /// Steps that were carried out.
     pub done: Vec<Step>,
     /// Steps that failed, and why.
     pub failed: Vec<(Step, E)>,
 }
 
-/// Does as much of the plan as possible: a step that fails neither ends nor undoes the others.
-/// The daemon works this way: it keeps what it can and tries the rest again.
+/// Carries out as much of the plan as possible: a step that fails neither stops nor undoes the
+/// others. The daemon works this way: it keeps what succeeded and tries the rest in its next pass.
 pub fn apply_best_effort<E: Executor>(plan: &Plan, executor: &mut E) -> PartialReport<E::Error> {
     let mut report = PartialReport {
         done: Vec::new(),

@@ -1,58 +1,54 @@
-//! Walks the rules as the kernel does and says which one decides, and why the ones before
-//! it did not. The kernel's own answer stays the judge ([`crate::model::RouteLookup`]); the
-//! walk only gives it a name. Relied on: `fib_rules_lookup` in the kernel's
+//! Evaluates the rules in the kernel's order, and says which rule decides about a packet and why
+//! the rules before it did not.
+//!
+//! `verify` judges routing by the kernel's own answer ([`crate::model::RouteLookup`]); this module
+//! only names the rule behind that answer. It follows `fib_rules_lookup` in the kernel's
 //! net/core/fib_rules.c and `fib_table_lookup` in net/ipv4/fib_trie.c.
 
 use std::{cmp::Reverse, net::IpAddr};
 
-use serde::Serialize;
-
 use crate::model::{
-    Family, Group, Host, Link, PortRange, Priority, Route, RouteKind, Rule, RuleAction, TableId,
-    covers, host_prefix,
+    Family, Flow, Group, Host, Link, PortRange, Priority, Route, RouteKind, Rule, RuleAction,
+    TableId, covers, host_prefix,
 };
-
-pub use crate::model::Flow;
 
 /// `IPPROTO_UDP`
 const UDP: u8 = 17;
 
 /// What a rule did with the packet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// A selector does not match: which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// This selector of the rule does not match the packet.
     NoMatch(&'static str),
-    /// The table has no route to the destination.
+    /// This table has no route to the destination.
     NoRoute(TableId),
-    /// The table's answer was suppressed by the rule.
+    /// The rule ignored this route (`suppress_prefixlength`, `suppress_ifgroup`).
     Suppressed(Box<Route>),
-    /// A throw route sent the packet on.
+    /// A throw route sent the lookup on to the next rule.
     Thrown,
-    /// The rule jumps.
+    /// The rule jumped to the rules of this priority.
     Jumps(Priority),
-    /// The rule does nothing.
+    /// The rule did nothing (`nop`).
     Nothing,
-    /// This route decides.
+    /// The rule found this route, which decides.
     Decides(Box<Route>),
-    /// The rule itself refuses.
+    /// The rule itself refused the packet.
     Refuses,
-    /// It has a selector that can not be judged here; taken as not matching.
+    /// The rule has a selector or an action that eni-steer does not know. The lookup continues as
+    /// if it did not match.
     Unknown,
 }
 
-/// One rule met on the way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Visit {
-    /// The rule.
-    pub rule: Rule,
-    /// What it did.
-    pub outcome: Outcome,
+/// One rule on the packet's way through the rules, and what it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Visit {
+    pub(crate) rule: Rule,
+    pub(crate) outcome: Outcome,
 }
 
-/// The rules met on the way, the deciding one last. If no rule decided, the packet has no
-/// route.
-pub fn trace_rules(host: &Host, flow: &Flow) -> Vec<Visit> {
+/// The rules that the kernel evaluates for a packet, in order. The deciding rule is the last one;
+/// if none decides, the packet has no route.
+pub(crate) fn trace_rules(host: &Host, flow: &Flow) -> Vec<Visit> {
     let mut visits: Vec<Visit> = Vec::new();
     let mut jump: Option<Priority> = None;
     let family = Family::of(flow.to);
@@ -64,7 +60,8 @@ pub fn trace_rules(host: &Host, flow: &Flow) -> Vec<Visit> {
         let outcome = visit(host, flow, rule);
         let ends = matches!(outcome, Outcome::Decides(_) | Outcome::Refuses);
         if let Outcome::Jumps(target) = outcome {
-            // A jump to a priority where no rule stands is "unresolved": it does nothing.
+            // Where no rule has the target's priority, the kernel calls the jump unresolved and
+            // does nothing.
             jump = Some(target).filter(|at| host.rules_of(family).any(|r| r.priority == *at));
         }
         visits.push(Visit {
@@ -78,8 +75,9 @@ pub fn trace_rules(host: &Host, flow: &Flow) -> Vec<Visit> {
     visits
 }
 
-/// The rule that decides, and its route unless the rule itself refuses.
-pub fn decision(visits: &[Visit]) -> Option<(&Rule, Option<&Route>)> {
+/// The rule that decides, and its route; `None` for the route: the rule itself refuses. `None`
+/// altogether: no rule decides.
+pub(crate) fn decision(visits: &[Visit]) -> Option<(&Rule, Option<&Route>)> {
     let last = visits.last()?;
     match &last.outcome {
         Outcome::Decides(route) => Some((&last.rule, Some(route))),
@@ -88,12 +86,12 @@ pub fn decision(visits: &[Visit]) -> Option<(&Rule, Option<&Route>)> {
     }
 }
 
+/// What one rule does with the packet (`fib_rules_lookup`).
 fn visit(host: &Host, flow: &Flow, rule: &Rule) -> Outcome {
     if rule.partial {
         return Outcome::Unknown;
     }
-    let mismatch = mismatch(host, flow, rule);
-    match (mismatch, rule.invert) {
+    match (first_mismatch(host, flow, rule), rule.invert) {
         (Some(selector), false) => return Outcome::NoMatch(selector),
         (None, true) => return Outcome::NoMatch("not"),
         _ => {}
@@ -103,14 +101,14 @@ fn visit(host: &Host, flow: &Flow, rule: &Rule) -> Outcome {
         RuleAction::Goto(target) => Outcome::Jumps(target),
         RuleAction::Nop => Outcome::Nothing,
         RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => Outcome::Refuses,
-        // Only for packets of a VRF's interfaces; ENIs in a VRF are not managed.
+        // Applies to packets of a VRF's interfaces, and eni-steer refuses ENIs in a VRF.
         RuleAction::L3mdev => Outcome::NoMatch("l3mdev"),
         RuleAction::Other(_) => Outcome::Unknown,
     }
 }
 
-/// The first selector that does not match.
-fn mismatch(host: &Host, flow: &Flow, rule: &Rule) -> Option<&'static str> {
+/// The first selector of the rule that does not match the packet (`fib_rule_match`).
+fn first_mismatch(host: &Host, flow: &Flow, rule: &Rule) -> Option<&'static str> {
     let outside = |net, address: Option<IpAddr>| {
         !address.is_some_and(|address| covers(net, host_prefix(address)))
     };
@@ -136,21 +134,21 @@ fn mismatch(host: &Host, flow: &Flow, rule: &Rule) -> Option<&'static str> {
     if rule.oif.is_some() {
         return Some("oif");
     }
-    // The kernel's IPv4 lookup takes a question without a protocol for UDP
+    // The kernel's IPv4 lookup assumes UDP where the request names no protocol
     // (inet_rtm_getroute in net/ipv4/route.c).
-    let asked_as = flow.ip_protocol.or(flow.to.is_ipv4().then_some(UDP));
+    let protocol = flow.ip_protocol.or(flow.to.is_ipv4().then_some(UDP));
     let outside_ports = |range: Option<PortRange>, port: Option<u16>| {
         range.is_some_and(|range| !port.is_some_and(|p| (range.start..=range.end).contains(&p)))
     };
     if rule
         .ip_protocol
-        .is_some_and(|protocol| Some(protocol) != asked_as)
+        .is_some_and(|wanted| Some(wanted) != protocol)
         || outside_ports(rule.sport, flow.sport)
         || outside_ports(rule.dport, flow.dport)
     {
         return Some("ipproto/ports");
     }
-    // What is forwarded is nobody's.
+    // A forwarded packet belongs to no user.
     let uid = flow.uid.or(flow.iif.is_none().then_some(0));
     if rule
         .uids
@@ -161,6 +159,8 @@ fn mismatch(host: &Host, flow: &Flow, rule: &Rule) -> Option<&'static str> {
     (rule.tos != 0).then_some("tos")
 }
 
+/// Looks the destination up in the rule's table, as `fib4_rule_action` and
+/// `fib4_rule_suppress` do.
 fn look_up(host: &Host, flow: &Flow, rule: &Rule, table: TableId) -> Outcome {
     let Some(route) = best(host, table, flow.to) else {
         return Outcome::NoRoute(table);
@@ -168,7 +168,7 @@ fn look_up(host: &Host, flow: &Flow, rule: &Rule, table: TableId) -> Outcome {
     if route.kind == RouteKind::Throw {
         return Outcome::Thrown;
     }
-    // Only an answer can be suppressed: a refusal is final.
+    // The kernel suppresses only routes that it would use: a route that refuses is final.
     if route.kind.refuses() {
         return Outcome::Decides(Box::new(route.clone()));
     }
@@ -184,7 +184,8 @@ fn look_up(host: &Host, flow: &Flow, rule: &Rule, table: TableId) -> Outcome {
     Outcome::Decides(Box::new(route.clone()))
 }
 
-/// The route of a table that has the answer for a destination.
+/// The route of a table that the kernel uses for a destination: the longest prefix, then the
+/// lowest metric.
 pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
     let routes = host.routes.iter().filter(|route| {
         route.table == table
@@ -193,16 +194,16 @@ pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
             && covers(route.destination, host_prefix(to))
             && usable(host, route)
     });
-    // The first of equals, as the kernel lists them.
+    // Of several equal routes, the first in the kernel's list.
     routes.min_by_key(|route| (Reverse(route.destination.prefix_len()), route.metric))
 }
 
-/// A route whose only way is down is passed over.
+/// Whether the kernel can use a route: it passes over one whose interfaces are all down.
 fn usable(host: &Host, route: &Route) -> bool {
     route.hops.is_empty() || way_out(host, route).is_some()
 }
 
-/// The link a route leaves by: that of its first leg that is up.
+/// The interface that a route leaves by: that of its first next hop whose interface is up.
 pub(crate) fn way_out<'a>(host: &'a Host, route: &Route) -> Option<&'a Link> {
     route
         .hops
@@ -210,6 +211,7 @@ pub(crate) fn way_out<'a>(host: &'a Host, route: &Route) -> Option<&'a Link> {
         .find_map(|hop| host.links.get(&hop.out).filter(|link| link.up))
 }
 
+/// Whether a route leaves by an interface of this group.
 fn leaves_by(host: &Host, route: &Route, group: Group) -> bool {
     way_out(host, route).is_some_and(|link| link.group == group)
 }

@@ -1,7 +1,8 @@
-//! Findings: what an administrator should hear about a host, as one type for every command.
+//! Findings: what an administrator should know about a host, as one type for every command.
 //!
-//! `status`, `verify`, `apply` and the daemon all show findings of this module, so no warning is
-//! worded twice. A finding is not drift: drift is what the plan will change.
+//! `status`, `verify`, `apply` and the daemon show findings of this module, so each warning has one
+//! wording. A finding is not drift: drift is what the plan will change, and eni-steer changes
+//! nothing because of a finding.
 
 use std::fmt;
 
@@ -13,14 +14,13 @@ use crate::{
     policy::Policy,
 };
 
-/// What kind of thing was found. The identifier stays the same for good: monitoring and
-/// documentation refer to it.
+/// The kind of a finding. Its identifier never changes: monitoring and documentation refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// The kernel's rule that looks up table main is gone.
+    /// The kernel's rule that looks up the main table is gone.
     MainRuleMissing,
-    /// A source of gateways (a lease file) could not be read.
+    /// eni-steer could not read a source of gateways, such as a lease file.
     SourceUnavailable,
     /// Two ENIs have the same address.
     AddressOnTwoEnis,
@@ -28,42 +28,41 @@ pub enum Code {
     RedundantRule,
     /// An interface looks like an ENI, but eni-steer knows no gateway for it.
     InterfaceLeftOut,
-    /// Another program runs before eni-steer's on a hook.
+    /// Another tool's program runs before eni-steer's on a hook.
     ProgramRunsFirst,
-    /// Another program runs after eni-steer's on a hook.
+    /// Another tool's program runs after eni-steer's on a hook.
     ProgramRunsAfter,
 }
 
-/// How much it matters.
+/// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know; nothing is wrong.
+    /// Nothing is wrong, but it helps to know this.
     Info,
     /// Something may be wrong, or eni-steer cannot tell.
     Warning,
-    /// Something is wrong now.
+    /// Something does not work now.
     Failure,
 }
 
-/// Something an administrator should hear.
+/// Something that an administrator should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// How much it matters; commands show the most severe findings first.
     pub severity: Severity,
-    /// What kind of thing it is.
+    /// Kind of the finding.
     pub code: Code,
-    /// The interface, address, rule or file that it is about.
+    /// The interface, address, rule or file that the finding is about.
     pub object: String,
-    /// What is the case, and what follows from it: a sentence without a full stop.
+    /// What eni-steer found and what follows from it: a sentence without a full stop.
     pub why: String,
-    /// Commands that end it, or a sentence that says what to do; empty where nothing is to be
-    /// done.
+    /// Commands that resolve it, or a sentence that says what to do; empty: nothing to do.
     pub remedy: Vec<String>,
 }
 
 impl fmt::Display for Finding {
-    /// The sentence, and behind a semicolon what to do.
+    /// The reason, then the remedy after a semicolon.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)?;
         if !self.remedy.is_empty() {
@@ -73,7 +72,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Findings about the host alone: those that need no policy.
+/// The findings that need no policy, only the host.
 pub fn of_host(host: &Host) -> Vec<Finding> {
     let main_rules = Family::BOTH
         .into_iter()
@@ -89,8 +88,8 @@ pub fn of_host(host: &Host) -> Vec<Finding> {
     main_rules.chain(sources).collect()
 }
 
-/// Every finding about a host under a policy, the most severe first.
-pub fn of_policy(
+/// All findings about a host under a policy, the most severe first.
+pub(crate) fn of_policy(
     host: &Host,
     policy: &Policy,
     absence: Absence,
@@ -106,7 +105,7 @@ pub fn of_policy(
     findings
 }
 
-/// Without this rule nothing of the host's default routing works.
+/// Without this rule, the host's default routing does not work.
 fn main_rule_missing(family: Family) -> Finding {
     let command = format!("ip {family} rule add pref 32766 lookup main");
     Finding {
@@ -114,8 +113,8 @@ fn main_rule_missing(family: Family) -> Finding {
         code: Code::MainRuleMissing,
         object: format!("ip {family} rule pref 32766"),
         why: format!(
-            "the kernel's own rule for table main is gone ({}): packets that no other rule \
-             serves have no route",
+            "the kernel's own rule for the main table is gone ({}): packets that no other rule \
+             matches have no route",
             match family {
                 Family::V4 => "IPv4",
                 Family::V6 => "IPv6",
@@ -140,8 +139,8 @@ fn addresses_on_two_enis(desired: &Desired) -> Vec<Finding> {
                 severity: Severity::Warning,
                 code: Code::AddressOnTwoEnis,
                 why: format!(
-                    "{net} is on {}: eni-steer counts its packets but cannot tell which of them \
-                     is right, and never steers them",
+                    "{net} is on {}: eni-steer cannot tell which of them owns it, so it counts its \
+                     packets and never steers them",
                     holders.join(" and ")
                 ),
                 object: net,
@@ -159,8 +158,8 @@ fn redundant_rules(host: &Host, desired: &Desired) -> Vec<Finding> {
             code: Code::RedundantRule,
             object: format!("ip {} rule {}", redundant.rule.family, redundant.rule),
             why: format!(
-                "the rule '{}' was made by hand or by a script and does for {} what eni-steer's \
-                 own rule does; you can remove it",
+                "the rule '{}', made by hand or by a script, does the same for {} as eni-steer's \
+                 own rule; you can remove it",
                 redundant.rule, redundant.eni
             ),
             remedy: redundant.commands,
@@ -174,8 +173,8 @@ fn interface_left_out(link: &str) -> Finding {
         code: Code::InterfaceLeftOut,
         object: link.to_owned(),
         why: format!(
-            "{link} has a global address, but eni-steer knows no gateway for it and does not \
-             manage it"
+            "{link} has a global address, but eni-steer does not manage it, because it knows no \
+             gateway for it"
         ),
         remedy: vec![format!(
             "to manage it, name it: --eni {link} --gateway {link}=ADDRESS"
@@ -183,8 +182,8 @@ fn interface_left_out(link: &str) -> Finding {
     }
 }
 
-/// Programs of others on the hooks of ENIs.
-pub fn foreign_programs(host: &Host, desired: &Desired) -> Vec<Finding> {
+/// Programs of other tools on the hooks of ENIs.
+pub(crate) fn foreign_programs(host: &Host, desired: &Desired) -> Vec<Finding> {
     let managed = |index| desired.enis.iter().any(|eni| eni.index == index);
     let hooks = host.foreign_programs.iter();
     hooks

@@ -1,13 +1,14 @@
-//! Who else installs rules: told by the priorities, tables and marks the tools document or
-//! hard-code. A name is a hint for the reader, never a reason to touch anything.
+//! Which well-known tool probably installed a rule, judged by the priorities and tables that the
+//! tools document or hard-code. The name helps the reader; eni-steer never changes or deletes
+//! anything because of it.
 
 use crate::model::{Rule, RuleAction, TableId};
 
-/// The kernel, whose rules every network namespace begins with.
+/// Owner of the rules that every new network namespace has.
 pub const KERNEL: &str = "the kernel";
 
-/// The tool that a rule of somebody else most likely belongs to.
-pub fn probable_owner(rule: &Rule) -> Option<&'static str> {
+/// The tool that probably installed another program's rule; `None`: unknown.
+pub(crate) fn probable_owner(rule: &Rule) -> Option<&'static str> {
     let table = match rule.action {
         RuleAction::Table(table) => Some(table),
         _ => None,

@@ -17,8 +17,8 @@
 //!                                     kernel's lookups and the counters agree?
 //! ```
 //!
-//! The modules stand in the order of the arrow. This crate depends on no runtime, no libc and no
-//! BPF library, so a decision cannot read the host: the compiler forbids it. `eni-steer-linux`
+//! The modules are listed in the order of the arrow. This crate depends on no runtime, no libc and
+//! no BPF library, so a decision cannot read the host: the compiler forbids it. `eni-steer-linux`
 //! reads and changes the host, `eni-steer` (the command) prints and keeps.
 
 pub mod model;
@@ -32,7 +32,7 @@ pub mod apply;
 
 pub mod counters;
 pub mod epoch;
-pub mod explain;
+mod explain;
 pub mod findings;
 pub mod known_tools;
 pub mod symmetry;

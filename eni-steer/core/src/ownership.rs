@@ -1,9 +1,10 @@
-//! What is ours: the numbers by which objects are made and recognised. Only here.
+//! Which routes and rules are eni-steer's own ("ours"): the numbers with which eni-steer creates
+//! them and by which it recognises them. No other file decides this.
 //!
-//! There are two mistakes to make: to leave something of ours behind, and to take
-//! something of somebody else's for ours. The second is far worse, since what is ours may
-//! be deleted; so recognition asks for the protocol number, which nobody else writes, and
-//! never goes by place (table, priority) or content.
+//! Two mistakes are possible: to leave something of eni-steer's behind, and to mistake another
+//! program's object for eni-steer's own. The second is far worse, because eni-steer deletes what is
+//! its own. Therefore an object is eni-steer's own if it carries eni-steer's protocol number, which
+//! no other program writes. Its table, its priority and its content never matter.
 
 use std::ops::RangeInclusive;
 
@@ -11,60 +12,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Group, Priority, Protocol, Route, Rule, TableId};
 
-/// Default protocol number of our routes and rules. Free in iproute2's rt_protos and in
-/// every tool surveyed.
-pub const PROTOCOL: Protocol = Protocol(229);
+/// Default protocol number of eni-steer's routes and rules. iproute2's rt_protos does not list it,
+/// and no tool in our survey uses it.
+pub(crate) const PROTOCOL: Protocol = Protocol(229);
 
-/// Default priority band of our rules: behind CNIs and VPNs, before nm-cloud-setup (30200)
-/// and main (32766).
-pub const BAND: RangeInclusive<u32> = 20000..=20999;
+/// Default band: the range of priorities of eni-steer's rules. It comes after the rules of CNI
+/// plugins and VPNs, and before those of nm-cloud-setup (30200) and the main table (32766).
+pub(crate) const BAND: RangeInclusive<u32> = 20000..=20999;
 
-/// Default base of our tables: free in every tool surveyed.
-pub const TABLE_BASE: TableId = TableId(21000);
+/// Default number of the first table of eni-steer. No tool in our survey uses these numbers.
+pub(crate) const TABLE_BASE: TableId = TableId(21000);
 
-/// Default interface group of managed ENIs.
-pub const GROUP: Group = Group(20229);
+/// Default interface group that eni-steer puts its ENIs into.
+pub(crate) const GROUP: Group = Group(20229);
 
-// Paths in the band, as offsets. What refuses comes before what chooses a way out; what
-// belongs to an owner goes its owner's way before anything else may choose one:
+// Offsets of the rules in the band. Rules that refuse come before rules that choose an interface,
+// and packets of an owned source reach their source rule before any other rule can choose for them:
 //
-//     0          what main sends elsewhere than through an ENI stays as main says
-//     10 - 299   access rules that refuse, in their order
+//     0          the first rule: destinations that do not leave by an ENI stay with the main table
+//     10 - 299   access rules that refuse, in the order of the configuration
 //     300 - 428  source rules, the longest prefix first
-//     500 - 789  access rules that lead to an ENI, in their order
+//     500 - 789  access rules that lead to an ENI, in the order of the configuration
 //     900        balance
 
-/// The rule that lets main decide for what leaves by no ENI.
+/// The first rule: destinations that do not leave by an ENI stay with the main table.
 const MAIN_OFFSET: u32 = 0;
-/// The first access rule that refuses.
+/// The first access rule that refuses its packets.
 const REFUSAL_OFFSET: u32 = 10;
-/// Source rules; a rule of a longer prefix comes before one of a shorter one, as in a
+/// The source rules. A rule for a longer prefix comes before a rule for a shorter one, as in a
 /// routing table.
 const SOURCE_OFFSET: u32 = 300;
 /// The first access rule that leads to an ENI.
 const STEER_OFFSET: u32 = 500;
 /// The balance rule.
 const BALANCE_OFFSET: u32 = 900;
-/// How many access rules of each kind there is room for.
-pub const ACCESS_RULES: u32 = 290;
-/// The smallest band that holds them all.
-pub const MIN_BAND: u32 = BALANCE_OFFSET + 1;
+/// How many access rules of each kind the band has room for.
+pub(crate) const ACCESS_RULES: u32 = 290;
+/// The smallest band, in priorities, that holds all of eni-steer's rules.
+pub(crate) const MIN_BAND: u32 = BALANCE_OFFSET + 1;
 
-/// How many tables from the base on are ours to number: 0 to 499 after the number in an
-/// ENI's name, then after interface indexes, the last for balance.
-pub const TABLES: u32 = 1000;
+/// How many table numbers eni-steer may give out, counted from the base: offsets 0 to 499 by the
+/// number in an ENI's name, the following ones by interface index, and the last one for balance.
+pub(crate) const TABLES: u32 = 1000;
 
-/// The numbers in force.
+/// The numbers that mark eni-steer's objects under one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ownership {
-    /// Protocol of routes and rules.
+    /// Protocol number of routes and rules.
     pub protocol: Protocol,
-    /// First priority of the band.
+    /// Lowest priority of the band.
     pub first: Priority,
-    /// Last priority of the band.
+    /// Highest priority of the band.
     pub last: Priority,
-    /// Group of managed ENIs.
+    /// Interface group of the ENIs.
     pub group: Group,
 }
 
@@ -80,44 +81,45 @@ impl Default for Ownership {
 }
 
 impl Ownership {
-    /// Whether a rule is ours, wherever it stands.
+    /// Whether a rule is eni-steer's own, whatever its priority.
     pub fn rule(&self, rule: &Rule) -> bool {
         rule.protocol == self.protocol
     }
 
-    /// Whether a route is ours, in whatever table.
+    /// Whether a route is eni-steer's own, whatever its table.
     pub fn route(&self, route: &Route) -> bool {
         route.protocol == self.protocol
     }
 
-    /// Whether a priority lies in our band.
-    pub fn in_band(&self, priority: Priority) -> bool {
+    /// Whether a priority lies in the band.
+    pub(crate) fn in_band(&self, priority: Priority) -> bool {
         (self.first..=self.last).contains(&priority)
     }
 
-    /// Priority of the `suppress_ifgroup` rule.
-    pub fn main_priority(&self) -> Priority {
+    /// Priority of the first rule, `lookup main suppress_ifgroup`.
+    pub(crate) fn main_priority(&self) -> Priority {
         Priority(self.first.0 + MAIN_OFFSET)
     }
 
-    /// Priority of the n-th access rule that refuses.
-    pub fn refusal_priority(&self, n: u32) -> Priority {
+    /// Priority of the n-th access rule that refuses its packets.
+    pub(crate) fn refusal_priority(&self, n: u32) -> Priority {
         Priority(self.first.0 + REFUSAL_OFFSET + n)
     }
 
     /// Priority of the n-th access rule that leads to an ENI.
-    pub fn steer_rule_priority(&self, n: u32) -> Priority {
+    pub(crate) fn steer_rule_priority(&self, n: u32) -> Priority {
         Priority(self.first.0 + STEER_OFFSET + n)
     }
 
-    /// Priority of the balance rule.
-    pub fn balance_priority(&self) -> Priority {
+    /// Priority of the rule that looks up the balance table.
+    pub(crate) fn balance_priority(&self) -> Priority {
         Priority(self.first.0 + BALANCE_OFFSET)
     }
 
-    /// Priority of the source rule of a prefix: the longer, the earlier. It depends on
-    /// nothing else, so that a new address never moves the rule of another one.
-    pub fn source_priority(&self, prefix: ipnet::IpNet) -> Priority {
+    /// Priority of the source rule of a prefix. The longer the prefix, the lower the number, so the
+    /// kernel evaluates it earlier. The priority depends on nothing else, so a new address never
+    /// moves the rule of another one.
+    pub(crate) fn source_priority(&self, prefix: ipnet::IpNet) -> Priority {
         let shorter = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
         Priority(self.first.0 + SOURCE_OFFSET + shorter)
     }

@@ -1,5 +1,5 @@
-//! The files of the configuration: `config.toml` and, beside it, `conf.d/*.toml` in the order
-//! of their names.
+//! Reads the configuration files: `config.toml`, then `conf.d/*.toml` from the same directory in the
+//! order of their names.
 
 use std::{
     fs, io,
@@ -8,22 +8,25 @@ use std::{
 
 use eni_steer_core::policy::config::SourceFile;
 
-/// Where the configuration is when nobody says otherwise.
+/// The configuration file that is read if the user names none.
 pub const CONFIG_PATH: &str = "/etc/eni-steer/config.toml";
 
-/// A file that is there could not be read, or one that was named is not there.
+/// A configuration file could not be read, or the file that the user named does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the configuration {}", path.display())]
 pub struct UnreadableConfig {
-    /// The file or directory.
+    /// The file or directory that could not be read.
     pub path: PathBuf,
-    /// Why.
+    /// The error of the system call.
     #[source]
     pub cause: io::Error,
 }
 
-/// Reads the files; none at all is an empty list. `named`: somebody has named the file, so
-/// it must be there.
+/// Reads the configuration files. If there are none, the list is empty. `named` means that the user
+/// named the file, so a missing file is an error.
+///
+/// # Errors
+/// A file or directory cannot be read, or `named` is set and the file does not exist.
 pub fn read_configuration(path: &Path, named: bool) -> Result<Vec<SourceFile>, UnreadableConfig> {
     let fail = |path: &Path, cause| UnreadableConfig {
         path: path.to_owned(),
@@ -51,7 +54,7 @@ pub fn read_configuration(path: &Path, named: bool) -> Result<Vec<SourceFile>, U
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(|cause| fail(&directory, cause))?.path();
-        // Editors leave hidden files beside the one they write.
+        // Some editors create a hidden file beside the one they edit.
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
@@ -78,13 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_beside_come_after_in_the_order_of_their_names() {
+    fn files_of_conf_d_come_last_in_the_order_of_their_names() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         assert_eq!(read_configuration(&path, false).expect("none"), []);
         read_configuration(&path, true).expect_err("it was named");
-        let beside = directory.path().join("conf.d");
-        fs::create_dir(&beside).expect("a directory");
+        let conf_d = directory.path().join("conf.d");
+        fs::create_dir(&conf_d).expect("a directory");
         for name in [
             "20-b.toml",
             "10-a.toml",
@@ -92,7 +95,7 @@ mod tests {
             ".hidden.toml",
             "x.conf",
         ] {
-            fs::write(beside.join(name), name).expect("a file");
+            fs::write(conf_d.join(name), name).expect("a file");
         }
         let names = |files: Vec<SourceFile>| -> Vec<String> {
             files.into_iter().map(|file| file.text).collect()

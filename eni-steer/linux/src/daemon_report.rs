@@ -1,4 +1,4 @@
-//! The file in which the daemon reports to `status`.
+//! The file in the run directory in which the daemon writes its report and `status` reads it.
 
 use std::{
     fs, io,
@@ -10,13 +10,12 @@ use eni_steer_core::report::DaemonReport;
 use crate::{
     paths::Paths,
     process::start_time,
-    run_files::{directory, remove_file, replace},
-    state::StateError,
+    run_files::{StateError, directory, remove_file, replace},
 };
 
 const FILE: &str = "daemon.json";
 
-/// The report of a daemon that starts now, in this process.
+/// Returns the first report of a daemon that starts now in this process.
 pub fn new() -> DaemonReport {
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     DaemonReport {
@@ -27,7 +26,7 @@ pub fn new() -> DaemonReport {
     }
 }
 
-/// Reads the report; `None`: no daemon runs, or the one that wrote it has ended.
+/// Reads the report. Returns `None` if there is none, or if the daemon that wrote it has ended.
 pub fn read(paths: &Paths) -> Option<DaemonReport> {
     let path = directory(paths).ok()?.join(FILE);
     let report: DaemonReport = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
@@ -35,7 +34,7 @@ pub fn read(paths: &Paths) -> Option<DaemonReport> {
     (started.is_some() && start_time(report.pid) == started).then_some(report)
 }
 
-/// Replaces the file.
+/// Replaces the report with a new one.
 ///
 /// # Errors
 /// The run directory cannot be written.
@@ -48,10 +47,10 @@ pub fn write(report: &DaemonReport, paths: &Paths) -> Result<(), StateError> {
         .map_err(|cause| StateError::writing(path, cause))
 }
 
-/// Removes the file; no file is fine.
+/// Deletes the report; does nothing if there is none.
 ///
 /// # Errors
-/// The file is there and cannot be removed.
+/// The file exists and cannot be deleted.
 pub fn remove(paths: &Paths) -> io::Result<()> {
     let Ok(directory) = directory(paths) else {
         return Ok(());

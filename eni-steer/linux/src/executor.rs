@@ -1,4 +1,4 @@
-//! The host: where a step meets netlink, bpf, sysctls and the state file.
+//! Executes the steps of a plan on this host, through netlink, BPF, sysctls and the state file.
 
 use std::{collections::BTreeMap, mem::discriminant};
 
@@ -21,33 +21,33 @@ use crate::{
     sysctl,
 };
 
-/// Why the host did not do a step.
+/// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// Routing.
+    /// The kernel refused a change of routes, rules or an interface.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// Programs and maps.
+    /// A program or a map could not be changed.
     #[error(transparent)]
     Bpf(#[from] bpf::BpfError),
-    /// The state file.
+    /// The state file could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A sysctl.
+    /// A sysctl could not be set.
     #[error("cannot set a sysctl")]
     Sysctl(#[source] std::io::Error),
-    /// The maps went away between the observation and the step.
-    #[error("the maps' pins are gone")]
+    /// Another program removed the pinned maps after eni-steer had read the host.
+    #[error("eni-steer's BPF maps are no longer pinned: another program removed them")]
     NoMaps,
-    /// The pins of another layout are gone for good.
-    #[error("layout {0} is retired and nothing brings it back")]
+    /// Undoing would have to restore the maps of another layout, which have been deleted.
+    #[error("the maps of layout {0} were deleted and cannot be restored")]
     Retired(u32),
-    /// The interface is gone.
-    #[error("interface {0} is gone")]
+    /// The interface was removed after eni-steer had read the host.
+    #[error("interface {0} no longer exists")]
     Gone(IfIndex),
 }
 
-/// The host of the calling thread's network namespace.
+/// Executes steps in the network namespace of the thread that created it.
 pub struct LinuxExecutor {
     netlink: Netlink,
     paths: Paths,
@@ -55,12 +55,15 @@ pub struct LinuxExecutor {
     pins: bpf::PinRoot,
     maps: Option<bpf::Maps>,
     limits: bpf::Limits,
-    /// Programs of steps to come, loaded together: that is faster by far.
+    /// Programs that later steps attach. Loading them together is much faster.
     loaded: Vec<(bpf::Wanted, Result<bpf::LoadedProgram, bpf::BpfError>)>,
 }
 
 impl LinuxExecutor {
-    /// The host as it was observed.
+    /// An executor for the host as it was read. `sizes` are the sizes of maps it may have to create.
+    ///
+    /// # Errors
+    /// The network namespace of the calling thread cannot be determined.
     pub fn new(
         netlink: Netlink,
         paths: Paths,
@@ -97,40 +100,42 @@ impl LinuxExecutor {
         self.maps.as_mut().ok_or(StepError::NoMaps)
     }
 
-    /// Asks routing for steps, all at once.
-    fn routing(&self, steps: Vec<(&Step, Request)>) -> Vec<Result<(), StepError>> {
+    /// Sends the netlink requests of several steps at once and returns the result of each.
+    fn send_requests(&self, steps: Vec<(&Step, Request)>) -> Vec<Result<(), StepError>> {
         let (steps, requests): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
-        let what = |at: usize| words(steps[at]);
+        let what = |at: usize| ip_command(steps[at]);
         let answers = self.netlink.change_all(requests, what);
         let answers = steps
             .iter()
             .zip(answers)
             .map(|(step, answer)| match answer {
-                // The same rule is there, made since the plan was: that is what was wanted.
+                // Another program added the same rule since the plan was made: nothing is missing.
                 Err(error) if matches!(step, Step::Rule { .. }) && error.exists() => Ok(()),
-                // It went by itself, with its interface or its link, or somebody flushed it.
+                // The object was deleted before: by the kernel with its interface, or by another
+                // program.
                 Err(error) if removes(step) && error.is_gone() => Ok(()),
                 other => Ok(other?),
             });
         answers.collect()
     }
 
-    fn routing_step(&self, step: &Step) -> Result<(), StepError> {
-        let asked = request(step).map(|request| (step, request));
-        let answers = self.routing(asked.into_iter().collect());
+    fn send_request(&self, step: &Step) -> Result<(), StepError> {
+        let request = netlink_request(step).map(|request| (step, request));
+        let answers = self.send_requests(request.into_iter().collect());
         answers.into_iter().collect()
     }
 
-    fn rule(&self, change: &Change<Rule>) -> Result<(), StepError> {
-        // Of a replacement, first the new one comes, then the old one goes.
+    fn change_rule(&self, change: &Change<Rule>) -> Result<(), StepError> {
+        // To replace a rule, add the new one first and then delete the old one.
         let Change { from, to } = change.clone();
         for change in [Change { from: None, to }, Change { from, to: None }] {
-            self.routing_step(&Step::Rule { change })?;
+            self.send_request(&Step::Rule { change })?;
         }
         Ok(())
     }
 
-    fn remember<'a>(
+    /// Records or forgets previous values in the state file.
+    fn save_values<'a>(
         &self,
         changes: impl IntoIterator<Item = (&'a Tunable, &'a Change<SavedValue>)>,
     ) -> Result<(), StateError> {
@@ -144,7 +149,8 @@ impl LinuxExecutor {
         })
     }
 
-    fn program(&mut self, hook: Hook, change: &Change<Program>) -> Result<(), StepError> {
+    /// Attaches, replaces or detaches a program.
+    fn change_program(&mut self, hook: Hook, change: &Change<Program>) -> Result<(), StepError> {
         let (kind, log_level) = match &change.to {
             None => return self.detach(hook),
             Some(program) => kind_and_log_level(program),
@@ -155,43 +161,43 @@ impl LinuxExecutor {
             direction,
             log_level,
         };
-        let ahead = self.loaded.iter().position(|(this, _)| *this == wanted);
-        let program = match ahead {
+        let loaded = self.loaded.iter().position(|(this, _)| *this == wanted);
+        let program = match loaded {
             Some(at) => self.loaded.swap_remove(at).1,
             None => bpf::load(self.maps()?, eni, direction, log_level),
         };
         let program = program.map_err(|error| self.with_verifier_log(error))?;
-        // Written down before the qdisc can come into being: a crash in between leaves a
-        // note of a qdisc that is not there, never a qdisc that nobody remembers.
-        let noted = State::read(&self.paths)?.clsact.contains(&eni);
-        let may_add = !noted
+        // Recorded before the qdisc is added. If eni-steer crashes in between, the state file names a
+        // qdisc that does not exist; the reverse, a qdisc that nobody removes, cannot happen.
+        let recorded = State::read(&self.paths)?.clsact.contains(&eni);
+        let may_add = !recorded
             && kind != Some(AttachKind::Tcx)
             && bpf::clsact_qdisc(&self.netlink, eni)?.is_none();
         if may_add {
-            self.note_clsact(eni, true)?;
+            self.record_clsact(eni, true)?;
         }
         let netlink = self.netlink.clone();
         let attached = bpf::attach_loaded(self.maps()?, &netlink, wanted, kind, &program);
         let added = matches!(&attached, Ok(done) if done.qdisc_added);
         if may_add && !added {
-            self.note_clsact(eni, false)?;
+            self.record_clsact(eni, false)?;
         }
         attached?;
         Ok(())
     }
 
-    /// Loads the programs of the steps to come, all at once, if the first of them is not loaded.
+    /// Loads the programs of the coming steps, all at once, unless the first of them is loaded.
     fn load_ahead(&mut self, steps: &[Step]) -> Result<(), StepError> {
         let wanted: Vec<bpf::Wanted> = steps.iter().map_while(program_wanted).collect();
-        let known = |first: &bpf::Wanted| self.loaded.iter().any(|(this, _)| this == first);
-        if wanted.first().is_some_and(|first| !known(first)) {
+        let is_loaded = |first: &bpf::Wanted| self.loaded.iter().any(|(this, _)| this == first);
+        if wanted.first().is_some_and(|first| !is_loaded(first)) {
             let loaded = bpf::load_all(self.maps()?, &wanted)?;
             self.loaded = wanted.into_iter().zip(loaded).collect();
         }
         Ok(())
     }
 
-    /// Keeps the verifier's log in the run directory, if the error has one.
+    /// Writes the verifier's log, if the error contains one, to a file in the run directory.
     fn with_verifier_log(&self, error: bpf::BpfError) -> bpf::BpfError {
         match run_files::directory(&self.paths) {
             Ok(directory) => error.keep_verifier_log(&directory),
@@ -199,19 +205,21 @@ impl LinuxExecutor {
         }
     }
 
+    /// Detaches eni-steer's program from a hook, and removes the clsact qdisc if eni-steer added it.
     fn detach(&mut self, hook: Hook) -> Result<(), StepError> {
         let Hook::Tc { eni, direction } = hook;
-        let ours = State::read(&self.paths)?.clsact.contains(&eni);
-        bpf::detach(&self.pins, &self.netlink, eni, direction, ours)?;
-        if ours && bpf::clsact_qdisc(&self.netlink, eni)?.is_none() {
-            self.note_clsact(eni, false)?;
+        let added = State::read(&self.paths)?.clsact.contains(&eni);
+        bpf::detach(&self.pins, &self.netlink, eni, direction, added)?;
+        if added && bpf::clsact_qdisc(&self.netlink, eni)?.is_none() {
+            self.record_clsact(eni, false)?;
         }
         Ok(())
     }
 
-    /// Takes another layout away. Attaching replaces the filters of clsact, which stand in the
-    /// same place in every layout; where nothing was attached they go as well.
-    fn retire(&mut self, layout: u32) -> Result<(), StepError> {
+    /// Deletes the pins of another layout. Clsact filters have the same priority and handle in every
+    /// layout, so a program attached before has replaced them. If this layout has no maps, no program
+    /// was attached, and the filters of the other layout are removed here.
+    fn remove_old_layout(&mut self, layout: u32) -> Result<(), StepError> {
         if bpf::Maps::open(&self.pins)?.is_none() {
             let ethernet = self.links.values().filter(|link| link.mac.is_some());
             let ethernet: Vec<IfIndex> = ethernet.map(|link| link.index).collect();
@@ -221,10 +229,10 @@ impl LinuxExecutor {
                 }
             }
         }
-        Ok(self.pins.retire(layout)?)
+        Ok(self.pins.remove_layout(layout)?)
     }
 
-    fn note_clsact(&self, eni: IfIndex, added: bool) -> Result<(), StateError> {
+    fn record_clsact(&self, eni: IfIndex, added: bool) -> Result<(), StateError> {
         State::change(&self.paths, |state| {
             if added {
                 state.clsact.insert(eni);
@@ -235,8 +243,8 @@ impl LinuxExecutor {
     }
 }
 
-/// Removes pins that cannot be read, and the programs that hang on them: no plan can name what
-/// they hold, and `remove` must work all the same. Returns whether there were any.
+/// Removes eni-steer's pins and programs if the pins cannot be read. A plan cannot name what such
+/// pins hold, and `eni-steer remove` must work all the same. Returns whether there were any.
 ///
 /// # Errors
 /// The host could not be read or changed.
@@ -250,8 +258,8 @@ pub fn clear_unreadable(netlink: &Netlink, paths: &Paths) -> Result<bool, StepEr
     Ok(bpf::clear_unreadable(&pins, netlink, &ethernet, &qdiscs)?)
 }
 
-/// Asks for the gateways' MAC addresses, where programs may steer to them. It only saves the first
-/// packet's wait: a refusal costs nothing but that.
+/// Asks the kernel to resolve the gateways' MAC addresses if programs may steer packets to them. This
+/// only spares the first steered packet the wait, so a refusal is only logged.
 pub fn warm_gateways(netlink: &Netlink, desired: &Desired) {
     if desired.datapath.is_none() {
         return;
@@ -261,21 +269,22 @@ pub fn warm_gateways(netlink: &Netlink, desired: &Desired) {
         gateways.map(|gateway| (eni.index, gateway.address))
     });
     for refused in netlink.warm_neighbours(&gateways.collect::<Vec<_>>()) {
-        tracing::info!("cannot warm a neighbour: {refused}");
+        tracing::info!("cannot resolve a gateway in advance: {refused}");
     }
 }
 
+/// How to attach a program, and the level of its developers' log.
 fn kind_and_log_level(program: &Program) -> (Option<AttachKind>, u8) {
     let (kind, log_level) = match program {
         Program::Wanted(wanted) => (wanted.kind, wanted.log_level.unwrap_or_default()),
-        // Undoing a replacement: the program of this build takes the old one's place; the old
-        // object is not kept anywhere.
+        // To undo a replacement, eni-steer attaches the program of this build: it does not keep the
+        // object of the old one.
         Program::Seen(seen) => (Some(seen.kind), seen.log_level),
     };
     (kind, u8::try_from(log_level).unwrap_or(u8::MAX))
 }
 
-/// The program that a step attaches.
+/// The program that a step attaches; `None` if the step attaches no program.
 fn program_wanted(step: &Step) -> Option<bpf::Wanted> {
     match step {
         Step::Program {
@@ -290,7 +299,7 @@ fn program_wanted(step: &Step) -> Option<bpf::Wanted> {
     }
 }
 
-/// Whether a step only takes a route or a rule away.
+/// Returns whether a step deletes a route or a rule.
 fn removes(step: &Step) -> bool {
     match step {
         Step::Route { change } => change.to.is_none(),
@@ -299,17 +308,18 @@ fn removes(step: &Step) -> bool {
     }
 }
 
-/// Interfaces by their index: the name may be gone when the kernel refuses a request.
-struct Indexes;
+/// Names interfaces by their index, because the name may no longer exist when the kernel refuses a
+/// request.
+struct IndexNames;
 
-impl Names for Indexes {
+impl Names for IndexNames {
     fn name(&self, index: IfIndex) -> String {
         format!("#{index}")
     }
 }
 
-/// What to ask the kernel for, where a step is one request to routing.
-fn request(step: &Step) -> Option<Request> {
+/// The netlink request of a step; `None` if the step is not exactly one netlink request.
+fn netlink_request(step: &Step) -> Option<Request> {
     match step {
         Step::Tunable {
             tunable, change, ..
@@ -332,8 +342,8 @@ fn request(step: &Step) -> Option<Request> {
     }
 }
 
-/// The same in the words of ip(8), for what was refused.
-fn words(step: &Step) -> String {
+/// The ip(8) command that does the same as the request of a step: an error names it.
+fn ip_command(step: &Step) -> String {
     match step {
         Step::Tunable {
             tunable, change, ..
@@ -349,7 +359,7 @@ fn words(step: &Step) -> String {
                 (None, None) => return String::new(),
             };
             let family = route.family();
-            format!("ip {family} route {verb} {}", route.describe(&Indexes))
+            format!("ip {family} route {verb} {}", route.describe(&IndexNames))
         }
         Step::Rule { change } => match (&change.from, &change.to) {
             (_, Some(rule)) => format!("ip {} rule add {rule}", rule.family),
@@ -367,8 +377,8 @@ impl Executor for LinuxExecutor {
         let Some(step) = steps.first() else {
             return Vec::new();
         };
-        // Of one kind, and no removal behind an addition: what has to come before the others
-        // is known to be there when they are asked for.
+        // One batch holds steps of one kind, and either additions or deletions. So everything that
+        // must be done first has succeeded before the next batch is sent.
         let alike = steps.iter().take_while(|other| {
             discriminant(*other) == discriminant(step) && removes(other) == removes(step)
         });
@@ -380,31 +390,31 @@ impl Executor for LinuxExecutor {
                 })
                 .collect();
             let count = changes.len();
-            return match self.remember(changes) {
+            return match self.save_values(changes) {
                 Ok(()) => (0..count).map(|_| Ok(())).collect(),
-                // The file is replaced as a whole, or not at all.
+                // The file is replaced as a whole: if that fails, no value is recorded.
                 Err(error) => vec![Err(error.into())],
             };
         }
         if let Err(error) = self.load_ahead(steps) {
             return vec![Err(error)];
         }
-        let asked: Vec<_> = alike
-            .map_while(|step| Some((step, request(step)?)))
+        let requests: Vec<_> = alike
+            .map_while(|step| Some((step, netlink_request(step)?)))
             .collect();
-        if asked.is_empty() {
+        if requests.is_empty() {
             vec![self.step(step)]
         } else {
-            self.routing(asked)
+            self.send_requests(requests)
         }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), StepError> {
         tracing::debug!(?step);
         match step {
-            Step::SavedValue { tunable, change } => self.remember([(tunable, change)])?,
+            Step::SavedValue { tunable, change } => self.save_values([(tunable, change)])?,
             Step::Tunable { tunable, .. } if tunable.kind == TunableKind::Group => {
-                self.routing_step(step)?;
+                self.send_request(step)?;
             }
             Step::Tunable {
                 tunable, change, ..
@@ -413,8 +423,8 @@ impl Executor for LinuxExecutor {
                 sysctl::write(name, tunable.kind, change.to.unwrap_or_default())
                     .map_err(StepError::Sysctl)?;
             }
-            Step::Route { .. } => self.routing_step(step)?,
-            Step::Rule { change } => self.rule(change)?,
+            Step::Route { .. } => self.send_request(step)?,
+            Step::Rule { change } => self.change_rule(change)?,
             Step::Settings { change } => match (&change.from, &change.to) {
                 (None, Some(settings)) => {
                     bpf::ensure_bpffs(&self.paths.bpffs)?;
@@ -434,7 +444,7 @@ impl Executor for LinuxExecutor {
             Step::Eni { eni, change } => {
                 self.maps()?.set_eni(*eni, change.to.as_ref())?;
                 if change.to.is_none() {
-                    bpf::sweep(&self.pins)?;
+                    bpf::remove_stale_links(&self.pins)?;
                 }
             }
             Step::Owner { net, change } => self.maps()?.set_owner(*net, change.to)?,
@@ -445,9 +455,9 @@ impl Executor for LinuxExecutor {
             Step::RemoveOldLayout {
                 layout,
                 removed: true,
-            } => self.retire(*layout)?,
+            } => self.remove_old_layout(*layout)?,
             Step::RemoveOldLayout { layout, .. } => return Err(StepError::Retired(*layout)),
-            Step::Program { hook, change } => self.program(*hook, change)?,
+            Step::Program { hook, change } => self.change_program(*hook, change)?,
         }
         Ok(())
     }

@@ -1,17 +1,17 @@
-//! The edges of eni-steer: everything it reads from a Linux host and everything it changes there.
+//! Everything that eni-steer reads from a Linux host and everything it changes on it.
 //!
 //! ```text
 //! observe    reads the host: links, addresses, routes, rules, sysctls, programs, leases
-//! executor   does the steps of a plan: where a step meets netlink, BPF, sysctls and the state file
-//! netlink    rtnetlink, both directions of each object; the kernel's route lookup; notifications
-//! bpf        the programs and their pinned maps
-//! state      what eni-steer must remember to undo its changes, in /run
-//! leases     gateways that DHCP clients have written to their lease files
+//! executor   executes the steps of a plan through netlink, BPF, sysctls and the state file
+//! netlink    links, addresses, routes and rules; route lookups; notifications of changes
+//! bpf        the eBPF programs and their pinned maps
+//! state      the values that eni-steer needs to undo its changes, saved in /run
+//! leases     gateways from the lease files of DHCP clients
 //! sysctl     sysctls of the network namespace
 //! ```
 //!
-//! Everything here is a sequence of system calls and so it is synchronous. Only
-//! [`netlink::Watch`] and [`bpf::Events`], which wait for the kernel, are asynchronous.
+//! Everything here is a sequence of system calls, and therefore synchronous. Only
+//! [`netlink::Watch`] and [`bpf::Events`] are asynchronous, because they wait for the kernel.
 
 pub mod bpf;
 pub mod configuration;

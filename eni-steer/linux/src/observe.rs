@@ -1,6 +1,6 @@
-//! Reads the host: links, addresses, routes, rules, sysctls, programs, leases, and the values
-//! that eni-steer saved before it changed them. The result is whole or an error; nothing is
-//! changed.
+//! Reads the host: links, addresses, routes, rules, sysctls, programs, leases, and the values that
+//! eni-steer saved before it changed them. Changes nothing, and returns an error rather than an
+//! incomplete host.
 
 use std::path::PathBuf;
 
@@ -11,75 +11,86 @@ use crate::{
     netlink::{Netlink, NetlinkError, Routes},
     paths::Paths,
     state::{State, StateError},
-    sysctl,
+    sysctl::{self, SysctlError},
 };
 
-/// Why the host could not be read.
+/// Which part of the host could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// Routing.
+    /// Links, addresses, routes, rules, qdiscs or filters.
     #[error("cannot read the host's routing")]
     Netlink(#[from] NetlinkError),
-    /// Programs and maps.
+    /// The pinned maps or the attached programs.
     #[error("cannot read eni-steer's programs and maps")]
     Bpf(#[from] bpf::BpfError),
-    /// The file of previous values.
+    /// The state file, which holds the values from before eni-steer changed them.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A sysctl.
+    /// A sysctl of an interface or of all interfaces.
     #[error("cannot read {path}")]
     Sysctl {
-        /// The file.
+        /// The file of the sysctl in /proc/sys.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         #[source]
         cause: std::io::Error,
     },
 }
 
-/// Reads the host.
+impl From<SysctlError> for ObserveError {
+    fn from(SysctlError { path, cause }: SysctlError) -> Self {
+        Self::Sysctl { path, cause }
+    }
+}
+
+/// Reads everything about the host that a plan needs.
 ///
 /// # Errors
-/// The first thing that could not be read; what was read before it is dropped, so that nothing is
-/// planned on half a host.
+/// Names the first part that could not be read. An incomplete host is never returned, so eni-steer
+/// never plans on one.
 pub fn observe(netlink: &Netlink, paths: &Paths) -> Result<Host, ObserveError> {
-    let mut host = changeable(netlink, paths, Routes::Forwarding)?;
+    let mut host = read_changeable(netlink, paths, Routes::Forwarding)?;
     host.addresses = netlink.addresses()?;
     for kind in TunableKind::SYSCTLS {
         let value = sysctl::read("all", kind)?;
         host.all.extend(value.map(|value| (kind, value)));
     }
-    let ethernet = host.links.values().filter(|link| link.is_ethernet());
-    let ethernet = ethernet.map(|link| link.index).collect();
+    let ethernet = host
+        .links
+        .values()
+        .filter(|link| link.is_ethernet())
+        .map(|link| link.index)
+        .collect();
     let pins = bpf::PinRoot::here(&paths.bpffs)?;
     host.foreign_programs = bpf::foreign_programs(&pins, netlink, &ethernet)?;
     (host.leases, host.unavailable) = leases::read(&paths.root, &host.links, &host.addresses);
     Ok(host)
 }
 
-/// Reads again only what a step can change, and of the routes only those with this protocol
-/// number: what is left of a plan shows in it. Addresses and leases, which decide what a host
-/// should have, are not in it.
+/// Reads only what the steps of a plan can change, and of the routes only those with this protocol
+/// number. That is enough to see which steps of a plan are still missing. The result lacks addresses
+/// and leases, which decide what a host should have.
 ///
 /// # Errors
-/// As [`observe`].
+/// The same as for [`observe`].
 pub fn observe_changes(
     netlink: &Netlink,
     paths: &Paths,
     ours: Protocol,
 ) -> Result<Host, ObserveError> {
-    changeable(netlink, paths, Routes::Of(ours))
+    read_changeable(netlink, paths, Routes::Of(ours))
 }
 
-fn changeable(netlink: &Netlink, paths: &Paths, routes: Routes) -> Result<Host, ObserveError> {
+/// Reads what the steps of a plan can change.
+fn read_changeable(netlink: &Netlink, paths: &Paths, routes: Routes) -> Result<Host, ObserveError> {
     let mut host = Host::default();
     for (link, sysctls) in netlink.interfaces()? {
         if link.mac.is_some() {
             let index = link.index;
             let group = (TunableKind::Group, link.group.0);
-            let tunables = sysctls.into_iter().chain([group]);
-            let tunables = tunables.map(|(kind, value)| (Tunable { index, kind }, value));
-            host.tunables.extend(tunables);
+            let values = sysctls.into_iter().chain([group]);
+            host.tunables
+                .extend(values.map(|(kind, value)| (Tunable { index, kind }, value)));
         }
         host.links.insert(link.index, link);
     }

@@ -1,17 +1,17 @@
-//! Every parser of what this program has not written itself, as a function of bytes: what
-//! fuzzing (`cargo xtask fuzz`) and the test `parsers` feed. None may panic, whatever the bytes.
+//! Every parser of input from outside eni-steer, as a function of bytes. Fuzzing
+//! (`cargo xtask fuzz`) and the test `parsers` call them. No input may make one panic.
 //!
-//! No metadata service is asked yet. The parser of its answers belongs here once there is one.
+//! eni-steer does not query metadata services yet. The parser of their answers belongs here.
 
 use std::{hint::black_box, path::PathBuf};
 
 use crate::{bpf, leases, netlink, state::State};
 use eni_steer_core::policy::config::{LoadedConfig, SourceFile};
 
-/// A parser: its name, which is that of its fuzz target and of its corpus, and itself.
+/// A parser and its name, which is also the name of its fuzz target and of its corpus.
 pub type Parser = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All parsers of input from outside.
 pub const PARSERS: [Parser; 5] = [
     ("config", config),
     ("event", event),
@@ -20,8 +20,8 @@ pub const PARSERS: [Parser; 5] = [
     ("state", state),
 ];
 
-/// `config.toml`; where the bytes hold a zero, what follows it is a file of `conf.d`. An error is
-/// written out as the user would see it.
+/// Parses `config.toml`. A zero byte ends a file, and what follows is the next file, as in `conf.d`.
+/// An error is formatted as the user would see it.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let files: Vec<SourceFile> = text
@@ -37,22 +37,24 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A record of the ring buffer of mismatches.
+/// Decodes a record of the ring buffer in which the programs report mismatches.
 pub fn event(bytes: &[u8]) {
-    black_box(bpf::read_event(bytes));
+    black_box(bpf::decode_event(bytes));
 }
 
-/// A DHCP client's file of leases.
+/// Parses a DHCP client's lease file.
 pub fn lease(bytes: &[u8]) {
-    black_box(leases::read_text(&String::from_utf8_lossy(bytes)));
+    black_box(leases::parse_in_both_formats(&String::from_utf8_lossy(
+        bytes,
+    )));
 }
 
-/// A datagram of rtnetlink.
+/// Decodes a datagram of the kernel's rtnetlink.
 pub fn netlink(bytes: &[u8]) {
-    black_box(netlink::read_datagram(bytes));
+    black_box(netlink::decode_with_every_parser(bytes));
 }
 
-/// The file in /run that remembers what was there before us.
+/// Parses the state file, which holds the values from before eni-steer changed them.
 pub fn state(bytes: &[u8]) {
     if let Err(error) = State::parse(bytes) {
         black_box(error.to_string());

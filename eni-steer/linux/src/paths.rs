@@ -1,16 +1,17 @@
-//! Where eni-steer reads and writes.
+//! The directories in which eni-steer reads and writes.
 
 use std::path::PathBuf;
 
-/// Where things are read from and written to: everything but the network namespace, which
-/// is that of the calling thread.
+/// The directories in which eni-steer reads and writes. The network namespace is not among them: it
+/// is always that of the calling thread.
 #[derive(Clone, Debug)]
 pub struct Paths {
-    /// Mount point of bpffs.
+    /// Mount point of the BPF file system (bpffs), which holds the pinned maps and links.
     pub bpffs: PathBuf,
-    /// Directory of the files that remember previous values (gone at reboot, like them).
+    /// Directory of the state files. They vanish at a reboot, as do the changes that they describe.
     pub run: PathBuf,
-    /// Where DHCP clients keep their leases below (`/`, or a test's directory).
+    /// Root directory in which to look for the lease files of DHCP clients: `/`, or a test's
+    /// directory.
     pub root: PathBuf,
 }
 

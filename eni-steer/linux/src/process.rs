@@ -1,19 +1,19 @@
-//! Telling a process from a later one of the same number.
+//! Identifies processes, also when the kernel has given a process id to a new process.
 
 use std::fs;
 
-/// When a process was started, in clock ticks after boot, unless it is gone or a zombie
-/// (proc_pid_stat(5), fields 3 and 22).
+/// Returns when a process started, in clock ticks after boot; `None` if it has ended, also if it is
+/// still a zombie (proc_pid_stat(5), fields 3 and 22).
 pub fn start_time(process: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, field 2, may hold spaces and brackets.
+    // Field 2, the name, may contain spaces and parentheses.
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     let state = fields.next()?;
     (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
 }
 
-/// The name of a process (proc_pid_comm(5)); `None` if it has ended.
+/// Returns the name of a process (proc_pid_comm(5)); `None` if it has ended.
 pub fn name(process: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
     Some(name.trim().to_owned())

@@ -1,5 +1,5 @@
-//! Files of a network namespace in the run directory: replaced atomically, and removed with
-//! whatever a process that was killed left of them.
+//! Files in the run directory. Each network namespace has its own directory there. Files are replaced
+//! atomically.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -8,12 +8,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{paths::Paths, state::StateError};
+use crate::paths::Paths;
 
-/// What the names of files with a verifier's log begin with.
-pub const VERIFIER_LOG: &str = "verifier-";
+/// Files with a verifier's log have names that begin with this.
+pub(crate) const VERIFIER_LOG: &str = "verifier-";
 
-/// Directory of the files of the calling thread's network namespace.
+/// A file in the run directory could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}", path.display())]
+pub struct StateError {
+    verb: &'static str,
+    path: PathBuf,
+    #[source]
+    cause: io::Error,
+}
+
+impl StateError {
+    pub(crate) fn reading(path: PathBuf, cause: io::Error) -> Self {
+        Self {
+            verb: "read",
+            path,
+            cause,
+        }
+    }
+
+    pub(crate) fn writing(path: PathBuf, cause: io::Error) -> Self {
+        Self {
+            verb: "write",
+            path,
+            cause,
+        }
+    }
+}
+
+/// Returns the directory for the network namespace of the calling thread.
+///
+/// # Errors
+/// The network namespace cannot be determined.
 pub fn directory(paths: &Paths) -> Result<PathBuf, StateError> {
     let namespace = Path::new("/proc/thread-self/ns/net");
     let inode = fs::metadata(namespace)
@@ -22,7 +53,11 @@ pub fn directory(paths: &Paths) -> Result<PathBuf, StateError> {
     Ok(paths.run.join(inode.to_string()))
 }
 
-/// Writes beside the file and renames: a crash leaves the old one or the new one.
+/// Replaces a file atomically: writes a new file beside it and renames that. A crash leaves either the
+/// old or the new content. Creates the directory if it is missing.
+///
+/// # Errors
+/// The directory or the file cannot be written.
 pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -40,7 +75,11 @@ pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// Removes the file, and what a writer that was killed left beside it. Absent ones are fine.
+/// Deletes a file, and the new content that a killed process may have left beside it. Does nothing if
+/// they do not exist.
+///
+/// # Errors
+/// A file exists and cannot be deleted.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     for path in [path, &beside(path)] {
         match fs::remove_file(path) {
@@ -51,8 +90,11 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the logs of verifiers that a failed apply has left in a directory. A missing directory
-/// is fine.
+/// Deletes the verifier's logs that a failed apply left in a directory. Does nothing if the directory
+/// does not exist.
+///
+/// # Errors
+/// The directory cannot be read, or a log cannot be deleted.
 pub fn remove_verifier_logs(directory: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -69,12 +111,12 @@ pub fn remove_verifier_logs(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes directories that hold nothing any more.
+/// Deletes directories that are empty.
 pub(crate) fn remove_empty<const N: usize>(directories: [&Path; N]) -> io::Result<()> {
     for directory in directories {
         match fs::remove_dir(directory) {
             Ok(()) => {}
-            // Other namespaces' files, a confirmation under way, a mount: the directory stays.
+            // Files of other namespaces, a pending confirmation or a mount keep the directory.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -88,7 +130,7 @@ pub(crate) fn remove_empty<const N: usize>(directories: [&Path; N]) -> io::Resul
     Ok(())
 }
 
-/// Where the file's next content is written.
+/// The path to which [`replace`] writes the new content.
 fn beside(path: &Path) -> PathBuf {
     path.with_extension("new")
 }

@@ -1,11 +1,9 @@
-//! What is written down about our changes, so that they can be undone: a file in /run,
-//! one for each network namespace, replaced atomically. It is written before a change is
-//! made, never after.
+//! The state file, which eni-steer needs to undo its changes. Each network namespace has one in /run.
+//! eni-steer writes it before it makes a change, never after, and replaces it atomically.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +13,14 @@ use eni_steer_core::{
     policy::Policy,
 };
 
+pub use crate::run_files::StateError;
+
 use crate::{
     paths::Paths,
     run_files::{directory, remove_empty, remove_file, replace},
 };
 
-/// The file's content.
+/// The content of the state file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
@@ -28,43 +28,18 @@ pub struct State {
     /// `memory`.
     #[serde(with = "eni_steer_core::model::pairs", alias = "memory")]
     pub saved: BTreeMap<Tunable, SavedValue>,
-    /// Interfaces whose clsact qdisc was added by us.
+    /// Interfaces to which eni-steer added a clsact qdisc.
     pub clsact: BTreeSet<IfIndex>,
-    /// The policy that was applied last: what commands without flags and without a
-    /// configuration file go by.
+    /// The policy that was applied last. Commands use it if there are neither options nor a
+    /// configuration file.
     pub policy: Option<Policy>,
 }
 
-/// The file could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {}", path.display())]
-pub struct StateError {
-    verb: &'static str,
-    path: PathBuf,
-    #[source]
-    cause: io::Error,
-}
-
-impl StateError {
-    pub(crate) fn reading(path: PathBuf, cause: io::Error) -> Self {
-        Self {
-            verb: "read",
-            path,
-            cause,
-        }
-    }
-
-    pub(crate) fn writing(path: PathBuf, cause: io::Error) -> Self {
-        Self {
-            verb: "write",
-            path,
-            cause,
-        }
-    }
-}
-
 impl State {
-    /// Reads the file; an absent one is an empty state.
+    /// Reads the state file. If it does not exist, the state is empty.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed.
     pub fn read(paths: &Paths) -> Result<Self, StateError> {
         let path = directory(paths)?.join("state.json");
         let fail = |cause| StateError::reading(path.clone(), cause);
@@ -75,12 +50,15 @@ impl State {
         }
     }
 
-    /// The file's content.
+    /// Parses the content of a state file.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
 
-    /// Replaces the file, or removes it when there is nothing to say.
+    /// Replaces the state file, or deletes it if the state is empty.
+    ///
+    /// # Errors
+    /// The file cannot be written or deleted.
     pub fn write(&self, paths: &Paths) -> Result<(), StateError> {
         let directory = directory(paths)?;
         let path = directory.join("state.json");
@@ -98,7 +76,10 @@ impl State {
         .map_err(fail)
     }
 
-    /// Reads, changes and replaces the file.
+    /// Reads the state file, changes the state and replaces the file if the state differs.
+    ///
+    /// # Errors
+    /// The file cannot be read, parsed or written.
     pub fn change(paths: &Paths, change: impl FnOnce(&mut Self)) -> Result<(), StateError> {
         let mut state = Self::read(paths)?;
         let before = state.clone();

@@ -286,7 +286,10 @@ fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
     };
     // From eth1's address to a far destination, which the second rule refuses.
     let text = verify(0);
-    assert!(text.contains(", and refuses 1 as configured"), "{text}");
+    assert!(
+        text.contains("; 1 more is refused, as configured."),
+        "{text}"
+    );
     let report = host.steer.json(&host.lab, &["verify"]);
     assert_eq!(report["policy"]["refused"], 1);
     assert_eq!(
@@ -327,10 +330,16 @@ fn verify_tries_every_rule_and_names_the_foreign_one_that_takes_its_packets() {
             None => drop(verify(0)),
             Some(ours) => {
                 let text = verify(3);
-                let line = text.lines().find(|line| line.contains("does not get"));
-                let line = line.unwrap_or_else(|| panic!("{theirs}: {text}"));
-                for part in [&format!("pref {ours} ")[..], packet, "wins is", "pref 100 "] {
+                let mut lines = text
+                    .lines()
+                    .skip_while(|line| !line.contains("has no effect"));
+                let line = lines.next().unwrap_or_else(|| panic!("{theirs}: {text}"));
+                for part in [&format!("pref {ours} ")[..], packet] {
                     assert!(line.contains(part), "{part}: {line}");
+                }
+                let cause = lines.next().unwrap_or_default();
+                for part in ["caused by: ", "before eni-steer's: ", "pref 100 "] {
+                    assert!(cause.contains(part), "{part}: {cause}");
                 }
                 let report = host.steer.json(&host.lab, &["verify"]);
                 let overruled = report["policy"]["overruled"].as_array().expect("a list");
@@ -368,16 +377,16 @@ fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
     let text = host.steer.ok(&host.lab, &["verify"]);
     // The second rule refuses as the first does; `verify` can not tell which of them refused.
     for note in [
-        "note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_ifgroup 20229 \
+        "Note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_ifgroup 20229 \
          protocol 229' decides before 'ip -4 rule pref 20012 from all to 172.17.0.0/16 prohibit \
          protocol 229'",
-        "note: not tried, because the kernel answers no question for IP protocol 132: ip -4 rule \
+        "Note: not tested, because the kernel cannot look up packets of IP protocol 132: ip -4 rule \
          pref 20013 ",
-        "note: not tried, because there is no wg7: ip -6 rule pref 20014 ",
+        "Note: not tested, because there is no interface wg7: ip -6 rule pref 20014 ",
     ] {
         assert!(text.contains(note), "{note}\n{text}");
     }
-    assert_eq!(text.matches("note: ").count(), 5, "{text}");
+    assert_eq!(text.matches("Note: ").count(), 5, "{text}");
 }
 
 #[test]

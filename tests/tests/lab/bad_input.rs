@@ -109,7 +109,7 @@ fn an_eni_without_a_gateway() {
 #[test]
 fn secondaries_alone_while_mains_default_leaves_by_the_primary() {
     let (lab, steer) = lab();
-    let words = ["main's IPv4 default", "eth0", "eth1"];
+    let words = ["the main table's IPv4 default", "eth0", "eth1"];
     let told = refused(&lab, &steer, &["apply", "--eni", "eth1"], 2, &words);
     assert!(told.contains("--eni eth0"), "{told}");
 }
@@ -297,7 +297,7 @@ fn a_bpffs_that_is_missing_and_cannot_be_mounted() {
     let nowhere = both(&["--bpffs", "/proc/nowhere"]);
     let told = steer.refuses(&lab, &nowhere, 5, &["step failed"]);
     assert!(
-        told.contains("caused by: no bpffs at /proc/nowhere"),
+        told.contains("caused by: no BPF file system (bpffs) is mounted at /proc/nowhere"),
         "{told}"
     );
     assert!(told.contains("caused by: No such file"), "{told}");

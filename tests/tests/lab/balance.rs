@@ -115,14 +115,15 @@ fn verify_tries_balance_and_names_the_foreign_rule_that_takes_its_place() {
             &format!("{family} rule add pref 15000 iif lo uidrange 0-0 lookup main"),
         );
         let text = steer.run(&lab, &["verify"]).expect_code(3).stdout;
-        let ours = format!("policy: 'ip {family} rule pref 20900 from all iif lo lookup 21999");
-        let line = text.lines().find(|line| line.starts_with(&ours));
-        let line = line.unwrap_or_else(|| panic!("{text}"));
-        assert!(
-            line.contains("leaves by eth0: the rule that wins is"),
-            "{line}"
-        );
-        assert!(line.contains("pref 15000"), "{line}");
+        let ours =
+            format!("Routing: the rule 'ip {family} rule pref 20900 from all iif lo lookup 21999");
+        let mut lines = text.lines().skip_while(|line| !line.starts_with(&ours));
+        let line = lines.next().unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains("has no effect"), "{line}");
+        assert!(line.ends_with("leaves by eth0"), "{line}");
+        let cause = lines.next().unwrap_or_default();
+        assert!(cause.contains("another program's rule"), "{cause}");
+        assert!(cause.contains("pref 15000"), "{cause}");
         ip(&lab.host, &format!("{family} rule del pref 15000"));
     }
     steer.exits(&lab, &["verify"], 0);

@@ -131,13 +131,13 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     let text = expect_named(&steer, &lab, "wg-quick", 32765);
     let told = text
         .lines()
-        .filter(|line| line.contains("leaves by wg0, not by eth0"));
+        .filter(|line| line.contains("leave by wg0, not by eth0"));
     assert!(told.count() > 0, "{text}");
     assert!(
         text.contains("primary = \"full\" gives it rules of its own"),
         "{text}"
     );
-    assert!(!text.contains("move it behind ours"), "{text}");
+    assert!(!text.contains("delete it"), "{text}");
     steer.configure("conf.d/primary.toml", "[policy]\nprimary = 'full'");
     steer.ok(&lab, &["apply"]);
     expect_all_symmetric(&lab);

@@ -117,7 +117,7 @@ fn a_confirmation_has_its_full_time_when_the_clock_jumps() {
 
 #[track_caller]
 fn waits(apply: &Background) {
-    let said = || apply.output().contains("not confirmed yet");
+    let said = || apply.output().contains("Run 'eni-steer confirm'");
     assert!(
         eventually(Duration::from_secs(120), said),
         "{}",

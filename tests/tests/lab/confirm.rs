@@ -47,7 +47,9 @@ fn what_nobody_confirms_is_undone() {
         .run(&lab.host)
         .expect_code(6);
     assert!(
-        output.stderr.contains("not confirmed in time: undone"),
+        output
+            .stderr
+            .contains("Not confirmed in time: eni-steer undoes the change."),
         "{output}"
     );
     // The guard has decided, but may still be working.
@@ -128,7 +130,10 @@ fn what_is_confirmed_stays() {
     let second = steer.run(&lab, &apply_with("60s")).expect_code(1);
     assert!(second.stderr.contains("is not confirmed yet"), "{second}");
     let applied = steer.world(&lab);
-    assert_eq!(steer.ok(&lab, &["confirm"]), "confirmed\n");
+    assert_eq!(
+        steer.ok(&lab, &["confirm"]),
+        "Confirmed: the change stays.\n"
+    );
     assert!(apply.wait(LONG).success(), "{}", apply.output());
     assert_eq!(without_note(&applied), without_note(&steer.world(&lab)));
     steer.exits(&lab, &["plan"], 0);

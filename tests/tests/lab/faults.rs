@@ -102,7 +102,10 @@ fn a_bpffs_unmounted_and_mounted_again_gets_programs_and_maps_back() {
     kept.daemon.signal(Signal::SIGHUP);
     // The daemon may not mount a bpffs itself any more, and says so; routing stays as it was.
     assert!(
-        eventually(SOON, || kept.daemon.output().contains("no bpffs at")),
+        eventually(SOON, || kept
+            .daemon
+            .output()
+            .contains("(bpffs) is mounted at")),
         "{}",
         kept.daemon.output()
     );

@@ -292,13 +292,13 @@ fn what_was_done_before_a_real_failure_is_undone() {
     let clsact = [&apply[..], &["clsact"]].concat();
     let told = steer.refuses(&lab, &clsact, 1, &["step failed", "eth1 egress"]);
     let undone = told
-        .split_once("; undid the ")
+        .split_once("; eni-steer undid the ")
         .and_then(|(_, rest)| rest.split(' ').next());
     let undone: usize = undone
         .and_then(|n| n.parse().ok())
         .expect("how many were undone");
     assert!(undone > 10, "{told}");
-    assert!(told.contains("is taken"), "{told}");
+    assert!(told.contains("is occupied by a filter"), "{told}");
     // Without that filter the same command succeeds.
     let del = ["filter", "del", "dev", "eth1", "egress", "prio", "229"];
     run_ok(&lab.host, "tc", del);

@@ -37,13 +37,13 @@ fn no_traffic_is_not_called_symmetric() {
     // Without programs nothing is counted, and the report says so.
     steer.apply(&lab, &["--programs", "off"]);
     let (text, report) = verify(&steer, &lab, 0);
-    assert!(text.contains("policy: in place"), "{text}");
+    assert!(text.contains("Routing: OK. "), "{text}");
     assert!(text.contains("not counted"), "{text}");
     assert!(report["traffic"].is_null(), "{report:#}");
     // Counted, but without traffic.
     steer.apply(&lab, &["--programs", "on"]);
     let (text, report) = verify(&steer, &lab, 0);
-    assert!(text.contains("traffic: no traffic"), "{text}");
+    assert!(text.contains("Traffic: none"), "{text}");
     assert!(!text.contains("symmetric"), "{text}");
     for eni in lab.enis() {
         for address in eni.both() {
@@ -82,7 +82,7 @@ fn asymmetric_traffic_is_reported_with_numbers_and_its_own_exit_code() {
             .patience(Duration::from_millis(50));
         assert_eq!(told.run(&lab.host).sent, 4);
         let (text, report) = verify(&steer, &lab, 4);
-        assert!(text.contains("traffic: asymmetric"), "{text}");
+        assert!(text.contains("Traffic: asymmetric"), "{text}");
         let host = address.trim_end_matches('/');
         let line = text
             .lines()
@@ -123,7 +123,7 @@ fn a_steered_packet_is_symmetric_traffic() {
     // The report names the rule all the same: steering is a safety net and does not replace the
     // rule.
     let (text, report) = verify(&steer, &lab, 3);
-    assert!(text.contains("traffic: symmetric"), "{text}");
+    assert!(text.contains("Traffic: symmetric"), "{text}");
     assert_eq!(verdict(&report, "172.16.20.177/"), "symmetric");
 }
 
@@ -141,15 +141,17 @@ fn the_foreign_rule_that_wins_is_named() {
             [family, "rule", "add", "pref", "100", "lookup", "main"],
         );
         let (text, report) = verify(&steer, &lab, 3);
-        let line = text
-            .lines()
-            .find(|line| line.contains(lookup))
-            .unwrap_or_else(|| panic!("{text}"));
-        assert!(line.contains("leaves by eth0, not by eth1"), "{line}");
+        let mut lines = text.lines().skip_while(|line| !line.contains(lookup));
+        let mut next = || lines.next().unwrap_or_else(|| panic!("{text}"));
+        assert!(next().contains("leave by eth0, not by eth1"), "{text}");
+        let cause = next();
         assert!(
-            line.contains("100") && line.contains("lookup main"),
-            "{line}"
+            cause.contains("100") && cause.contains("lookup main"),
+            "{cause}"
         );
+        let hint = next();
+        let (_, command) = hint.split_once(": ip ").unwrap_or_else(|| panic!("{hint}"));
+        assert!(hint.contains("a priority above 20999"), "{hint}");
         let misrouted = report["policy"]["misrouted"].as_array().expect("a list");
         assert!(!misrouted.is_empty());
         for entry in misrouted {
@@ -160,7 +162,8 @@ fn the_foreign_rule_that_wins_is_named() {
         }
         // It is not drift: the plan is empty, and the rule stays.
         steer.exits(&lab, &["plan"], 0);
-        run_ok(&lab.host, "ip", [family, "rule", "del", "pref", "100"]);
+        // The command that the hint gives ends it.
+        run_ok(&lab.host, "ip", command.split(' '));
         verify(&steer, &lab, 0);
     }
 }
@@ -209,7 +212,7 @@ fn drift_is_listed_line_by_line() {
     let drift = report["policy"]["drift"].as_array().expect("a list");
     assert_eq!(drift.len(), plan.lines().count());
     for line in plan.lines() {
-        assert!(text.contains(&format!("drift: {line}")), "{line}:\n{text}");
+        assert!(text.contains(&format!("\n  {line}\n")), "{line}:\n{text}");
     }
     let status = steer.ok(&lab, &["status"]);
     assert!(
@@ -230,10 +233,12 @@ fn a_host_without_policy_is_reported_as_misrouted() {
         .expect_code(3);
     assert!(verify.stdout.contains("172.16.20.177"), "{verify}");
     // The kernel's own rule decides: no other program is the cause, but a rule is missing.
-    assert!(
-        verify.stdout.contains("the kernel's own decides"),
-        "{verify}"
-    );
+    for part in [
+        "no rule with a route matches this source, so the main table is used (eth0)",
+        "hint: run 'eni-steer apply'",
+    ] {
+        assert!(verify.stdout.contains(part), "{part}: {verify}");
+    }
 }
 
 /// A program that runs before eni-steer's may end the chain; eni-steer does not see those

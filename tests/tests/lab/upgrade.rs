@@ -144,7 +144,7 @@ fn a_hangup_reads_the_configuration_again_and_a_bad_one_keeps_the_old_one_in_eff
     kept.steer
         .configure("config.toml", &COUNT.replace("count", "stear"));
     kept.daemon.signal(Signal::SIGHUP);
-    let said = "the old one stays in force";
+    let said = "so the daemon keeps the old one";
     assert!(
         eventually(SOON, || kept.daemon.output().contains(said)),
         "{}",
@@ -220,7 +220,7 @@ fn the_kernels_own_rule_is_reported_missing_and_restored_only_if_the_policy_says
     };
     let kept = configured(COUNT);
     kept.ip("-4 rule del pref 32766");
-    let said = "the kernel's own rule for table main is gone";
+    let said = "the kernel's own rule for the main table is gone";
     assert!(eventually(SOON, || kept.daemon.output().contains(said)));
     let status = kept.steer.ok(&kept.lab, &["status"]);
     assert!(status.contains(said), "{status}");

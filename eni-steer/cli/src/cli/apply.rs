@@ -1,4 +1,4 @@
-//! `apply`: plan, do, observe again.
+//! `apply`: compute the plan, carry it out, and check that nothing is left of it.
 
 use eni_steer_core::plan::Plan;
 use eni_steer_linux::{executor::warm_gateways, state::State};
@@ -21,7 +21,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     if context.state.policy.as_ref() != Some(&context.policy) {
-        require_no_daemon(&context.daemon, "another policy")?;
+        require_no_daemon(&context.daemon, "'apply' with other settings")?;
     }
     // The guard starts before the first change: the change may cut off the session that runs
     // this command.
@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     if done.is_err()
         && let Some(pending) = &pending
     {
-        // Everything is undone already: there is nothing to confirm.
+        // carry_out has undone everything, so there is nothing to confirm.
         pending.cancel()?;
     }
     done?;

@@ -1,4 +1,4 @@
-//! The arguments of the command line. The flags of the policy come from the registry of keys.
+//! The command line. Doc comments of this file are the text of `eni-steer --help`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,17 +9,25 @@ use clap::{
 
 use eni_steer_core::policy::flags::{FLAGS, PolicyFlag, Setting};
 
-/// Routing symmetry for Linux hosts with several cloud network interfaces (ENIs): replies leave
-/// by the interface their request arrived on.
+/// Makes replies leave by the interface their request arrived on, on Linux hosts with several
+/// cloud network interfaces (ENIs).
 ///
-/// The commands status, plan, verify and counters change nothing. apply installs routes, rules,
-/// sysctls and programs, which stay when the process ends; remove deletes all of them again.
-/// eni-steer deletes only routes and rules with its own protocol number, and its own pins.
+/// An ENI (elastic network interface) is a cloud network interface that eni-steer manages. The ENI
+/// that has an address is the address's owner. Replies from an address must leave by its owner; if
+/// they leave by another ENI, the cloud drops them. eni-steer gives the ENIs routing tables and
+/// rules, and attaches BPF programs that count packets by address and ENI. In mode steer the
+/// programs also redirect (steer) a packet that is about to leave by the wrong ENI to the owner of
+/// its source.
+///
+/// status, plan, verify, counters and config change nothing. What apply installs stays when the
+/// command ends; remove deletes it and restores what apply changed. eni-steer deletes only routes
+/// and rules with its own protocol number, and its own pins (files in bpffs).
 #[derive(Debug, Parser)]
 #[command(name = "eni-steer", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 drift (the plan is not \
-empty), 4 asymmetric traffic, 5 missing privilege or kernel support, 6 not confirmed, undone"
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 the host differs \
+from the policy, 4 asymmetric traffic, 5 missing privilege or kernel feature, 6 not confirmed in \
+time and undone"
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -30,7 +38,7 @@ pub(super) struct Cli {
 
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Log more (-v info, -vv debug, -vvv trace); plan also shows each step on a line of its own
+    /// Log more (-v info, -vv debug, -vvv trace); plan then shows each step on a line of its own
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Load the programs with this log level for developers (0 off, 3 info, 4 debug, 5 trace)
@@ -42,13 +50,13 @@ pub(super) struct Global {
         value_parser = clap::value_parser!(u32).range(0..=5)
     )]
     pub program_log_level: Option<u32>,
-    /// Print JSON
+    /// Print the report as JSON
     #[arg(short = 'j', long, global = true)]
     pub json: bool,
-    /// The configuration; eni-steer also reads conf.d/*.toml beside it [default: /etc/eni-steer/config.toml]
+    /// Configuration file; files in conf.d beside it override it [default: /etc/eni-steer/config.toml]
     #[arg(long, global = true, value_name = "FILE", env = "ENI_STEER_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Mount point of bpffs
+    /// Mount point of bpffs, the filesystem that keeps BPF maps and programs when the command ends
     #[arg(
         long,
         global = true,
@@ -57,7 +65,7 @@ pub(super) struct Global {
         default_value = "/sys/fs/bpf"
     )]
     pub bpffs: PathBuf,
-    /// Directory where eni-steer keeps the previous values of what it changes, until the next boot
+    /// Directory in which eni-steer saves the values it changes, for remove to restore
     #[arg(
         long,
         global = true,
@@ -70,54 +78,56 @@ pub(super) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Show ENIs, gateways, tables and programs, and what differs from the policy
+    /// Show ENIs, gateways, tables and programs, and where the host differs from the policy
     Status,
-    /// Show what apply would do, and change nothing
+    /// Show what apply would change, and change nothing
     ///
-    /// Exit code 3 if apply would change something.
+    /// The exit code is 0 if there is nothing to do and 3 if there is.
     Plan(PlanArgs),
-    /// Install tables, rules, sysctls and programs
+    /// Change the host as the policy says: tables, rules, sysctls and programs
     ///
     /// If a step fails, eni-steer undoes the steps before it. Options you leave out have the value
-    /// of the configuration. Without a configuration, they keep the value of the previous apply.
-    #[command(after_help = "Examples:\n  \
-eni-steer apply                  Find the ENIs, install their rules, count packets\n  \
-eni-steer apply --eni eth0 --eni eth1 --mode steer\n  \
-eni-steer apply --rules off --sysctls off\n                                   \
-Only count packets; routes, rules and sysctls stay as they are\n  \
-eni-steer apply --confirm 60s    Undo everything after 60 s unless you run 'eni-steer confirm'")]
+    /// of the configuration file. If there is no configuration file, they keep the value of the
+    /// previous apply. On the first apply they have their defaults.
+    #[command(after_help = "Examples:
+  eni-steer apply                  find the ENIs; install rules; count packets
+  eni-steer apply --eni eth0 --eni eth1 --mode steer
+                                   manage these two; also redirect packets to the right ENI
+  eni-steer apply --rules off      only count packets; routes, rules and sysctls stay as they are
+  eni-steer apply --confirm 60s    undo everything in 60 s unless you run 'eni-steer confirm'")]
     Apply(ApplyArgs),
-    /// Keep what 'apply --confirm' installed
+    /// Keep the change that 'apply --confirm' made
     Confirm,
     /// Delete everything that apply installed, and restore what it changed
     Remove(RemoveArgs),
     /// Check that the rules are in effect and that traffic is symmetric
     ///
-    /// Exit code 3 if the host differs from the policy or another program's rule takes precedence,
-    /// 4 if traffic is asymmetric.
+    /// Traffic is symmetric if all packets of an address arrive on and leave by the ENI that has
+    /// the address (its owner). The exit code is 3 if the host differs from the policy or another
+    /// program's rule comes before eni-steer's, and 4 if traffic is asymmetric.
     Verify(VerifyArgs),
-    /// Show the counters: each address on each ENI, each source, totals, and reasons
+    /// Show the counters: by ENI, by address, by source, and why packets were not steered
     Counters(CountersArgs),
-    /// Run the daemon: apply the policy and repair what other programs change
+    /// Run the daemon: apply the policy, and repair what other programs change
     ///
-    /// On SIGHUP the daemon reads the configuration again. On SIGTERM it stops, and what it
-    /// installed stays.
+    /// On SIGHUP it reads the configuration again. On SIGTERM it stops; rules, routes and programs
+    /// stay until 'eni-steer remove'.
     Run(RunArgs),
-    /// Install and enable the systemd service that starts the daemon at each boot
+    /// Install, enable and start the systemd service that runs the daemon at each boot
     Persist(PersistArgs),
-    /// Check the configuration, or show the policy that results
+    /// Check the configuration, or show the values in effect
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Undo what nobody confirms in time (apply --confirm starts this)
+    /// Undo a change that nobody confirms in time (apply --confirm starts this)
     #[command(hide = true)]
     UndoUnlessConfirmed,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Check the files of the configuration; a mistake is shown with its place
+    /// Read the configuration and report the first mistake with its file and line
     Check,
-    /// Show the effective configuration, and where each value comes from
+    /// Show the values in effect, and for each the file, option or default it comes from
     Show(Box<ShowArgs>),
 }
 
@@ -137,10 +147,10 @@ pub(super) struct PlanArgs {
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Show the plan and change nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Undo everything after this time (30s, 2m) unless you run 'eni-steer confirm'
+    /// Undo the change after this time unless you run 'eni-steer confirm' (30s, 2m)
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub confirm: Option<Duration>,
 }
@@ -153,17 +163,17 @@ pub(super) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct PersistArgs {
-    /// Show the unit and change nothing
+    /// Print the unit file and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Directory for the unit
+    /// Directory for the unit file
     #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
     pub unit_dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArgs {
-    /// Show the plan and change nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -172,7 +182,7 @@ pub(super) struct RemoveArgs {
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Check the traffic of the next TIME instead of all traffic since the programs were attached
+    /// Wait for TIME and judge only its traffic, instead of all since the programs were attached
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
     /// How many addresses must have traffic that was judged, for success
@@ -308,7 +318,7 @@ mod tests {
 }
 
 /// How much silence `verify` accepts.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum Required {
     /// No traffic is fine.
     None,

@@ -1,4 +1,4 @@
-//! Does a plan on this host and checks that nothing is left of it.
+//! Carries out a plan on this host and checks that nothing is left of it.
 
 use std::io::Write;
 
@@ -10,7 +10,8 @@ use super::{
     failure::{Exit, Failure},
 };
 
-/// Does the plan, and verifies that nothing is left of it.
+/// Carries out the plan, reads the host again and plans again. If a step fails, undoes the steps
+/// before it. If a second plan is not empty, another program works against it: an error.
 pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Result<(), Failure> {
     let Context {
         netlink,
@@ -30,17 +31,17 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
         for (step, error) in &report.left {
             writeln!(
                 err,
-                "warning: could not undo: {} ({error})",
+                "warning: eni-steer could not undo this step, so the change stays: {} ({error})",
                 step.describe(host)
             )?;
         }
         let undone = match report.undone.len() {
             0 => "nothing was changed".to_owned(),
-            1 => "undid the one step before it".to_owned(),
-            undone => format!("undid the {undone} steps before it"),
+            1 => "eni-steer undid the one step before it".to_owned(),
+            undone => format!("eni-steer undid the {undone} steps before it"),
         };
         let text = step.describe(host);
-        return Err(Failure::from(error).context(format!("step failed: {text}; {undone}")));
+        return Err(Failure::from(error).context(format!("this step failed: {text}; {undone}")));
     }
     let now = context.look_again(desired.ownership.protocol)?;
     let left = Plan::between(desired, &now);
@@ -49,18 +50,18 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
         Some(step) => Err(Failure::new(
             Exit::Drift,
             anyhow::anyhow!(
-                "after apply, {} differences from the policy are left, the first: {}",
+                "every step succeeded, but {} differences from the policy are left, the first: {}",
                 left.steps.len(),
                 step.describe(host)
             ),
-            "another program changes the same rules, routes or interfaces; 'eni-steer status' \
-             shows them",
+            "another program changes the same rules, routes or interfaces: find it, or let it \
+             leave them alone; 'eni-steer status' lists the differences",
         )),
     }
 }
 
-/// Removes what no plan can name: pins of an apply that was cut off while it made them, and the
-/// saved values of tunables and qdiscs that are restored by now.
+/// Removes what no plan lists: pins of an apply that was killed while it made them, saved values
+/// of tunables and qdiscs (they are restored by now), and logs of the verifier.
 pub(super) fn clear_leftovers(context: &Context) -> Result<(), Failure> {
     PinRoot::here(&context.paths.bpffs)?.clear()?;
     run_files::remove_verifier_logs(&run_files::directory(&context.paths)?)?;

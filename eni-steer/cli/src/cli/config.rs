@@ -1,4 +1,4 @@
-//! `config`: is the configuration right, and what does it come to?
+//! `config`: checks the configuration, or shows the values in effect.
 
 use std::io::Write;
 
@@ -32,7 +32,8 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Fail
     }
 }
 
-/// Only the files: needs no privilege but to read them, and no host they would fit.
+/// Checks the files alone. It does not compare them with this host, so any user who may read them
+/// can run it, on any machine.
 fn check(global: &Global) -> Result<Exit, Failure> {
     #[derive(serde::Serialize)]
     struct Checked {
@@ -51,7 +52,11 @@ fn check(global: &Global) -> Result<Exit, Failure> {
         };
         render::json(&checked, &mut out)?;
     } else if files.is_empty() {
-        writeln!(out, "ok: there is no {}", path.display())?;
+        writeln!(
+            out,
+            "ok: there is no {}, so the defaults or the previous apply decide",
+            path.display()
+        )?;
     } else {
         writeln!(out, "ok: {}", names().collect::<Vec<_>>().join(", "))?;
     }

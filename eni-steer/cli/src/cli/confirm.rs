@@ -1,10 +1,10 @@
-//! `confirm`, and the guard of `apply --confirm`: a process of its own session that undoes the
-//! change unless somebody confirms it in time, whatever has become of the session that ran apply.
+//! `confirm`, and the guard of `apply --confirm`: a process in a session of its own. It undoes the
+//! change unless the user confirms it in time, also after the session that ran apply has died.
 //!
-//! The guard restores what eni-steer had before the change; it does not undo the planned steps.
-//! When time is up it observes, plans towards that state and applies, so it also mends an apply
-//! that was cut off half-way. Its time runs from the moment the change is done, or the process
-//! that made it has ended.
+//! The guard does not undo steps one by one. When time is up it reads the host, plans towards what
+//! eni-steer had before the change, and applies that plan. So it also cleans up after an apply that
+//! was killed half-way. The time begins when the change is complete, or when the process that made
+//! it has ended.
 
 use std::{
     fs, io,
@@ -27,7 +27,7 @@ pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
     let file = file(&global.paths())?;
     match fs::remove_file(&file) {
         Ok(()) => {
-            println!("confirmed");
+            println!("Confirmed: the change stays.");
             Ok(Exit::Fine)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -39,14 +39,14 @@ pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
             Err(Failure::new(
                 exit,
                 anyhow::anyhow!(what),
-                "'eni-steer status' shows what is in force",
+                "'eni-steer status' shows what is installed now",
             ))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The guard: sleeps, and undoes what is still unconfirmed.
+/// The guard: waits, then undoes the change unless it was confirmed.
 pub(super) fn guard(global: &Global) -> Result<Exit, Failure> {
     let paths = global.paths();
     let file = file(&paths)?;
@@ -64,7 +64,7 @@ pub(super) fn guard(global: &Global) -> Result<Exit, Failure> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    // The rename decides: a confirmation that comes now finds nothing.
+    // The rename decides: a later `confirm` finds no file and reports that it is too late.
     match fs::rename(&file, undone(&file)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Exit::Fine),

@@ -1,4 +1,4 @@
-//! What most commands begin with: the policy in force, the host, and what it should have.
+//! What most commands begin with: the policy, the host, and what the host should have.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ use super::{
     policy::{EffectivePolicy, Source, policy_in_force, policy_to_undo},
 };
 
-/// The host, the policy and what follows from both.
+/// The host and the policy. Most commands begin by reading both.
 pub(super) struct Context {
     pub netlink: Netlink,
     pub paths: Paths,
@@ -39,7 +39,8 @@ pub(super) struct Context {
 }
 
 impl Global {
-    /// Where the configuration is, and whether somebody has named it.
+    /// The path of the configuration, and whether the user gave it. A file the user named must
+    /// exist; the default file need not.
     pub(super) fn config_path(&self) -> (PathBuf, bool) {
         match &self.config {
             Some(path) => (path.clone(), true),
@@ -57,8 +58,8 @@ impl Global {
 }
 
 impl Context {
-    /// Reads the host and the policy in force. A daemon waits for an ENI that is not there; a
-    /// command that names none judges as it does.
+    /// Reads the host and the policy. The daemon waits for an ENI that is missing. While it runs, a
+    /// command without `--eni` waits too, so that both compute the same plan.
     pub(super) fn new(global: &Global, args: &PolicyArgs) -> Result<Self, Failure> {
         require_privilege()?;
         let mut context = Self::with(global, policy_in_force(global, args)?)?;
@@ -68,7 +69,7 @@ impl Context {
         Ok(context)
     }
 
-    /// Reads the host, to undo what was applied.
+    /// Reads the host and the policy that was applied, to undo it.
     pub(super) fn to_undo(global: &Global) -> Result<Self, Failure> {
         require_privilege()?;
         Self::with(global, policy_to_undo(global)?)
@@ -100,36 +101,45 @@ impl Context {
         )?)
     }
 
-    /// Observes again what a plan has changed, and of the routes those that carry `ours`.
+    /// Reads again everything a plan may have changed. Of the routes, reads only those with the
+    /// protocol number `ours`.
     pub(super) fn look_again(&self, ours: Protocol) -> Result<Host, Failure> {
         Ok(observe_changes(&self.netlink, &self.paths, ours)?)
     }
 }
 
-/// Refuses what a daemon that runs would undo at once.
-pub(super) fn require_no_daemon(daemon: &Option<DaemonReport>, what: &str) -> Result<(), Failure> {
+/// Refuses `command` while the daemon runs, because the daemon would revert its changes.
+pub(super) fn require_no_daemon(
+    daemon: &Option<DaemonReport>,
+    command: &str,
+) -> Result<(), Failure> {
     match daemon {
         None => Ok(()),
         Some(daemon) => Err(Failure::usage(
-            format!("the daemon runs (pid {}) and would undo {what}", daemon.pid),
-            "change the configuration and 'systemctl reload eni-steer' (SIGHUP), or stop the \
+            format!(
+                "{command} is refused while the daemon runs (pid {}), because the daemon would \
+                 revert it",
+                daemon.pid
+            ),
+            "edit the configuration and run 'systemctl reload eni-steer' (SIGHUP), or stop the \
              daemon first: 'systemctl disable --now eni-steer' (SIGTERM)",
         )),
     }
 }
 
-/// Takes away pins that can not be read, and the programs that hang on them: no plan can name
-/// what they hold, and `remove` must work all the same.
+/// Removes pins that cannot be read, and the programs that use them. A plan cannot list what they
+/// hold, but `remove` must still work.
 pub(super) fn clear_unreadable(global: &Global) -> Result<(), Failure> {
     require_privilege()?;
     if executor::clear_unreadable(&Netlink::open()?, &global.paths())? {
-        tracing::warn!("removed maps that could not be read, with their counters");
+        tracing::warn!(
+            "eni-steer could not read its BPF maps and removed them; their counters are lost"
+        );
     }
     Ok(())
 }
 
-/// Root, or the capabilities that root is needed for: every command reads pins that only
-/// root may read.
+/// Checks that the user is root. Reading commands need it too: only root may read the pins.
 pub(super) fn require_privilege() -> Result<(), Failure> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -137,8 +147,8 @@ pub(super) fn require_privilege() -> Result<(), Failure> {
     Err(Failure::new(
         Exit::Unsupported,
         anyhow::anyhow!(
-            "eni-steer needs root: it reads and writes routing, bpf programs and their pins"
+            "eni-steer needs root to read and change routing, BPF programs and their pins"
         ),
-        "run it with sudo (capabilities used: CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON)",
+        "run it with sudo; it uses the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON",
     ))
 }

@@ -1,5 +1,5 @@
-//! `counters`: what the programs have counted. It needs only the pinned maps: no configuration,
-//! and no policy that fits the host.
+//! `counters`: shows what the programs have counted. It reads only the pinned maps, so it works
+//! with a wrong configuration too.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::render;
 
-/// Sources shown of each ENI and direction unless all are asked for.
+/// How many sources of each ENI and direction are shown without `--all`.
 const TOP: usize = 10;
 
 pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure> {
@@ -22,9 +22,10 @@ pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure>
         return Err(Failure::new(
             Exit::Failed,
             anyhow::anyhow!(
-                "there are no counters: no programs are attached in this network namespace"
+                "there are no counters, because eni-steer has no programs in this network namespace"
             ),
-            "'eni-steer apply --rules off' attaches programs that only count",
+            "'eni-steer apply --rules off' attaches programs that count packets and changes no \
+             routing",
         ));
     };
     // All since the programs were attached, or those of the window.
@@ -39,8 +40,8 @@ pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure>
             .any(|eni| eni.name.as_ref() == Some(name))
         {
             return Err(Failure::usage(
-                format!("there are no counters of {name}"),
-                "'eni-steer status' lists the ENIs",
+                format!("there are no counters for {name}, because eni-steer does not manage it"),
+                "'eni-steer status' lists the ENIs (the interfaces that eni-steer manages)",
             ));
         }
     }

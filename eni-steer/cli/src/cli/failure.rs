@@ -1,4 +1,5 @@
-//! How a command ends: exit codes, and errors as `error:`, `caused by:` and `hint:`.
+//! How a command ends: with an exit code, and on failure with lines that begin with `error:`,
+//! `caused by:` and `hint:`.
 
 use std::process::ExitCode;
 
@@ -11,19 +12,19 @@ use eni_steer_linux::{
 /// The exit codes, the same for all commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well.
+    /// Success.
     Fine = 0,
-    /// It failed.
+    /// Failure of any other kind.
     Failed = 1,
-    /// The command line, the configuration or the host does not allow what is asked for.
+    /// Wrong usage or configuration, or the host does not allow what the user wants.
     Usage = 2,
-    /// The host is not as the policy says: the plan is not empty.
+    /// The host differs from the policy: the plan is not empty.
     Drift = 3,
     /// Traffic is asymmetric.
     Asymmetric = 4,
-    /// A privilege or something in the kernel is missing.
+    /// A privilege or a kernel feature is missing.
     Unsupported = 5,
-    /// Not confirmed in time: undone.
+    /// The user did not confirm in time, and eni-steer undid the change.
     Undone = 6,
     /// Traffic could not be judged: none was seen, or nothing counts it.
     Unknown = 7,
@@ -48,7 +49,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A command that did not do what it was asked for.
+/// Why a command failed: the error, the exit code, and what the user can do.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
@@ -57,7 +58,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// With an exit code and a hint.
+    /// A failure with an exit code and a hint.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>, hint: impl Into<String>) -> Self {
         Self {
             exit,
@@ -66,12 +67,12 @@ impl Failure {
         }
     }
 
-    /// A mistake in the arguments.
+    /// A mistake in the command line.
     pub fn usage(message: String, hint: impl Into<String>) -> Self {
         Self::new(Exit::Usage, anyhow::anyhow!(message), hint)
     }
 
-    /// Says what was being done, in front of the error.
+    /// Puts what eni-steer was doing in front of the error.
     pub fn context(self, what: impl std::fmt::Display + Send + Sync + 'static) -> Self {
         Self {
             error: self.error.context(what),
@@ -79,7 +80,7 @@ impl Failure {
         }
     }
 
-    /// The error alone, where nobody looks at exit codes and hints.
+    /// The error in one line with its hint, for a log: exit codes have no place there.
     pub fn into_error(self) -> anyhow::Error {
         match self.hint {
             Some(hint) => anyhow::anyhow!("{:#} ({hint})", self.error),
@@ -91,7 +92,7 @@ impl Failure {
     pub fn report(&self) -> ExitCode {
         eprintln!("error: {}", self.error);
         for cause in self.error.chain().skip(1) {
-            // A verifier's log has thousands of lines; the first says what failed.
+            // A log of the verifier has thousands of lines; the first names the failure.
             let text = cause.to_string();
             eprintln!("caused by: {}", text.lines().next().unwrap_or_default());
             tracing::debug!("{text}");
@@ -103,7 +104,7 @@ impl Failure {
     }
 }
 
-/// What clap found wrong, or the help that was asked for.
+/// Prints the mistake that clap found, or the help text that the user wants.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if !error.use_stderr() {
@@ -117,14 +118,14 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         eprint!("{text}");
         return Exit::Usage.into();
     }
-    // One line that names the mistake, as all our errors are; clap adds usage and tips.
+    // One line that names the mistake, like all other errors. What clap adds (usage, tips) goes.
     let mistake: Vec<&str> = text
         .lines()
         .map(str::trim)
         .take_while(|line| !line.is_empty())
         .collect();
     eprintln!("{}", mistake.join(" "));
-    eprintln!("hint: 'eni-steer help COMMAND' lists its flags");
+    eprintln!("hint: 'eni-steer help COMMAND' lists the options of a command");
     Exit::Usage.into()
 }
 
@@ -160,8 +161,8 @@ impl From<ConfigError> for Failure {
 
 impl From<UnreadableConfig> for Failure {
     fn from(error: UnreadableConfig) -> Self {
-        let hint = "--config PATH (or ENI_STEER_CONFIG) names another one; without a \
-                    configuration there are flags and defaults";
+        let hint = "name another file with --config FILE or ENI_STEER_CONFIG, or none: then \
+                    options and defaults decide";
         Self::new(Exit::Usage, error, hint)
     }
 }
@@ -171,8 +172,8 @@ impl From<StateError> for Failure {
         Self::new(
             Exit::Failed,
             error,
-            "previous values are remembered there until the next boot: it has to be writable \
-             (--run-dir names another directory)",
+            "eni-steer saves the values it changes there, so the directory must be writable; \
+             --run-dir names another directory",
         )
     }
 }
@@ -180,7 +181,11 @@ impl From<StateError> for Failure {
 impl From<NetlinkError> for Failure {
     fn from(error: NetlinkError) -> Self {
         if error.is_denied() {
-            return Self::new(Exit::Unsupported, error, "run it as root (CAP_NET_ADMIN)");
+            return Self::new(
+                Exit::Unsupported,
+                error,
+                "run it as root, or with CAP_NET_ADMIN",
+            );
         }
         anyhow::Error::from(error).into()
     }
@@ -206,10 +211,10 @@ impl From<ObserveError> for Failure {
     fn from(error: ObserveError) -> Self {
         match error {
             ObserveError::Netlink(error) => {
-                Self::from(error).context("cannot read the host's routing")
+                Self::from(error).context("eni-steer cannot read the host's routing")
             }
             ObserveError::Bpf(error) => {
-                Self::from(error).context("cannot read eni-steer's programs and maps")
+                Self::from(error).context("eni-steer cannot read its programs and maps")
             }
             ObserveError::State(error) => error.into(),
             other @ ObserveError::Sysctl { .. } => anyhow::Error::from(other).into(),

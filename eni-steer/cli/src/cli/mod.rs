@@ -1,4 +1,5 @@
-//! The command line: one file a command, each from arguments to a report to an exit code.
+//! The command line. Each command has a file, which turns arguments into a report and an exit
+//! code.
 
 mod apply;
 mod args;
@@ -27,7 +28,7 @@ use self::failure::{Exit, Failure};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    // A reader that goes away (`| head`) ends us quietly, as it does any other tool.
+    // If the reader of a pipe ends (`| head`), this process ends quietly, like any other tool.
     // SAFETY: SIG_DFL for SIGPIPE is set before any thread or handler exists.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
@@ -60,7 +61,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// Messages for developers on stderr; quiet unless asked.
+/// Log lines go to stderr: warnings always, the rest with `-v`.
 fn init_log(verbose: u8) {
     use tracing_subscriber::{
         Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt,
@@ -71,7 +72,8 @@ fn init_log(verbose: u8) {
         2 => tracing::level_filters::LevelFilter::DEBUG,
         _ => tracing::level_filters::LevelFilter::TRACE,
     };
-    // The wire libraries warn of attributes that newer kernels add.
+    // The netlink libraries warn about attributes that newer kernels add; nothing follows from
+    // that for the user.
     let filter = Targets::new()
         .with_default(level)
         .with_target(

@@ -1,7 +1,7 @@
 //! A change that waits for its confirmation (`apply --confirm`): the file in the run directory
 //! that `apply`, `confirm` and the guard share, and the start of the guard.
 //!
-//! Whoever renames or removes the file has decided about the change.
+//! `confirm` removes the file, the guard renames it. Whichever comes first decides.
 
 use std::{
     fs, io,
@@ -25,20 +25,20 @@ use super::{
     failure::{Exit, Failure},
 };
 
-/// What the guard has to know.
+/// What the guard needs to know.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Pending {
     /// Process that applies the change.
     pub process: u32,
-    /// When that process was started, to tell it from a later one of the same number.
+    /// When that process was started; a later process with the same id has another time.
     pub started: Option<u64>,
-    /// The change is done: the time runs. It also runs once the process is gone.
+    /// The change is complete, so the time runs. It also runs once the process has ended.
     pub applied: bool,
     /// How long the guard waits, in milliseconds.
     pub milliseconds: u64,
-    /// What was ours before.
+    /// What eni-steer had installed before the change.
     pub before: Desired,
-    /// Policy that was in force before.
+    /// The policy that was applied before the change.
     pub policy: Option<Policy>,
 }
 
@@ -53,12 +53,12 @@ pub(super) fn file(paths: &Paths) -> Result<PathBuf, Failure> {
     Ok(run_files::directory(paths)?.join("unconfirmed.json"))
 }
 
-/// The name the file has while it is being undone, and after.
+/// The name of the file once the guard has decided to undo the change.
 pub(super) fn undone(file: &Path) -> PathBuf {
     file.with_file_name("undone.json")
 }
 
-/// Writes down what was before, and starts the guard.
+/// Saves what eni-steer had installed before the change, and starts the guard.
 pub(super) fn prepare(
     global: &Global,
     context: &Context,
@@ -68,8 +68,8 @@ pub(super) fn prepare(
     if file.exists() {
         return Err(Failure::new(
             Exit::Failed,
-            anyhow::anyhow!("an earlier apply is not confirmed yet"),
-            "run 'eni-steer confirm' to keep it, or wait until it is undone",
+            anyhow::anyhow!("an earlier 'apply --confirm' is not confirmed yet"),
+            "run 'eni-steer confirm' to keep its change, or wait until eni-steer has undone it",
         ));
     }
     let pending = Pending {
@@ -98,7 +98,7 @@ pub(super) fn prepare(
     // SAFETY: setsid(2) is async-signal-safe and touches no memory.
     unsafe {
         guard.pre_exec(|| {
-            // A session of its own: the terminal's hang-up does not reach it.
+            // In a session of its own, the guard outlives the terminal.
             nix::unistd::setsid().map(drop).map_err(io::Error::from)
         });
     }
@@ -123,25 +123,25 @@ impl Pending {
         Ok(serde_json::from_slice(&fs::read(file)?)?)
     }
 
-    /// Whether the change may still be under way.
+    /// Whether the process that makes the change is still at work.
     pub(super) fn is_being_applied(&self) -> bool {
         !self.applied && self.started.is_some() && start_time(self.process) == self.started
     }
 }
 
 impl Unconfirmed {
-    /// The change is done: the time runs from now on, however long it took.
+    /// Notes that the change is complete. The time for a confirmation begins now.
     pub(super) fn applied(&mut self) -> Result<(), Failure> {
         self.pending.applied = true;
         Ok(self.pending.write(&self.file)?)
     }
 
-    /// The change did not happen.
+    /// Notes that the change failed and was undone: the guard ends.
     pub(super) fn cancel(&self) -> Result<(), Failure> {
         Ok(remove_file(&self.file)?)
     }
 
-    /// Waits for the decision.
+    /// Waits until the change is confirmed or undone.
     pub(super) fn wait(self) -> Result<Exit, Failure> {
         eprintln!(
             "Applied. Run 'eni-steer confirm' within {} to keep it, or eni-steer undoes it.",
@@ -150,11 +150,11 @@ impl Unconfirmed {
         let undone = undone(&self.file);
         loop {
             if undone.exists() {
-                eprintln!("not confirmed in time: undone");
+                eprintln!("Not confirmed in time: eni-steer undoes the change.");
                 return Ok(Exit::Undone);
             }
             if !self.file.exists() && !undone.exists() {
-                eprintln!("confirmed");
+                eprintln!("Confirmed: the change stays.");
                 return Ok(Exit::Fine);
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -162,7 +162,7 @@ impl Unconfirmed {
     }
 }
 
-/// Removes what a confirmation left behind.
+/// Removes the files of a change that waited, or waits, for its confirmation.
 pub(super) fn forget(paths: &Paths) -> Result<(), Failure> {
     let file = file(paths)?;
     remove_file(&undone(&file))?;

@@ -1,4 +1,4 @@
-//! `persist`: the service that keeps the policy over reboots, in the place of rc.local.
+//! `persist`: installs the systemd service that runs the daemon at each boot.
 
 use std::{
     fs, io,
@@ -12,7 +12,7 @@ use super::{
     failure::{Exit, Failure},
 };
 
-/// The unit, as it is shipped.
+/// The unit file, as it is shipped.
 const UNIT: &str = include_str!("../../../../contrib/systemd/eni-steer.service");
 const NAME: &str = "eni-steer.service";
 /// Where the shipped unit looks for the command.
@@ -30,10 +30,10 @@ pub(super) fn run(args: &PersistArgs) -> Result<Exit, Failure> {
     if !Path::new("/run/systemd/system").is_dir() {
         return Err(Failure::new(
             Exit::Unsupported,
-            anyhow::anyhow!("systemd does not run here"),
+            anyhow::anyhow!("systemd does not run here, so eni-steer cannot install its service"),
             format!(
-                "start '{} run' at boot by the init system's own means, after the network \
-                     interfaces and before services that need the network",
+                "let your init system start '{} run' at boot, after the network interfaces and \
+                 before services that need the network",
                 command.display()
             ),
         ));
@@ -41,15 +41,16 @@ pub(super) fn run(args: &PersistArgs) -> Result<Exit, Failure> {
     let path = args.unit_dir.join(NAME);
     match fs::read_to_string(&path) {
         Ok(there) if there == unit => {}
-        // Somebody's own version of the unit is theirs.
+        // An administrator may have changed the unit: do not overwrite it.
         Ok(_) => {
             return Err(Failure::new(
                 Exit::Failed,
                 anyhow::anyhow!(
-                    "{} exists and is not what this version would write",
+                    "{} exists with other contents, so eni-steer does not overwrite it",
                     path.display()
                 ),
-                "compare with 'eni-steer persist --dry-run'; remove it to have it written anew",
+                "compare it with 'eni-steer persist --dry-run'; delete it if you do not need it, \
+                 and run 'eni-steer persist' again",
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::write(&path, &unit)?,
@@ -58,21 +59,25 @@ pub(super) fn run(args: &PersistArgs) -> Result<Exit, Failure> {
     systemctl(&["daemon-reload"])?;
     systemctl(&["enable", "--now", NAME])?;
     println!(
-        "{} is enabled and runs; 'systemctl status {NAME}' shows it",
+        "Installed {}. The daemon runs now and starts at each boot; 'systemctl status {NAME}' \
+         shows it.",
         path.display()
     );
     Ok(Exit::Fine)
 }
 
-/// The unit with the path of this command in it.
+/// The unit file with the path of this command in it.
 fn unit(command: &Path) -> Result<String, Failure> {
     let path = command
         .to_str()
         .filter(|path| !path.contains(char::is_whitespace))
         .ok_or_else(|| {
             Failure::usage(
-                format!("{} can not stand in a unit file", command.display()),
-                format!("install the command as {SHIPPED}"),
+                format!(
+                    "the path of this command, {}, has spaces, so systemd cannot start it",
+                    command.display()
+                ),
+                format!("copy the command to {SHIPPED} and run it there"),
             )
         })?;
     Ok(UNIT.replace(SHIPPED, path))

@@ -1,4 +1,4 @@
-//! `plan`: what apply would do.
+//! `plan`: shows what apply would change.
 
 use std::io::Write;
 
@@ -24,7 +24,7 @@ pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Failure> {
 
 /// Prints a plan, as text or as JSON.
 pub(super) fn print(global: &Global, plan: &Plan, host: &Host) -> Result<(), Failure> {
-    // A long plan in few writes: stdout alone would make one of each line.
+    // Buffered, so that a long plan needs few writes: stdout alone makes one per line.
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if global.json {
         render::json(&PlanReport::new(plan, host), &mut out)?;

@@ -1,6 +1,6 @@
-//! What the daemon may do once everything is set up: CAP_NET_ADMIN for routing and TC,
-//! CAP_BPF and CAP_PERFMON for programs and maps (capabilities(7)). On kernels before 5.8,
-//! which know neither, nothing is dropped.
+//! The capabilities that the daemon keeps after its start: CAP_NET_ADMIN for routing and TC,
+//! CAP_BPF and CAP_PERFMON for programs and maps (capabilities(7)). Where the last two are missing
+//! (kernels before 5.8 do not have them), it keeps all it has.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,22 @@ const KEPT: [Capability; 3] = [
     Capability::CAP_PERFMON,
 ];
 
-/// Drops every capability but those, for good.
+/// Drops every other capability for good.
 pub(super) fn drop_all_but_needed() -> anyhow::Result<()> {
     let kept: HashSet<Capability> = KEPT.into_iter().collect();
     let permitted = caps::read(None, CapSet::Permitted).context("cannot read the capabilities")?;
     if !kept.is_subset(&permitted) {
-        tracing::warn!("capabilities are kept: CAP_BPF or CAP_PERFMON is not among them");
+        tracing::warn!(
+            "the daemon lacks CAP_NET_ADMIN, CAP_BPF or CAP_PERFMON, so it cannot drop its other \
+             capabilities and keeps them all"
+        );
         return Ok(());
     }
     let bounding = caps::read(None, CapSet::Bounding).context("cannot read the bounding set")?;
     for capability in bounding.difference(&kept) {
-        // A kernel older than the list of capabilities does not know the last ones.
+        // The list of the crate has capabilities that older kernels do not have.
         if let Err(error) = caps::drop(None, CapSet::Bounding, *capability) {
-            tracing::debug!("{capability} stays in the bounding set: {error}");
+            tracing::debug!("could not drop {capability} from the bounding set: {error}");
         }
     }
     caps::set(None, CapSet::Inheritable, &HashSet::new()).context("cannot drop capabilities")?;
@@ -34,12 +37,12 @@ pub(super) fn drop_all_but_needed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kernels before 5.11 count maps as locked memory. Where the limit can not be raised, a map
-/// that does not fit says so by itself.
+/// Kernels before 5.11 count maps as locked memory. If the limit cannot be raised, a map that does
+/// not fit is an error of its own later.
 pub(super) fn raise_memlock() {
     use nix::sys::resource::{Resource, rlim_t, setrlimit};
     let unlimited: rlim_t = libc::RLIM_INFINITY;
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, unlimited, unlimited) {
-        tracing::debug!("RLIMIT_MEMLOCK stays: {error}");
+        tracing::debug!("could not raise RLIMIT_MEMLOCK: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `remove`: takes away everything of eni-steer's, and restores what it changed.
+//! `remove`: deletes everything that eni-steer installed, and restores what it changed.
 
 use eni_steer_core::{desired::Desired, plan::Plan};
 use eni_steer_linux::daemon_report;
@@ -14,7 +14,7 @@ use super::{
 
 pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     if !args.dry_run {
-        require_no_daemon(&daemon_report::read(&global.paths()), "the removal")?;
+        require_no_daemon(&daemon_report::read(&global.paths()), "'remove'")?;
         clear_unreadable(global)?;
     }
     let context = Context::to_undo(global)?;
@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     }
     carry_out(&context, &desired, &plan)?;
     pending::forget(&context.paths)?;
-    // The report of a daemon that was killed.
+    // A daemon that was killed leaves its report behind.
     daemon_report::remove(&context.paths)?;
     clear_leftovers(&context)?;
     print(global, &plan, &context.host)?;

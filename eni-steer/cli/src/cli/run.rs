@@ -14,14 +14,15 @@ use crate::daemon::{self, Setup};
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     require_privilege()?;
     let paths = global.paths();
-    // Mounting and raising limits need privileges that the daemon gives up later.
+    // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
     privileges::raise_memlock();
     let policy = || {
         let in_force = policy_in_force(global, &args.policy).map_err(Failure::into_error)?;
         Ok(in_force.policy)
     };
-    // A mistake on the command line ends the daemon now; later ones do not.
+    // A mistake in the options or the configuration ends the command now. A mistake that comes with
+    // a later SIGHUP does not.
     policy_in_force(global, &args.policy)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,7 +33,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
         drop_privileges: privileges::drop_all_but_needed,
     });
     runtime.block_on(running)?;
-    // A pass under way must not keep the process: `worker` has told it to stop.
+    // Do not wait for a pass under way: the worker has asked it to stop.
     runtime.shutdown_background();
     Ok(Exit::Fine)
 }

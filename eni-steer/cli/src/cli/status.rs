@@ -1,4 +1,4 @@
-//! `status`: everything at a glance.
+//! `status`: shows ENIs, differences from the policy, the daemon and findings.
 
 use std::io::Write;
 

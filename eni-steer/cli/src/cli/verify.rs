@@ -46,7 +46,10 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
         render::verify(&report, &mut out)?;
     }
     out.flush()?;
-    Ok(report.exits.first().map_or(Exit::Fine, |code| Exit::of(*code)))
+    Ok(report
+        .exits
+        .first()
+        .map_or(Exit::Fine, |code| Exit::of(*code)))
 }
 
 /// Asks the kernel where packets would go, and judges its answers.
@@ -66,10 +69,7 @@ pub(super) fn inspect(
 
 /// The counters of a window that begins now and that this function waits for; without a window,
 /// those of the epoch, or of all time if no epoch is known. `None`: no programs are attached.
-pub(super) fn counted(
-    paths: &Paths,
-    window: Option<Duration>,
-) -> Result<Option<Counted>, Failure> {
+pub(super) fn counted(paths: &Paths, window: Option<Duration>) -> Result<Option<Counted>, Failure> {
     let Some(first) = read(paths)? else {
         return Ok(None);
     };

@@ -1,6 +1,7 @@
-//! When to stop repairing: another program that keeps deleting the same rule or route would keep
-//! eni-steer busy for ever. After ten repairs of one object within a minute eni-steer logs it
-//! once and pauses the repair of that object; meanwhile the BPF programs hold symmetry.
+//! When to pause repairs. If another program keeps deleting the same rule or route, both would work
+//! against each other for ever. After ten repairs of one object within a minute eni-steer logs it
+//! once and pauses the repair of that object. In mode steer the BPF programs keep traffic symmetric
+//! meanwhile.
 //!
 //! Pure: time is an argument.
 
@@ -23,7 +24,7 @@ pub enum Decision {
     Restore,
     /// Pause from now on, and log it.
     GiveUp,
-    /// A pause is in force: leave the object alone.
+    /// The repair is paused: leave the object alone.
     Wait,
 }
 
@@ -35,14 +36,14 @@ struct History {
     pauses: u32,
 }
 
-/// The objects that were repaired lately.
+/// The objects that eni-steer repaired lately.
 #[derive(Clone, Debug, Default)]
 pub struct RepairBackoff {
     objects: BTreeMap<String, History>,
 }
 
 impl RepairBackoff {
-    /// An object, named by its line, is missing although it was there.
+    /// What to do about an object, named by its plan line, that was in place and is missing now.
     pub fn missing(&mut self, object: &str, now: Instant) -> Decision {
         let history = self.objects.entry(object.to_owned()).or_default();
         if history.paused_until.is_some_and(|until| now < until) {
@@ -81,7 +82,7 @@ impl RepairBackoff {
             .min()
     }
 
-    /// Drops objects that nobody deleted for long: the table stays small.
+    /// Drops objects that no program has deleted for long, so that the table stays small.
     pub fn forget_old(&mut self, now: Instant) {
         self.objects.retain(|_, history| {
             history

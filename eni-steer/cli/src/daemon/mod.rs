@@ -1,21 +1,22 @@
-//! `eni-steer run`: applies the policy, then keeps it in force.
+//! `eni-steer run`: applies the policy, then repairs what other programs change. A pass reads the
+//! host, computes the plan and carries it out.
 //!
-//! | event | what it costs |
+//! | event | what the daemon does |
 //! |---|---|
-//! | link, address | a pass within milliseconds; IPv4 routes of a downed link vanish without any route event |
-//! | rule or route of eni-steer's | the same; the daemon recognises its own changes by their port, and they cost nothing |
-//! | rule of another program | the same: it may now come before ours |
-//! | route of another program | a pass when it is quiet: main's routes through an ENI are copied |
-//! | neighbour that cannot be resolved | a pass when it is quiet; a socket filter leaves all other neighbour events out |
+//! | link, address | a pass within milliseconds; the kernel deletes the IPv4 routes of a downed link without a route event |
+//! | rule or route with eni-steer's protocol number | the same; the daemon recognises its own changes by their port and ignores them |
+//! | rule of another program | the same: it may now come before eni-steer's |
+//! | route of another program | a pass once no more events come: eni-steer copies the main table's routes through an ENI |
+//! | neighbour that cannot be resolved | a pass once no more events come; a socket filter drops all other neighbour events |
 //! | qdisc, filter | a pass: clsact may be gone |
-//! | overrun | a pass: anything may have changed |
-//! | timer, a minute after the last pass | a pass: heals what no event reported |
-//! | SIGHUP | the daemon reads the policy again; a bad one leaves the old one in force |
-//! | SIGTERM, SIGINT | the daemon stops and leaves everything in force |
+//! | overrun: the kernel dropped events | a pass: anything may have changed |
+//! | timer, a minute after the last pass | a pass: repairs what no event reported |
+//! | SIGHUP | reads the policy again; if it is wrong, keeps the old one |
+//! | SIGTERM, SIGINT | stops; rules, routes and programs stay |
 //!
 //! Events only set a flag; a debounced pass does the work, on a thread of its own
-//! ([`worker`]). The loop here never waits for a pass, so signals and the watchdog are answered
-//! at once. The subscription begins before the first observation, so that no change is missed in
+//! ([`worker`]). The loop here never waits for a pass, so it answers signals and the watchdog at
+//! once. It subscribes to events before the first pass reads the host, so it misses no change in
 //! between.
 
 mod backoff;
@@ -41,25 +42,23 @@ use self::{
     worker::{HostPasser, Passer, Worker},
 };
 
-/// How long after a pass the next one is done without any event.
+/// How long after a pass the next one begins without any event.
 const TIMER: Duration = Duration::from_secs(60);
 
-/// What the daemon is given.
+/// What the daemon needs from the command.
 pub struct Setup<F> {
     /// Where things are.
     pub paths: Paths,
-    /// Reads the policy: at start, and at each SIGHUP.
+    /// Reads the policy. Called at start and at each SIGHUP.
     pub policy: F,
-    /// Gives up the calling thread's privileges that are not needed any more, once everything is
-    /// set up.
+    /// Drops the capabilities of the calling thread that only the start needs.
     pub drop_privileges: fn() -> anyhow::Result<()>,
 }
 
 /// Runs until a signal stops it.
 ///
 /// # Errors
-/// What keeps the daemon from starting, or from going on: a bad policy at the start, a socket
-/// that cannot be opened.
+/// The policy is wrong at the start, a socket cannot be opened, or the worker has ended.
 pub async fn run<F>(setup: Setup<F>) -> anyhow::Result<()>
 where
     F: Fn() -> anyhow::Result<Policy>,
@@ -75,11 +74,11 @@ where
     keep(&setup, port, passer, &Systemd).await
 }
 
-/// The supervisor that started the daemon: systemd, or a test.
+/// The program that started the daemon and watches it: systemd, or a test.
 trait Supervisor {
-    /// Hears of a change of state.
+    /// Receives a change of state, such as ready or stopping.
     fn notify(&self, state: sd_notify::NotifyState<'_>);
-    /// How often it wants a sign of life, if it does.
+    /// How often it expects a sign of life; `None`: never.
     fn watchdog(&self) -> Option<Duration>;
 }
 
@@ -97,7 +96,7 @@ impl Supervisor for Systemd {
     }
 }
 
-/// The loop. `port`: the netlink port that the passer's own changes carry.
+/// The loop. `port`: the netlink port of the passer; events of its own changes carry it.
 async fn keep<F>(
     setup: &Setup<F>,
     port: u32,
@@ -110,7 +109,7 @@ where
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Subscribed before the worker observes for the first time.
+    // Before the worker reads the host for the first time.
     let watch = Watch::open()?;
     let policy = (setup.policy)()?;
     let worker = Worker::start(passer)?;
@@ -119,7 +118,7 @@ where
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     timer.reset();
     let mut watchdog = supervisor.watchdog().map(tokio::time::interval);
-    // What systemd hears when the pass under way has ended.
+    // What the daemon reports to systemd when the pass under way ends.
     let mut ready = Ready::AfterStart;
 
     daemon.begin_pass();
@@ -128,7 +127,7 @@ where
         tokio::select! {
             notification = daemon.watch.next() => match notification {
                 Some(notification) => daemon.note(notification),
-                // The kernel closed the subscription: without it the daemon sees no change.
+                // The kernel closed the subscription; without one the daemon sees no change.
                 None => daemon.watch = Watch::open()?,
             },
             result = daemon.worker.result() => {
@@ -140,12 +139,12 @@ where
                         supervisor.notify(sd_notify::NotifyState::Ready);
                     }
                     Ready::AfterReload => supervisor.notify(sd_notify::NotifyState::Ready),
-                    // The pass that has ended began under the old policy.
-                    Ready::AfterNextPass | Ready::Told => {}
+                    // AfterNextPass: the pass that has ended began with the old policy.
+                    Ready::AfterNextPass | Ready::Reported => {}
                 }
                 ready = match ready {
                     Ready::AfterNextPass => Ready::AfterReload,
-                    _ => Ready::Told,
+                    _ => Ready::Reported,
                 };
                 if ready == Ready::AfterReload {
                     daemon.begin_pass();
@@ -170,24 +169,24 @@ where
     }
     supervisor.notify(sd_notify::NotifyState::Stopping);
     tracing::info!(
-        "stopping; rules, routes and programs stay in force ('eni-steer remove' removes them)"
+        "the daemon stops; rules, routes and programs stay until 'eni-steer remove' deletes them"
     );
     daemon.worker.stop();
     daemon_report::remove(&daemon.paths)?;
     Ok(())
 }
 
-/// When the supervisor hears that the daemon is ready.
+/// When the daemon reports to its supervisor that it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ready {
     /// After the first pass.
     AfterStart,
-    /// After the pass under way, which began under the policy that was read last.
+    /// After the pass under way, which began with the newest policy.
     AfterReload,
     /// After the pass that follows the one under way.
     AfterNextPass,
-    /// It has heard.
-    Told,
+    /// The daemon has reported it.
+    Reported,
 }
 
 async fn beat(interval: Option<&mut tokio::time::Interval>) {
@@ -208,15 +207,15 @@ async fn until(due: Option<Instant>) {
 
 struct Daemon {
     paths: Paths,
-    /// The netlink port that the passes' own changes carry.
+    /// The netlink port of the worker; events of its own changes carry it.
     port: u32,
     watch: Watch,
     policy: Policy,
-    /// The policy as commands find it in the state file.
+    /// The policy in the state file, which commands read.
     written_policy: Option<Policy>,
     worker: Worker,
     triggers: Triggers,
-    /// What the last pass left to report, to write the file only when it changes.
+    /// The report in the file, so that the daemon writes it only when it changes.
     reported: Option<DaemonReport>,
     report: DaemonReport,
     failures: u32,
@@ -238,12 +237,13 @@ impl Daemon {
         }
     }
 
-    /// When the next pass is due; while one is under way, none is.
+    /// When the next pass is due; `None` while a pass is under way.
     fn due(&self) -> Option<Instant> {
         let due = self.triggers.due();
         due.filter(|_| !self.worker.is_busy())
     }
 
+    /// Notes a change on the host, and how soon a pass should follow.
     fn note(&mut self, notification: Notification) {
         if notification.port == self.port {
             return; // a change of our own
@@ -271,15 +271,17 @@ impl Daemon {
             Event::NeighbourLost => Urgency::Relaxed,
             Event::Overrun => {
                 self.report.overruns += 1;
-                tracing::info!("the kernel dropped notifications: reading the whole host again");
+                tracing::info!(
+                    "the kernel dropped notifications, so the daemon reads the whole host again"
+                );
                 Urgency::Urgent
             }
         };
         self.triggers.note(urgency, Instant::now());
     }
 
-    /// Who deleted something of ours. The port is the process id of most programs; the process
-    /// may have ended already.
+    /// Notes which program deleted a rule or route of eni-steer's. Most programs use their process
+    /// id as port; the process may have ended already.
     fn note_remover(&mut self, port: u32) {
         let name = match port {
             0 => "the kernel".to_owned(),
@@ -288,7 +290,7 @@ impl Daemon {
         *self.report.removed_by.entry(name).or_default() += 1;
     }
 
-    /// Begins a pass, unless one is under way: then the triggers stay, and one follows.
+    /// Begins a pass. If one is under way, another follows it.
     fn begin_pass(&mut self) {
         if self.worker.is_busy() {
             self.triggers.note(Urgency::Urgent, Instant::now());
@@ -304,7 +306,7 @@ impl Daemon {
             Ok(done) => self.passed(done),
             Err(error) => self.failed(&error),
         }
-        // Passes alone are not worth a write; what they found is.
+        // Write the file only if something besides the number and the duration of passes changed.
         let without_numbers = |report: &DaemonReport| DaemonReport {
             passes: 0,
             last_pass_us: 0,
@@ -316,7 +318,10 @@ impl Daemon {
         }
         match daemon_report::write(&self.report, &self.paths) {
             Ok(()) => self.reported = Some(report),
-            Err(error) => tracing::warn!("{error}: 'eni-steer status' will show an old state"),
+            Err(error) => tracing::warn!(
+                "the daemon could not write its report, so 'eni-steer status' shows an old one: \
+                 {error}"
+            ),
         }
     }
 
@@ -340,7 +345,7 @@ impl Daemon {
         }
         for failure in &done.failed {
             if !self.report.failed.contains(failure) {
-                tracing::warn!("not done: {failure}");
+                tracing::warn!("this step failed, and the daemon will try it again: {failure}");
             }
         }
         self.report.error = None;
@@ -360,7 +365,7 @@ impl Daemon {
         }
     }
 
-    /// Writes the policy in force to the state file: commands without flags go by it.
+    /// Writes the policy to the state file, because commands without options read it there.
     fn write_policy(&mut self) {
         if self.written_policy.as_ref() == Some(&self.policy) {
             return;
@@ -369,18 +374,23 @@ impl Daemon {
         let written = State::change(&self.paths, |state| state.policy = Some(policy));
         match written {
             Ok(()) => self.written_policy = Some(self.policy.clone()),
-            Err(error) => tracing::warn!("{error}: commands will not know the policy in force"),
+            Err(error) => tracing::warn!(
+                "the daemon could not save its policy, so 'eni-steer status' and 'plan' may compare \
+                 the host with another policy: {error}"
+            ),
         }
     }
 
     fn failed(&mut self, error: &PassError) {
         let text = pass::chain(error);
         let wait = if error.is_race() && self.failures == 0 {
-            tracing::debug!("reading the host again: {text}");
+            tracing::debug!("an interface vanished during the pass, so it begins again: {text}");
             Duration::ZERO
         } else {
             if self.report.error.as_ref() != Some(&text) {
-                tracing::warn!("nothing was changed: {text}");
+                tracing::warn!(
+                    "the daemon changed nothing in this pass and will try again: {text}"
+                );
             }
             self.report.error = Some(text);
             backoff(self.failures)
@@ -389,16 +399,21 @@ impl Daemon {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// Reads the policy again. If it is wrong, keeps the old one.
     fn reload(&mut self, policy: &impl Fn() -> anyhow::Result<Policy>) {
         match policy() {
             Ok(policy) => {
-                tracing::info!("read the policy again");
+                tracing::info!("the daemon read the configuration again and applies it now");
                 self.policy = policy;
                 self.report.error = None;
             }
             Err(error) => {
-                tracing::warn!("the new policy is wrong, so the old one stays in force: {error:#}");
-                self.report.error = Some(format!("reload: {error:#}"));
+                tracing::warn!(
+                    "the new configuration is wrong, so the daemon keeps the old one: {error:#}"
+                );
+                self.report.error = Some(format!(
+                    "the new configuration is wrong, so the daemon keeps the old one: {error:#}"
+                ));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! One pass: observe, desire, plan, do what can be done. A step that fails does not undo the
-//! others: the daemon keeps what it can and tries the rest again.
+//! One pass: read the host, compute what it should have, plan, and carry out the plan. If a step
+//! fails, the others stay: the daemon tries the failed ones again in the next pass.
 
 use std::{
     collections::BTreeSet,
@@ -28,13 +28,13 @@ use super::backoff::{Decision, RepairBackoff};
 /// Why a pass changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
-    /// The host could not be read.
+    /// eni-steer could not read the host.
     #[error(transparent)]
     Observe(#[from] ObserveError),
     /// The host does not allow the policy.
     #[error("{0} ({hint})", hint = .0.hint())]
     Refused(#[from] PolicyError),
-    /// The pins could not be opened.
+    /// eni-steer could not open its pins.
     #[error(transparent)]
     Bpf(#[from] bpf::BpfError),
 }
@@ -42,15 +42,15 @@ pub enum PassError {
 /// What a pass did.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// Steps that were done, in words.
+    /// Steps that succeeded, as plan lines.
     pub lines: Vec<String>,
-    /// Of these, objects of eni-steer's that something had deleted.
+    /// Steps that restore a rule or route another program had deleted.
     pub restored: Vec<String>,
-    /// Steps that failed, and why.
+    /// Steps that failed, each with the reason.
     pub failed: Vec<String>,
-    /// Objects whose repair is paused from this pass on.
+    /// Objects whose repair this pass has paused.
     pub given_up: Vec<String>,
-    /// Findings about the host, in words.
+    /// Findings about the host, as sentences.
     pub warnings: Vec<String>,
     /// Every object whose repair is paused.
     pub paused: Vec<String>,
@@ -63,22 +63,22 @@ pub struct Done {
 /// What a pass needs from the pass before it.
 #[derive(Debug, Default)]
 pub struct PassState {
-    /// Rules and routes of eni-steer's that were in place after the last pass, in words.
+    /// Rules and routes that were in place after the last pass, as plan lines.
     in_place: BTreeSet<String>,
     backoff: RepairBackoff,
 }
 
-/// An executor that refuses every further step once the daemon stops: a pass under way then ends
-/// after the step it is at.
+/// An executor that refuses further steps once the daemon stops, so that a pass under way ends
+/// after its current step.
 struct Stoppable<'a> {
     executor: LinuxExecutor,
     stop: &'a AtomicBool,
 }
 
-/// Why a [`Stoppable`] did not do a step.
+/// Why a step did not succeed.
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
-    #[error("the daemon stops")]
+    #[error("the daemon stops before this step")]
     ByUs,
     #[error(transparent)]
     Failed(StepError),
@@ -105,7 +105,7 @@ impl Executor for Stoppable<'_> {
     }
 }
 
-/// Does one pass. `stop`: the daemon stops, so the pass should end early.
+/// Does one pass. Once `stop` is set, it ends after its current step.
 pub fn pass(
     netlink: &Netlink,
     paths: &Paths,
@@ -162,7 +162,8 @@ pub fn pass(
     Ok(done)
 }
 
-/// Whether a step is to be done now, or its repair is paused.
+/// Whether the pass carries out a step now. It does not if the step repairs an object whose repair
+/// is paused.
 fn is_due(step: &Step, host: &Host, state: &mut PassState, done: &mut Done, now: Instant) -> bool {
     let text = step.describe(host);
     if !state.in_place.contains(&text) {
@@ -194,8 +195,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl PassError {
-    /// Whether the kernel's answer says that an interface went away meanwhile: the next pass sees
-    /// the host as it is.
+    /// Whether an interface vanished while the pass read the host. Another pass at once succeeds.
     pub fn is_race(&self) -> bool {
         match self {
             Self::Observe(ObserveError::Netlink(error)) => NetlinkError::is_gone(error),

@@ -1,5 +1,5 @@
-//! The loop while a pass takes its time: a passer that ends only when the test lets it stands in
-//! for a slow kernel, so nothing here depends on a clock.
+//! The loop during a slow pass. A passer that ends only when the test allows it takes the place of
+//! a slow kernel, so no test depends on a clock.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ impl Passer for SlowPasser {
             .expect("no test panicked with it")
             .push(policy.clone());
         if self.began.send(()).is_ok() {
-            // An error: the test has ended and the pass is of no interest any more.
+            // An error means that the test has ended.
             let _released: Result<(), mpsc::RecvError> = self.go_on.recv();
         }
         Ok(Done::default())
@@ -38,7 +38,7 @@ impl Passer for SlowPasser {
     }
 }
 
-/// A supervisor that counts what it hears.
+/// A supervisor that counts what the daemon reports.
 #[derive(Default)]
 struct Counting {
     ready: AtomicUsize,
@@ -98,8 +98,8 @@ fn nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Signals belong to the whole process, so one test at a time may send them; each part of this
-/// one runs a loop of its own.
+/// Signals reach the whole process, so only one test may send them. Each part of this test runs a
+/// loop of its own.
 #[test]
 fn signals_and_the_watchdog_are_answered_while_a_pass_is_under_way() {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -108,8 +108,8 @@ fn signals_and_the_watchdog_are_answered_while_a_pass_is_under_way() {
         .expect("a runtime");
     runtime.block_on(async {
         sigterm_ends_the_loop_before_the_pass_ends().await;
-        sighup_reads_the_policy_during_a_pass_and_the_next_pass_goes_by_it().await;
-        the_watchdog_hears_of_the_daemon_during_a_pass().await;
+        sighup_reads_the_policy_during_a_pass_and_the_next_pass_uses_it().await;
+        the_watchdog_gets_signs_of_life_during_a_pass().await;
     });
 }
 
@@ -129,12 +129,12 @@ async fn sigterm_ends_the_loop_before_the_pass_ends() {
     };
     let (result, ()) = tokio::join!(ended, act);
     result.expect("it ends well");
-    // The pass was never let go on: the loop did not wait for it.
+    // The pass has not ended, so the loop did not wait for it.
     assert_eq!(supervisor.ready.load(Ordering::SeqCst), 0);
     drop(rig.go_on);
 }
 
-async fn sighup_reads_the_policy_during_a_pass_and_the_next_pass_goes_by_it() {
+async fn sighup_reads_the_policy_during_a_pass_and_the_next_pass_uses_it() {
     let run = tempfile::tempdir().expect("a directory");
     let mut rig = rig();
     let (read, reads) = tokio::sync::mpsc::unbounded_channel();
@@ -172,7 +172,7 @@ async fn sighup_reads_the_policy_during_a_pass_and_the_next_pass_goes_by_it() {
     drop(rig.go_on);
 }
 
-async fn the_watchdog_hears_of_the_daemon_during_a_pass() {
+async fn the_watchdog_gets_signs_of_life_during_a_pass() {
     let run = tempfile::tempdir().expect("a directory");
     let mut rig = rig();
     let setup = Setup {
@@ -187,7 +187,7 @@ async fn the_watchdog_hears_of_the_daemon_during_a_pass() {
     let ended = keep(&setup, 0, rig.passer, &supervisor);
     let act = async {
         rig.began.recv().await.expect("a pass begins");
-        // The pass is never let go on: without signs of life this would wait for ever.
+        // The pass never ends here: without signs of life this would wait for ever.
         while supervisor.alive.load(Ordering::SeqCst) < 3 {
             tokio::task::yield_now().await;
         }

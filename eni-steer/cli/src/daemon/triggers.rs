@@ -1,21 +1,21 @@
-//! When a pass is due: events set a flag, a pass does the work. Pure: time is an argument.
+//! When a pass is due. Events set a flag, a pass does the work. Pure: time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// Quiet time after the last urgent event before a pass.
+/// How long no urgent event must come before a pass begins.
 const QUIET: Duration = Duration::from_millis(5);
-/// A pass comes at the latest this long after the first urgent event.
+/// The longest time from the first urgent event to a pass.
 const PATIENCE: Duration = Duration::from_millis(25);
-/// The same for events that hardly ever concern us: routes of others.
+/// The same for events that rarely matter: routes of other programs.
 const RELAXED_QUIET: Duration = Duration::from_millis(200);
 const RELAXED_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How soon an event wants a pass.
+/// How soon a pass should follow an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// It may concern us.
+    /// Soon: it rarely changes the plan.
     Relaxed,
-    /// It concerns us.
+    /// At once: it probably changes the plan.
     Urgent,
 }
 
@@ -58,12 +58,12 @@ impl Triggers {
         }
     }
 
-    /// Something is left to do: try again then, if nothing comes before.
+    /// Notes that a pass is due at this time, even without an event: a step failed, or a pause ends.
     pub fn retry_at(&mut self, at: Instant) {
         self.retry = Some(self.retry.map_or(at, |earlier| earlier.min(at)));
     }
 
-    /// When the next pass is due, if one is.
+    /// When the next pass is due; `None`: nothing has happened.
     pub fn due(&self) -> Option<Instant> {
         let urgent = self.urgent.map(|burst| burst.due(QUIET, PATIENCE));
         let relaxed = self
@@ -72,13 +72,13 @@ impl Triggers {
         [urgent, relaxed, self.retry].into_iter().flatten().min()
     }
 
-    /// A pass begins: everything noted so far is its business.
+    /// Forgets everything noted so far, because a pass begins now.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// How long to wait after this many failures in a row.
 pub fn backoff(failures: u32) -> Duration {
     let doubled = 1u64 << failures.min(9);
     Duration::from_millis(100 * doubled).min(Duration::from_secs(30))

@@ -1,5 +1,5 @@
-//! The thread that does the passes. The daemon's loop only sends it a policy and later takes the
-//! result, so that signals, the watchdog and notifications never wait for a pass.
+//! The thread that does the passes. The daemon's loop only sends it a policy and later receives
+//! the result, so signals, the watchdog and notifications never wait for a pass.
 
 use std::{
     sync::{
@@ -16,25 +16,25 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::pass::{Done, PassError, PassState, pass};
 
-/// What does passes: the host, or in a test something that takes its time.
+/// Does passes: on the host, or in a test something slow.
 pub trait Passer: Send + 'static {
-    /// Does one pass under this policy. Once `stop` is set, it should end soon.
+    /// Does one pass with this policy. Once `stop` is set, it should end soon.
     fn pass(&mut self, policy: &Policy, stop: &AtomicBool) -> Result<Done, PassError>;
 
-    /// Gives up the privileges that only the first pass needs. Capabilities belong to a thread
-    /// (capabilities(7)), so the worker gives up its own.
+    /// Drops the capabilities that only the first pass needs. Capabilities belong to a thread
+    /// (capabilities(7)), so the worker must drop its own.
     fn drop_privileges(&mut self) -> anyhow::Result<()>;
 }
 
 /// Passes over this host.
 pub struct HostPasser {
-    /// The connection whose own changes the daemon's loop recognises by their port.
+    /// The connection for all changes. The daemon's loop ignores events with its port.
     pub netlink: Netlink,
-    /// Where things are.
+    /// Paths of bpffs and the run directory.
     pub paths: Paths,
-    /// What passes need from each other.
+    /// What a pass keeps for the next one.
     pub state: PassState,
-    /// Gives up the calling thread's privileges.
+    /// Drops capabilities of the calling thread.
     pub drop_privileges: fn() -> anyhow::Result<()>,
 }
 
@@ -57,7 +57,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the thread. It is in the network namespace of the calling thread.
+    /// Starts the thread, in the network namespace of the calling thread.
     pub fn start(mut passer: impl Passer) -> std::io::Result<Self> {
         let (policies, jobs) = mpsc::channel::<Policy>();
         let (sender, results) = unbounded_channel();
@@ -92,28 +92,32 @@ impl Worker {
         self.busy
     }
 
-    /// Begins a pass; nothing if one is under way.
+    /// Begins a pass, unless one is under way.
     pub fn begin(&mut self, policy: &Policy) {
         if !self.busy {
-            // A worker that panicked is seen where its result is awaited.
+            // If the worker has panicked, `result` reports it.
             self.busy = self.policies.send(policy.clone()).is_ok();
         }
     }
 
-    /// The result of the pass under way; waits for ever if there is none.
+    /// Waits for the result of the pass under way; without a pass, waits for ever.
     ///
     /// # Errors
-    /// The worker panicked, or could not give up its privileges: the daemon must end.
+    /// The worker has panicked, or could not drop its capabilities. The daemon must end.
     pub async fn result(&mut self) -> anyhow::Result<Result<Done, PassError>> {
         if !self.busy {
             std::future::pending::<()>().await;
         }
         let result = self.results.recv().await;
         self.busy = false;
-        result.unwrap_or_else(|| Err(anyhow::anyhow!("the thread that does the passes has ended")))
+        result.unwrap_or_else(|| {
+            Err(anyhow::anyhow!(
+                "the thread that applies the policy has crashed"
+            ))
+        })
     }
 
-    /// Tells a pass under way to end after the step it is at.
+    /// Asks a pass under way to end after its current step.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }

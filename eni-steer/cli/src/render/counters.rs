@@ -1,4 +1,4 @@
-//! The counters.
+//! Prints the report of `counters` as text.
 
 use std::{
     collections::BTreeMap,
@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::table::{Table, bytes};
+use eni_steer_common::{Fate, Loss};
 use eni_steer_core::{
-    counters::{Count, EniId},
+    counters::{Count, EniId, describe},
     model::{Direction, destination_text},
     report::CountersReport,
 };
@@ -23,12 +24,13 @@ fn pair(count: Count) -> [String; 2] {
     [count.packets.to_string(), bytes(count.bytes)]
 }
 
-/// Totals, addresses, sources, fates, losses and tables, one section each.
+/// Prints totals, addresses, sources, decisions, losses and maps, one section each.
 pub fn counters(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
     totals(report, out)?;
     cells(report, out)?;
     sources(report, out)?;
     fates(report, out)?;
+    losses(report, out)?;
     maps(report, out)
 }
 
@@ -54,7 +56,7 @@ fn totals(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
             ]);
         }
     }
-    writeln!(out, "Totals, exact:")?;
+    writeln!(out, "Packets by ENI (exact):")?;
     table.write(out)
 }
 
@@ -72,7 +74,7 @@ fn cells(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
         table.row(vec![
             destination_text(cell.address).to_string(),
             cell.owner
-                .map_or_else(|| "nobody".to_owned(), |owner| report.name(owner)),
+                .map_or_else(|| "none".to_owned(), |owner| report.name(owner)),
             report.name(cell.eni),
             way(cell.direction).to_owned(),
             packets,
@@ -85,7 +87,11 @@ fn cells(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
     if table.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nAddresses, exact:")?;
+    writeln!(
+        out,
+        "\nPackets by address (exact). OWNER is the ENI that has the address; the other columns count \
+         packets on ENI. STEERED: redirected from there to the owner."
+    )?;
     table.write(out)
 }
 
@@ -124,7 +130,7 @@ fn sources(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> 
                 .fold(Count::default(), Count::wrapping_add);
             let [packets, bytes] = pair(sum);
             table.row(vec![
-                format!("({} more; --all shows them)", hidden.len()),
+                format!("({} more sources; --all lists them)", hidden.len()),
                 report.name(eni),
                 way(direction).to_owned(),
                 packets,
@@ -142,7 +148,7 @@ fn sources(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> 
         if !ip.is_zero() {
             let [packets, bytes] = pair(ip);
             table.row(vec![
-                "(other: evicted or malformed)".to_owned(),
+                "(other: sources evicted from the table, and malformed packets)".to_owned(),
                 report.name(other.eni),
                 way(other.direction).to_owned(),
                 packets,
@@ -154,16 +160,21 @@ fn sources(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> 
     if table.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nSources (egress: those not listed as addresses):")?;
+    writeln!(
+        out,
+        "\nPackets by source. Packets that leave from an address above are not listed again. \
+         MISMATCHED: on an ENI other than the owner of the source (out) or destination (in)."
+    )?;
     table.write(out)
 }
 
 fn fates(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new(&[
         "ENI",
-        "EGRESS THAT DID NOT SIMPLY LEAVE",
+        "OUTGOING PACKETS THAT NEEDED A DECISION",
         ">PACKETS",
         ">BYTES",
+        "MEANING",
     ]);
     for eni in report
         .counters
@@ -171,21 +182,40 @@ fn fates(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
         .iter()
         .filter(|eni| report.shows(eni.id))
     {
-        for (fate, count) in &eni.fates {
+        for (label, count) in &eni.fates {
             let [packets, bytes] = pair(*count);
+            let fate = Fate::ALL.iter().find(|fate| fate.label() == *label);
             table.row(vec![
                 report.name(eni.id),
-                (*fate).to_owned(),
+                (*label).to_owned(),
                 packets,
                 bytes,
+                fate.map_or_else(String::new, |fate| describe::fate(*fate).to_owned()),
             ]);
         }
-        for (loss, times) in &eni.losses {
+    }
+    if table.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    table.write(out)
+}
+
+fn losses(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
+    let mut table = Table::new(&["ENI", "NOT RECORDED", ">TIMES", "MEANING"]);
+    for eni in report
+        .counters
+        .enis
+        .iter()
+        .filter(|eni| report.shows(eni.id))
+    {
+        for (label, times) in &eni.losses {
+            let loss = Loss::ALL.iter().find(|loss| loss.label() == *label);
             table.row(vec![
                 report.name(eni.id),
-                format!("not written down: {loss}"),
+                (*label).to_owned(),
                 times.to_string(),
-                String::new(),
+                loss.map_or_else(String::new, |loss| describe::loss(*loss).to_owned()),
             ]);
         }
     }
@@ -198,7 +228,7 @@ fn fates(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
 
 fn maps(report: &CountersReport<'_>, out: &mut impl Write) -> io::Result<()> {
     let total: u64 = report.counters.maps.iter().map(|map| map.bytes).sum();
-    writeln!(out, "\nMaps: {} in all", bytes(total))?;
+    writeln!(out, "\nMemory of the BPF maps: {}", bytes(total))?;
     let mut table = Table::new(&["MAP", ">ENTRIES", ">CAPACITY", ">MEMORY"]);
     for map in report
         .counters

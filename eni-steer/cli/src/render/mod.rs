@@ -1,4 +1,4 @@
-//! Reports as text or JSON: one function a format over the same report, no decisions.
+//! Prints reports as text or JSON. Both read the same report and decide nothing.
 
 mod config;
 mod counters;
@@ -17,10 +17,10 @@ pub use plan::{Detail, plan};
 pub use status::status;
 pub use verify::verify;
 
-/// Version of the JSON reports: keys are only ever added within one.
+/// Version of the JSON reports. Within a version, keys are added but never removed or renamed.
 pub const SCHEMA: u32 = 1;
 
-/// A report as JSON, with the schema's number beside its keys.
+/// Prints a report as JSON, with the version of the schema beside its keys.
 pub fn json<T: Serialize>(report: &T, out: &mut impl Write) -> io::Result<()> {
     #[derive(Serialize)]
     struct Versioned<'a, T> {

@@ -1,4 +1,4 @@
-//! A plan for people.
+//! Prints a plan as text.
 
 use std::io::{self, Write};
 
@@ -7,13 +7,13 @@ use eni_steer_core::{model::Names, plan::Plan};
 /// How much of a plan is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Commands, and one line for all that is no command ([`Plan::lines`]).
+    /// Commands; steps that no command can do are folded, one line per kind ([`Plan::lines`]).
     Folded,
     /// One line for each step.
     EveryStep,
 }
 
-/// The plan; a sentence if nothing has to be done.
+/// Prints the plan, or a sentence if there is nothing to do.
 pub fn plan(
     plan: &Plan,
     names: &impl Names,
@@ -21,7 +21,7 @@ pub fn plan(
     out: &mut impl Write,
 ) -> io::Result<()> {
     if plan.is_empty() {
-        return writeln!(out, "nothing to do: the host is as the policy says");
+        return writeln!(out, "nothing to do: the host matches the policy");
     }
     let lines = match detail {
         Detail::Folded => plan.lines(names),

@@ -1,17 +1,17 @@
-//! The answer of `status`.
+//! Prints the report of `status` as text.
 
 use std::io::{self, Write};
 
 use super::{
     table::{Table, bytes},
-    verify::addresses,
+    verify::{addresses, differences},
 };
 use eni_steer_core::{
     desired::GatewaySource,
     report::{DaemonReport, EniStatus, StatusReport},
 };
 
-/// The ENIs, then what is worth knowing, then the addresses.
+/// Prints the ENIs, the differences from the policy, the daemon, findings, maps and addresses.
 pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new(&[
         "ENI", "MAC", "ROLE", "STATE", "TABLE", "GATEWAY", "FROM", "MODE", "PROGRAMS",
@@ -56,35 +56,34 @@ pub fn status(report: &StatusReport, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     table.write(out)?;
-    writeln!(out, "\npolicy: {}", report.policy)?;
+    writeln!(out, "\nPolicy: {}", report.policy)?;
     match (report.applied, report.drift.len()) {
-        (_, 0) => writeln!(out, "state: OK, everything is as the policy says")?,
+        (_, 0) => writeln!(out, "State: OK. The host matches the policy.")?,
         (false, _) => writeln!(
             out,
-            "state: not applied ('eni-steer plan' shows what apply would do)"
+            "State: not applied. 'eni-steer plan' shows what 'eni-steer apply' would change."
         )?,
-        (true, n) => {
-            writeln!(out, "state: {n} differences from the policy:")?;
-            for line in &report.drift_folded {
-                writeln!(out, "  {line}")?;
-            }
-        }
+        (true, n) => differences(n, &report.drift_folded, out)?,
     }
     match &report.daemon {
-        None => writeln!(out, "daemon: not running")?,
+        None => writeln!(
+            out,
+            "Daemon: not running, so nothing repairs rules and routes that other programs delete. \
+             'eni-steer persist' installs it."
+        )?,
         Some(daemon) => self::daemon(daemon, out)?,
     }
     for finding in &report.findings {
-        writeln!(out, "note: {finding}")?;
+        writeln!(out, "Note: {finding}")?;
     }
     let memory: u64 = report.maps.iter().map(|map| map.bytes).sum();
     if memory > 0 {
-        writeln!(out, "maps: {}", bytes(memory))?;
+        writeln!(out, "Memory of the BPF maps: {}", bytes(memory))?;
         for map in report.maps.iter().filter(|map| map.entries.is_some()) {
             let entries = map.entries.unwrap_or_default();
             writeln!(
                 out,
-                "  {:<10} {entries} of {}, {}",
+                "  {:<10} {entries} of {} entries used, {}",
                 map.name,
                 map.capacity,
                 bytes(map.bytes)
@@ -112,13 +111,15 @@ fn daemon(daemon: &DaemonReport, out: &mut impl Write) -> io::Result<()> {
     let restored: u64 = daemon.restored.values().sum();
     writeln!(
         out,
-        "daemon: running, pid {}; restored {restored} rules or routes so far",
-        daemon.pid
+        "Daemon: running (pid {}). It restored {} so far.",
+        daemon.pid,
+        rules_or_routes(restored)
     )?;
     for (who, times) in &daemon.removed_by {
         writeln!(
             out,
-            "  {who} deleted {times} of eni-steer's rules or routes; eni-steer restored them"
+            "  {who} deleted {} of eni-steer",
+            rules_or_routes(*times)
         )?;
     }
     for object in &daemon.paused {
@@ -127,8 +128,21 @@ fn daemon(daemon: &DaemonReport, out: &mut impl Write) -> io::Result<()> {
             "  another program keeps deleting this, so eni-steer pauses its repair: {object}"
         )?;
     }
-    for text in daemon.error.iter().chain(&daemon.failed) {
-        writeln!(out, "  not done: {text}")?;
+    if let Some(error) = &daemon.error {
+        writeln!(out, "  last error: {error}")?;
+    }
+    for text in &daemon.failed {
+        writeln!(
+            out,
+            "  this step failed, and the daemon will try it again: {text}"
+        )?;
     }
     Ok(())
+}
+
+fn rules_or_routes(count: u64) -> String {
+    match count {
+        1 => "1 rule or route".to_owned(),
+        count => format!("{count} rules or routes"),
+    }
 }

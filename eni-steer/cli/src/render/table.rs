@@ -1,4 +1,4 @@
-//! Columns of text: numbers to the right, words to the left.
+//! Tables of text: numbers are aligned to the right, words to the left.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with this head; a name that begins with `>` heads a column of numbers.
+    /// Makes a table with these column names. `>` before a name makes a column of numbers.
     pub(super) fn new(head: &[&'static str]) -> Self {
         Self {
             head: head.to_vec(),
@@ -59,7 +59,7 @@ impl Table {
     }
 }
 
-/// Bytes with a binary unit, three digits at most before it.
+/// Returns a number of bytes with a binary unit, with at most three digits before the point.
 pub(super) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_stand_at_the_right_and_words_at_the_left() {
+    fn numbers_are_aligned_to_the_right_and_words_to_the_left() {
         let mut table = Table::new(&["ENI", ">packets"]);
         table.row(vec!["eth0".into(), "12345678".into()]);
         table.row(vec!["ethernet1".into(), "1".into()]);

@@ -74,7 +74,11 @@ fn objects(policy: &PolicyVerdict, out: &mut impl Write) -> io::Result<()> {
             "PASS  objects   every rule, route, sysctl and program is in place"
         );
     }
-    let noun = if drift == 1 { "difference" } else { "differences" };
+    let noun = if drift == 1 {
+        "difference"
+    } else {
+        "differences"
+    };
     writeln!(
         out,
         "FAIL  objects   {drift} {noun} from the policy ('eni-steer apply' mends them):"

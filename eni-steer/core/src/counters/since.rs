@@ -1,16 +1,15 @@
-//! What was counted between two moments.
+//! The counters of a window: the difference of two snapshots.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{AddressCounters, ByClass, Count, EniCounters, Snapshot, Source, Totals};
+use super::snapshot::{AddressCounters, ByClass, Count, EniCounters, Snapshot, Source, Totals};
 
 impl Snapshot {
-    /// What was counted since an earlier snapshot.
+    /// The packets counted since an earlier snapshot.
     ///
-    /// What was not there earlier counts from its beginning: a new ENI, a new source. What was
-    /// there and is not any more is left out: an evicted source has no difference that could be
-    /// known. Counters that are smaller than before were started anew in between, and count
-    /// from there.
+    /// An ENI, cell or source that the earlier snapshot lacks counts from its beginning. One that
+    /// only the earlier snapshot has is left out: the difference of an evicted source is not known.
+    /// A counter that is smaller than before was reset in between and counts from the reset.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let enis: HashMap<_, _> = earlier
@@ -62,6 +61,7 @@ impl Snapshot {
     }
 }
 
+/// What identifies a cell in both snapshots.
 fn key(cell: &AddressCounters) -> impl std::hash::Hash + Eq + use<> {
     (cell.address, cell.owner, cell.eni, cell.direction)
 }
@@ -89,7 +89,7 @@ fn cell_since(now: &AddressCounters, before: &AddressCounters) -> AddressCounter
 }
 
 fn source_since(now: &Source, before: &Source) -> Source {
-    // An entry that was evicted and came back has started anew as a whole.
+    // The entry was evicted and came back: all its numbers began at zero again.
     if now.count.packets < before.count.packets {
         return now.clone();
     }

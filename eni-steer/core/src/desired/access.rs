@@ -1,46 +1,44 @@
-//! Access rules: those that refuse come before the source rules, those that lead to an ENI
-//! behind them.
+//! Access rules. Rules that refuse packets come before the source rules; rules that lead to an ENI
+//! come after them.
 //!
-//! A rule that leads elsewhere never takes a packet whose source is owned: its answer would
-//! come back by another ENI than it left by, which is what the source rules are there to
-//! prevent. It chooses for what no ENI owns yet: connections that have no source before
-//! their route is chosen, and forwarded traffic.
+//! A rule that leads to an ENI therefore never takes a packet whose source another ENI owns.
+//! Otherwise the packet would leave by one ENI and its reply would arrive on another, which the
+//! source rules prevent. Such a rule decides about packets without an owned source: connections
+//! whose source the kernel chooses together with the route, and forwarded traffic.
 
-use super::{Absence, Context, Eni, PolicyError, discover::by_selector};
+use super::{
+    context::{Absence, Context},
+    eni::Eni,
+    error::PolicyError,
+    selector::managed_eni,
+};
 use crate::{
-    model::{Family, Rule, RuleAction, TableId},
+    model::{Family, Priority, Rule, RuleAction, TableId},
     policy::{AccessAction, AccessRule},
 };
 
-/// The rules, of the families the kernel has rules of.
+/// The access rules of the families that this kernel has.
 pub(super) fn rules(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Rule>, PolicyError> {
     let numbers = &cx.policy.ownership;
-    let (mut refusals, mut pins) = (0, 0);
+    // How many rules of each kind there are so far.
+    let (mut refusing, mut leading) = (0, 0);
     let mut rules = Vec::new();
     for (n, access) in cx.policy.access.iter().enumerate() {
         let next = |count: &mut u32| {
             *count += 1;
             *count - 1
         };
-        let refuse = |action, priority| Some((priority, action, None));
-        let place = match &access.then {
-            AccessAction::Prohibit => refuse(
-                RuleAction::Prohibit,
-                numbers.refusal_priority(next(&mut refusals)),
-            ),
-            AccessAction::Unreachable => refuse(
-                RuleAction::Unreachable,
-                numbers.refusal_priority(next(&mut refusals)),
-            ),
-            AccessAction::Blackhole => refuse(
-                RuleAction::Blackhole,
-                numbers.refusal_priority(next(&mut refusals)),
-            ),
+        let mut refuse =
+            |action| Some((numbers.refusal_priority(next(&mut refusing)), action, None));
+        let decision = match &access.then {
+            AccessAction::Prohibit => refuse(RuleAction::Prohibit),
+            AccessAction::Unreachable => refuse(RuleAction::Unreachable),
+            AccessAction::Blackhole => refuse(RuleAction::Blackhole),
             AccessAction::Eni(select) => {
-                let priority = numbers.steer_rule_priority(next(&mut pins));
-                match by_selector(cx, enis, select) {
-                    Some(eni) => Some((priority, RuleAction::Table(way_out(eni)), Some(eni))),
-                    // It is waited for.
+                let priority = numbers.steer_rule_priority(next(&mut leading));
+                match managed_eni(cx, enis, select) {
+                    Some(eni) => Some((priority, RuleAction::Table(table_of(eni)), Some(eni))),
+                    // The rule waits for its ENI, and keeps its priority.
                     None if cx.absence == Absence::Wait => None,
                     None => {
                         return Err(PolicyError::NotAnEni {
@@ -51,12 +49,12 @@ pub(super) fn rules(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Rule>, PolicyE
                 }
             }
         };
-        let Some((priority, action, eni)) = place else {
+        let Some((priority, action, eni)) = decision else {
             continue;
         };
         for family in access.families() {
-            let served = eni.is_none_or(|eni| eni.has(family) && eni.gateway(family).is_some());
-            if served && cx.host.rules_of(family).next().is_some() {
+            let has_route = eni.is_none_or(|eni| eni.has(family) && eni.gateway(family).is_some());
+            if has_route && cx.host.rules_of(family).next().is_some() {
                 rules.push(rule(cx, access, family, priority, action));
             }
         }
@@ -64,11 +62,12 @@ pub(super) fn rules(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Rule>, PolicyE
     Ok(rules)
 }
 
+/// One access rule as a rule of one family.
 fn rule(
     cx: &Context<'_>,
     access: &AccessRule,
     family: Family,
-    priority: crate::model::Priority,
+    priority: Priority,
     action: RuleAction,
 ) -> Rule {
     Rule {
@@ -84,9 +83,9 @@ fn rule(
     }
 }
 
-/// The table by which traffic leaves through an ENI. One without a table of its own is the
-/// primary, which main serves.
-fn way_out(eni: &Eni) -> TableId {
+/// The table whose routes leave through an ENI. An ENI without source rules is the primary, whose
+/// routes are in the main table.
+fn table_of(eni: &Eni) -> TableId {
     if eni.has_source_rules {
         eni.table
     } else {
@@ -113,7 +112,7 @@ mod tests {
             .route("default6 via 2001:db8::1 dev eth0")
     }
 
-    pub(crate) fn policy(text: &str) -> Policy {
+    fn policy(text: &str) -> Policy {
         let file = SourceFile {
             path: "config.toml".into(),
             text: text.to_owned(),
@@ -125,8 +124,8 @@ mod tests {
 
     fn lines(text: &str) -> Vec<String> {
         let text = format!("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\n{text}");
-        let desired = Desired::for_host(&two_enis(), &policy(&text), Absence::Error, 1);
-        let desired = desired.unwrap_or_else(|refusal| panic!("{refusal}"));
+        let desired = Desired::for_host(&two_enis(), &policy(&text), Absence::Error, 1)
+            .unwrap_or_else(|error| panic!("{error}"));
         let mut rules: Vec<&Rule> = desired.rules.iter().collect();
         rules.sort_by_key(|rule| (rule.family, rule.priority));
         let text = |rule: &&Rule| format!("{} {rule}", rule.family);
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_refuses_comes_before_the_source_rules_in_the_order_of_the_file() {
+    fn rules_that_refuse_come_before_the_source_rules_in_the_order_of_the_file() {
         let lines = lines(
             "[[rule]]\nuid = '1000-1999'\nto = '10.0.0.0/8'\naction = 'prohibit'\n\
              [[rule]]\nproto = 'tcp'\ndport = 25\naction = 'unreachable'\n\
@@ -152,7 +151,7 @@ mod tests {
         assert!(at(&lines, first) < at(&lines, second));
         assert!(at(&lines, second) < at(&lines, third));
         assert!(at(&lines, third) < at(&lines, "from 172.16.20.177 lookup"));
-        // Both families where nothing says which; one where an address does.
+        // A rule without addresses is for both families, a rule with one for that family only.
         at(
             &lines,
             "-6 pref 20011 from all ipproto tcp dport 25 unreachable",
@@ -161,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_to_an_eni_never_takes_a_packet_whose_source_is_owned() {
+    fn a_rule_that_leads_to_an_eni_never_takes_a_packet_whose_source_is_owned() {
         let lines = lines("[[rule]]\nto = '10.0.0.0/8'\neni = 'eth1'");
-        let pin = at(&lines, "-4 pref 20500 from all to 10.0.0.0/8 lookup 21001");
-        assert!(at(&lines, "from 172.16.20.177 lookup 21001") < pin);
+        let access = at(&lines, "-4 pref 20500 from all to 10.0.0.0/8 lookup 21001");
+        assert!(at(&lines, "from 172.16.20.177 lookup 21001") < access);
         // The primary has no source rules of its own: its sources stay with main.
-        assert!(at(&lines, "from 172.16.20.176 lookup main") < pin);
+        assert!(at(&lines, "from 172.16.20.176 lookup main") < access);
     }
 
     #[test]
@@ -177,30 +176,30 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_speaks_of_no_eni_is_refused_or_waited_for() {
+    fn a_rule_that_names_no_eni_is_refused_by_a_command_and_waits_in_a_daemon() {
         let policy = policy("[[rule]]\nuid = 5\neni = 'eth7'");
-        let refusal = Desired::for_host(&two_enis(), &policy, Absence::Error, 1)
+        let error = Desired::for_host(&two_enis(), &policy, Absence::Error, 1)
             .expect_err("there is no eth7");
         assert_eq!(
-            refusal.to_string(),
-            "rule 1 speaks of eth7, which is no managed ENI"
+            error.to_string(),
+            "rule 1 names eth7, which eni-steer does not manage"
         );
         let desired =
-            Desired::for_host(&two_enis(), &policy, Absence::Wait, 1).expect("it is waited for");
+            Desired::for_host(&two_enis(), &policy, Absence::Wait, 1).expect("the rule waits");
         assert!(!desired.rules.iter().any(|rule| rule.uids.is_some()));
         assert_eq!(Selector::from("eth7").to_string(), "eth7");
     }
 
     #[test]
     fn a_kernel_without_ipv6_gets_no_ipv6_rules() {
-        let mut seen = two_enis();
-        seen.rules.retain(|rule| rule.family == Family::V4);
-        seen.routes.retain(|route| route.family() == Family::V4);
-        seen.addresses
+        let mut host = two_enis();
+        host.rules.retain(|rule| rule.family == Family::V4);
+        host.routes.retain(|route| route.family() == Family::V4);
+        host.addresses
             .retain(|address| address.family() == Family::V4);
         let policy = policy("[[rule]]\nuid = 5\naction = 'prohibit'");
-        let desired =
-            Desired::for_host(&seen, &policy, Absence::Error, 1).expect("it can be served");
+        let desired = Desired::for_host(&host, &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
         assert!(desired.rules.iter().all(|rule| rule.family == Family::V4));
     }
 }

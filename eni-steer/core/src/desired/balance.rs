@@ -1,34 +1,39 @@
-//! Balance: new connections of this host that name no source are spread over ENIs by a
-//! multipath default. Once a source is chosen, its source rule, which stands before, keeps
-//! the connection where it is.
+//! Balance spreads new connections of this host over several ENIs, by a multipath default route in
+//! a table of its own.
 //!
-//! The table also holds main's other routes through the ENIs, as main has them: only what
-//! main would send by its default is spread. (A rule with `suppress_prefixlength 0` would do
-//! the same, but `wg-quick down` deletes such rules by pattern.)
+//! It applies to connections whose program chose no source address. The kernel picks a next hop of
+//! the multipath route and a source of that ENI. From then on, the ENI's source rule, which comes
+//! before the balance rule, keeps the connection on that ENI. For example, with `weights = { eth0 =
+//! 3, eth1 = 1 }` three of four new connections leave by eth0.
+//!
+//! The table also has copies of the main table's other routes through the ENIs, so balance spreads
+//! only what the main table would send by its default route. A rule for the main table with
+//! `suppress_prefixlength 0` before the balance rule would do the same, but `wg-quick down` deletes
+//! every rule of that form.
 
 use std::collections::BTreeMap;
 
-use super::{Absence, Context, Eni, PolicyError, discover::by_selector, routes};
+use super::{
+    context::{Absence, Context},
+    eni::Eni,
+    error::PolicyError,
+    routes,
+    selector::managed_eni,
+    tables::balance_table,
+};
 use crate::{
-    model::{Family, Hop, IfIndex, Route, Rule, RuleAction, TableId},
-    ownership::TABLES,
-    policy::{Balance, PrimaryPolicy},
+    model::{Family, Hop, IfIndex, Route, Rule, RuleAction},
+    policy::PrimaryPolicy,
 };
 
-/// What is installed for balance.
+/// What eni-steer installs for balance; empty if the policy has none.
 #[derive(Default)]
 pub(super) struct BalancePlan {
-    pub rules: Vec<Rule>,
-    pub routes: Vec<Route>,
+    pub(super) rules: Vec<Rule>,
+    pub(super) routes: Vec<Route>,
 }
 
-/// The table of balance.
-pub(super) fn table(cx: &Context<'_>, balance: &Balance) -> TableId {
-    let last = cx.policy.table_base.0.saturating_add(TABLES - 1);
-    balance.table.unwrap_or(TableId(last))
-}
-
-/// `main`: what [`routes::main_routes`] has found.
+/// The rules and routes of balance. `main` is the result of [`routes::main_routes`].
 pub(super) fn plan(
     cx: &Context<'_>,
     main: &[&Route],
@@ -42,7 +47,7 @@ pub(super) fn plan(
     }
     let mut weights: BTreeMap<IfIndex, u16> = BTreeMap::new();
     for (select, weight) in &balance.weights {
-        match by_selector(cx, enis, select) {
+        match managed_eni(cx, enis, select) {
             Some(eni) => drop(weights.insert(eni.index, *weight)),
             None if cx.absence == Absence::Wait => {}
             None => {
@@ -53,7 +58,7 @@ pub(super) fn plan(
             }
         }
     }
-    let table = table(cx, balance);
+    let table = balance_table(cx, balance);
     let mut plan = BalancePlan::default();
     for family in Family::BOTH {
         let hops = nexthops(enis, &weights, family);
@@ -72,13 +77,14 @@ pub(super) fn plan(
             cx.policy.ownership.protocol,
             RuleAction::Table(table),
         );
-        // Only what is made on this host.
+        // Only packets that this host makes, not those that it forwards.
         rule.iif = Some("lo".to_owned());
         plan.rules.push(rule);
     }
     Ok(plan)
 }
 
+/// The next hops of the multipath route: ENIs with a weight that are up and have a gateway.
 fn nexthops(enis: &[Eni], weights: &BTreeMap<IfIndex, u16>, family: Family) -> Vec<Hop> {
     let mut nexthops: Vec<Hop> = enis
         .iter()
@@ -87,28 +93,26 @@ fn nexthops(enis: &[Eni], weights: &BTreeMap<IfIndex, u16>, family: Family) -> V
             let weight = *weights.get(&eni.index)?;
             let gateway = eni.gateway(family)?.address;
             Some(Hop {
-                // ENIs of one subnet share its route in this table, which is by one of them.
+                // ENIs on one subnet share its on-link route in this table. It leads to one of
+                // them, so for the others the next hop must say that the gateway is on the link.
                 onlink: true,
                 weight,
                 ..Hop::new(eni.index, Some(gateway))
             })
         })
         .collect();
-    if let [only] = nexthops.as_mut_slice() {
-        only.weight = 1;
-    }
+    routes::set_single_weight(&mut nexthops);
     nexthops
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Host;
-    use crate::policy::Policy;
     use crate::{
         desired::Desired,
         fake::fake_host,
-        policy::{Selector, config::LoadedConfig, config::SourceFile},
+        model::{Host, TableId},
+        policy::{Policy, Selector, config::LoadedConfig, config::SourceFile},
     };
 
     fn two_enis() -> Host {
@@ -131,23 +135,23 @@ mod tests {
             .policy
     }
 
-    fn table_of(seen: &Host, policy: &Policy, table: u32) -> Vec<String> {
-        table_when(seen, policy, Absence::Error, table)
+    fn table_of(host: &Host, policy: &Policy, table: u32) -> Vec<String> {
+        table_when(host, policy, Absence::Error, table)
     }
 
-    fn table_when(seen: &Host, policy: &Policy, absence: Absence, table: u32) -> Vec<String> {
-        let desired = Desired::for_host(seen, policy, absence, 1).unwrap_or_else(|e| panic!("{e}"));
+    fn table_when(host: &Host, policy: &Policy, absence: Absence, table: u32) -> Vec<String> {
+        let desired = Desired::for_host(host, policy, absence, 1).unwrap_or_else(|e| panic!("{e}"));
         let routes = desired.routes.iter();
         routes
             .filter(|route| route.table == TableId(table))
-            .map(|route| route.describe(seen))
+            .map(|route| route.describe(host))
             .collect()
     }
 
     const WEIGHTS: &str = "[balance]\nweights = { eth0 = 3, eth1 = 1 }";
 
     #[test]
-    fn only_what_main_would_send_by_its_default_is_spread() {
+    fn only_packets_for_mains_default_route_are_spread() {
         let table = table_of(&two_enis(), &policy(WEIGHTS), 21999);
         assert_eq!(
             table,
@@ -162,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn the_balance_rule_is_behind_the_source_rules_of_all_enis_and_for_local_traffic_only() {
+    fn the_balance_rule_comes_after_all_source_rules_and_takes_local_traffic_only() {
         let desired = Desired::for_host(&two_enis(), &policy(WEIGHTS), Absence::Error, 1)
-            .expect("it is served");
+            .expect("the host allows the policy");
         let last = desired.rules.iter().max_by_key(|rule| rule.priority);
         let text = last.map(ToString::to_string).unwrap_or_default();
         assert_eq!(text, "pref 20900 from all iif lo lookup 21999 protocol 229");
@@ -174,8 +178,8 @@ mod tests {
 
     #[test]
     fn an_eni_that_is_down_takes_no_share() {
-        let seen = two_enis().down("eth1");
-        let table = table_when(&seen, &policy(WEIGHTS), Absence::Wait, 21999);
+        let host = two_enis().down("eth1");
+        let table = table_when(&host, &policy(WEIGHTS), Absence::Wait, 21999);
         let only = "default via 172.16.20.253 dev eth0 onlink table 21999 proto 229";
         assert_eq!(table.first().map(String::as_str), Some(only));
     }
@@ -184,30 +188,30 @@ mod tests {
     fn without_source_rules_for_the_primary_there_is_no_balance() {
         let mut policy = policy(WEIGHTS);
         policy.primary = PrimaryPolicy::Observe;
-        let refusal =
+        let error =
             Desired::for_host(&two_enis(), &policy, Absence::Error, 1).expect_err("observe");
-        assert_eq!(refusal, PolicyError::BalanceNeedsFull);
+        assert_eq!(error, PolicyError::BalanceNeedsFull);
     }
 
     #[test]
-    fn a_share_for_what_is_no_eni_is_refused() {
+    fn a_weight_for_an_interface_that_is_not_managed_is_refused() {
         let mut policy = policy(WEIGHTS);
         if let Some(balance) = &mut policy.balance {
             balance.weights.push((Selector::from("docker0"), 1));
         }
-        let refusal =
+        let error =
             Desired::for_host(&two_enis(), &policy, Absence::Error, 1).expect_err("docker0");
         assert_eq!(
-            refusal.to_string(),
-            "balance speaks of docker0, which is no managed ENI"
+            error.to_string(),
+            "balance names docker0, which eni-steer does not manage"
         );
     }
 
     #[test]
-    fn the_table_of_balance_is_no_enis() {
+    fn no_eni_gets_the_table_of_balance() {
         let policy = policy("[balance]\nweights = { eth0 = 1, eth1 = 1 }\ntable = 21001");
-        let desired =
-            Desired::for_host(&two_enis(), &policy, Absence::Error, 1).expect("it is served");
+        let desired = Desired::for_host(&two_enis(), &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
         assert!(desired.enis.iter().all(|eni| eni.table != TableId(21001)));
     }
 }

@@ -1,13 +1,16 @@
-//! What must hold before anything is planned: numbers that can work, gateways, and places in
-//! tables, bands and groups that nobody else uses.
+//! Conditions for any plan: numbers that can work, known gateways, and tables, priorities and
+//! groups that no other program uses.
 
-use super::{Context, Eni, PolicyError, balance, redundant_rules::removal, routes};
+use super::{
+    context::Context, eni::Eni, error::PolicyError, removal::removal_commands, routes,
+    tables::balance_table,
+};
 use crate::{
     model::{Family, Group, IfIndex, Route, RouteKind, RuleAction, TableId, Tunable, TunableKind},
     ownership::MIN_BAND,
 };
 
-/// Numbers that can not work whatever the host has.
+/// Refuses a band that cannot work on any host.
 pub(super) fn check_numbers(cx: &Context<'_>) -> Result<(), PolicyError> {
     let (first, last) = (cx.policy.ownership.first, cx.policy.ownership.last);
     let span = last.0.saturating_sub(first.0).saturating_add(1);
@@ -17,21 +20,24 @@ pub(super) fn check_numbers(cx: &Context<'_>) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Gateways that are missing or can not be. Beside one of the other family, a family without
-/// a default route anywhere needs none: its packets stay on the link, as they do without us.
+/// Refuses ENIs without a gateway, and gateways that are the ENI's own address.
+///
+/// If an ENI has a gateway of one family, the other family may lack one as long as no default route
+/// for it exists on the host: its packets stay on the link, as they do without eni-steer. For
+/// example, cloud hosts often have IPv6 addresses without any IPv6 default route.
 pub(super) fn check_gateways(cx: &Context<'_>, enis: &[Eni]) -> Result<(), PolicyError> {
     for family in Family::BOTH {
-        let routed = || {
+        let family_is_routed = || {
             let mut routes = cx.host.routes.iter();
             enis.iter().any(|eni| eni.gateway(family).is_some())
                 || routes.any(|route| {
-                    let kind = route.kind == RouteKind::Unicast && route.is_default();
-                    kind && route.family() == family && !cx.policy.ownership.route(route)
+                    let is_default = route.kind == RouteKind::Unicast && route.is_default();
+                    is_default && route.family() == family && !cx.policy.ownership.route(route)
                 })
         };
         for eni in enis.iter().filter(|eni| eni.has(family)) {
             match eni.gateway(family) {
-                None if eni.gateways.is_empty() || routed() => {
+                None if eni.gateways.is_empty() || family_is_routed() => {
                     return Err(PolicyError::NoGateway {
                         eni: eni.name.clone(),
                         family,
@@ -50,15 +56,17 @@ pub(super) fn check_gateways(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Polic
     Ok(())
 }
 
-/// Main's default has to leave by a managed ENI: by any other Ethernet interface it would win
-/// over every source rule. A tunnel that takes all traffic is somebody's wish.
+/// Refuses a host whose main table has its best default route through an Ethernet interface that is
+/// not managed. The first rule ignores only routes through managed ENIs, so it would follow that
+/// default route and no source rule would ever be evaluated. A default route through a tunnel is
+/// allowed: the administrator wants all traffic to use the tunnel.
 pub(super) fn check_default(cx: &Context<'_>, enis: &[Eni]) -> Result<(), PolicyError> {
     for family in Family::BOTH {
-        let has_source_rules = enis
+        let ruled = enis
             .iter()
             .find(|eni| eni.has_source_rules && eni.has(family));
         let best = routes::defaults_of_main(cx, family).min_by_key(|route| route.metric);
-        let (Some(eni), Some(best)) = (has_source_rules, best) else {
+        let (Some(eni), Some(best)) = (ruled, best) else {
             continue;
         };
         let unmanaged = best
@@ -78,7 +86,7 @@ pub(super) fn check_default(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Policy
     Ok(())
 }
 
-/// Paths that somebody else has taken.
+/// Refuses priorities, tables and groups that other programs use.
 pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), PolicyError> {
     let ours = &cx.policy.ownership;
     for rule in &cx.host.rules {
@@ -97,13 +105,13 @@ pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Poli
                 table: eni.table,
             });
         }
-        let foreign = cx.host.routes.iter().find(|route| {
+        let is_foreign = |route: &&Route| {
             route.table == eni.table
                 && !ours.route(route)
                 && route.kind != RouteKind::Local
                 && eni.has_source_rules
-        });
-        if let Some(route) = foreign {
+        };
+        if let Some(route) = cx.host.routes.iter().find(is_foreign) {
             return Err(PolicyError::TableTaken {
                 eni: eni.name.clone(),
                 table: eni.table,
@@ -111,7 +119,7 @@ pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Poli
                 commands: commands(cx, eni.table),
             });
         }
-        let group = group_before_us(cx, eni.index);
+        let group = group_without_us(cx, eni.index);
         if group != Group(0) && group != ours.group {
             return Err(PolicyError::GroupTaken {
                 eni: eni.name.clone(),
@@ -120,9 +128,9 @@ pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Poli
         }
     }
     if let Some(balance) = &cx.policy.balance {
-        let table = balance::table(cx, balance);
-        let theirs = |route: &&Route| route.table == table && !ours.route(route);
-        if let Some(route) = cx.host.routes.iter().find(theirs) {
+        let table = balance_table(cx, balance);
+        let is_foreign = |route: &&Route| route.table == table && !ours.route(route);
+        if let Some(route) = cx.host.routes.iter().find(is_foreign) {
             return Err(PolicyError::TableTaken {
                 eni: "balance".to_owned(),
                 table,
@@ -131,13 +139,13 @@ pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Poli
             });
         }
     }
-    let managed = |index: IfIndex| enis.iter().any(|eni| eni.index == index);
-    let stranger = cx
+    let is_managed = |index: IfIndex| enis.iter().any(|eni| eni.index == index);
+    let other_member = cx
         .host
         .links
         .values()
-        .find(|link| !managed(link.index) && group_before_us(cx, link.index) == ours.group);
-    match stranger {
+        .find(|link| !is_managed(link.index) && group_without_us(cx, link.index) == ours.group);
+    match other_member {
         Some(link) => Err(PolicyError::GroupShared {
             link: link.name.clone(),
             group: ours.group,
@@ -146,7 +154,8 @@ pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Poli
     }
 }
 
-/// What removes the routes of somebody else in a table, and the rules that lead to it.
+/// The commands that remove other programs' routes from a table, and other programs' rules that
+/// look it up.
 fn commands(cx: &Context<'_>, table: TableId) -> Vec<String> {
     let ours = &cx.policy.ownership;
     let rules = cx
@@ -157,12 +166,13 @@ fn commands(cx: &Context<'_>, table: TableId) -> Vec<String> {
     let routes = cx.host.routes.iter().filter(|route| {
         route.table == table && route.kind != RouteKind::Local && !ours.route(route)
     });
-    removal(cx.host, rules, routes)
+    removal_commands(cx.host, rules, routes)
 }
 
-/// The group of an interface without us: one that we put into a group leaves it with the
-/// next plan, or goes on to the group the policy names now.
-fn group_before_us(cx: &Context<'_>, index: IfIndex) -> Group {
+/// The group that an interface has without eni-steer. An interface that eni-steer put into a group
+/// counts with its previous group, because the next plan restores that or sets the group that the
+/// policy names now.
+fn group_without_us(cx: &Context<'_>, index: IfIndex) -> Group {
     let kind = TunableKind::Group;
     let known = cx.host.baseline(Tunable { index, kind }).map(Group);
     known.unwrap_or_else(|| {

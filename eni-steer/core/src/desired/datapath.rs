@@ -1,4 +1,16 @@
-//! What the programs are told: who owns what, and how each ENI reaches the world.
+//! The contents of the programs' maps: the owner of each address, and how each ENI reaches its
+//! destinations.
+//!
+//! When a packet leaves by one ENI although another one owns its source, the egress program
+//! redirects it to the owner. The routing tables may be gone at that moment (a link went down,
+//! somebody flushed the rules), so the program does not use them. It looks the destination up in a
+//! map, by longest prefix, and that map holds a copy of each ENI's table. For eth1 in
+//! 172.16.20.0/24:
+//!
+//! ```text
+//! eth1, 172.16.20.0/24  ->  on-link
+//! eth1, 0.0.0.0/0       ->  via 172.16.20.253
+//! ```
 
 use std::{
     collections::BTreeMap,
@@ -7,18 +19,23 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Context, Eni, WantedAttachment, WantedDatapath};
+use super::{
+    context::Context,
+    eni::Eni,
+    wanted::{WantedAttachment, WantedDatapath},
+};
 use crate::model::{EniRow, Hook, NextHop, Owner, Route, host_prefix, link_local};
 
-/// Metadata services, never steered: the answer must come from the ENI that asked.
-/// 169.254.0.0/16 (AWS, Azure, GCP, OCI) is link-local and exempt as such.
+/// Addresses of the clouds' metadata services. The programs never steer packets to them, because
+/// the service answers for the ENI that the question came from. The services at 169.254.169.254
+/// (AWS, Azure, GCP, OCI) need no entry: the programs never steer packets to link-local addresses.
 const METADATA: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba Cloud
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // OCI
 ];
 
-/// Who owns each address and prefix. Two ENIs with the same one: nobody does.
+/// The owner of each address and delegated prefix. If two ENIs have the same one, it has none.
 pub(super) fn owners(enis: &[Eni]) -> BTreeMap<IpNet, Owner> {
     let of_eni = |eni: &'_ Eni| {
         let owner = Owner::Eni(eni.index);
@@ -39,7 +56,8 @@ pub(super) fn owners(enis: &[Eni]) -> BTreeMap<IpNet, Owner> {
     owners.into_iter().collect()
 }
 
-/// The next hops of a table, the best route of each destination.
+/// The next hops of a table: for each destination, those of the route with the lowest metric. The
+/// programs use the first next hop of a multipath route, and ignore routes for a TOS.
 fn next_hops(table: &[Route]) -> BTreeMap<IpNet, NextHop> {
     let mut best: BTreeMap<IpNet, &Route> = BTreeMap::new();
     for route in table.iter().filter(|route| route.tos == 0) {
@@ -68,6 +86,8 @@ fn next_hops(table: &[Route]) -> BTreeMap<IpNet, NextHop> {
         .collect()
 }
 
+/// The maps and programs that the host should have. `tables` are the ENIs with their routes,
+/// `build` is the hash of the BPF object.
 pub(super) fn wanted(
     cx: &Context<'_>,
     tables: &[(&Eni, Vec<Route>)],

@@ -1,13 +1,21 @@
-//! A default route in main, behind the primary's, for an ENI that nobody gave one: old
-//! systems configure none, and without it a socket bound to the ENI (`SO_BINDTODEVICE`)
-//! reaches its subnet only.
+//! Default routes in the main table for secondary ENIs, with a metric greater than the primary's
+//! (`default-metric`).
+//!
+//! Old systems configure no default route for a secondary ENI. Without one, a socket that is bound
+//! to the ENI (`SO_BINDTODEVICE`) reaches only the ENI's own subnet.
 
 use std::net::IpAddr;
 
-use super::{Absence, Context, Eni, PolicyError, routes};
+use super::{
+    context::{Absence, Context},
+    eni::Eni,
+    error::PolicyError,
+    routes,
+};
 use crate::model::{Family, Hop, Route, TableId, covers, host_prefix, link_local};
 
-/// The routes. An ENI that has a default of somebody else in main needs none of ours.
+/// The default routes to add to the main table. An ENI for which another program has added one
+/// needs none.
 pub(super) fn routes(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Route>, PolicyError> {
     let mut ours: Vec<Route> = Vec::new();
     for eni in enis.iter().filter(|eni| eni.up) {
@@ -18,15 +26,15 @@ pub(super) fn routes(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Route>, Polic
             let Some(gateway) = eni.gateway(family) else {
                 continue;
             };
-            let blank = routes::default_route_to(cx, TableId::MAIN, family);
+            let template = routes::default_route_to(cx, TableId::MAIN, family);
             let route = Route {
                 // IPv6 has no metric 0.
-                metric: if metric == 0 { blank.metric } else { metric },
+                metric: if metric == 0 { template.metric } else { metric },
                 hops: vec![Hop {
-                    onlink: !neighbour(cx, eni, gateway.address),
+                    onlink: !is_neighbour_in_main(cx, eni, gateway.address),
                     ..Hop::new(eni.index, Some(gateway.address))
                 }],
-                ..blank
+                ..template
             };
             let defaults = || routes::defaults_of_main(cx, family);
             if defaults().any(|other| other.hop_by(eni.index).is_some()) {
@@ -35,10 +43,11 @@ pub(super) fn routes(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Route>, Polic
             let same_place = |other: &&Route| {
                 other.destination == route.destination && other.metric == route.metric
             };
-            // One that came first would make main serve the primary's sources by this ENI.
-            let best = defaults().min_by_key(|other| other.metric);
-            let ahead = best.filter(|best| best.metric >= route.metric);
-            if let Some(other) = ahead.or_else(|| defaults().chain(&ours).find(same_place)) {
+            // With a lower metric than the best one, the primary's packets would leave by this ENI.
+            let overtaken = defaults()
+                .min_by_key(|other| other.metric)
+                .filter(|best| best.metric >= route.metric);
+            if let Some(other) = overtaken.or_else(|| defaults().chain(&ours).find(same_place)) {
                 if cx.absence == Absence::Wait {
                     continue;
                 }
@@ -54,9 +63,9 @@ pub(super) fn routes(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Route>, Polic
     Ok(ours)
 }
 
-/// Whether main itself says that an address is a neighbour on the ENI. Its connected route
-/// can be gone while the address stays.
-fn neighbour(cx: &Context<'_>, eni: &Eni, gateway: IpAddr) -> bool {
+/// Whether the main table has an on-link route for an address through the ENI. The ENI's addresses
+/// do not tell: its connected route can be gone while the address is still there.
+fn is_neighbour_in_main(cx: &Context<'_>, eni: &Eni, gateway: IpAddr) -> bool {
     (gateway.is_ipv6() && link_local(gateway))
         || cx.host.routes.iter().any(|route| {
             let hop = route.hop_by(eni.index);
@@ -69,7 +78,6 @@ fn neighbour(cx: &Context<'_>, eni: &Eni, gateway: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::model::Host;
     use crate::policy::Policy;
@@ -99,19 +107,19 @@ mod tests {
         }
     }
 
-    fn applied(seen: Host, desired: &Desired) -> Host {
-        let plan = Plan::between(desired, &seen);
-        let mut kernel = FakeExecutor { host: seen };
+    fn applied(host: Host, desired: &Desired) -> Host {
+        let plan = Plan::between(desired, &host);
+        let mut kernel = FakeExecutor { host };
         let report = apply(&plan, &mut kernel);
         assert!(report.failed.is_none());
         kernel.host
     }
 
-    fn of_main(seen: &Host) -> Vec<String> {
-        let defaults = seen.routes.iter();
+    fn defaults_in_main(host: &Host) -> Vec<String> {
+        let defaults = host.routes.iter();
         defaults
             .filter(|route| route.table == TableId::MAIN && route.is_default())
-            .map(|route| route.describe(seen))
+            .map(|route| route.describe(host))
             .collect()
     }
 
@@ -119,44 +127,52 @@ mod tests {
     fn a_default_in_main_is_added_with_its_metric_and_exactly_it_is_removed() {
         let policy = policy();
         let before = two_enis();
-        let desired = Desired::for_host(&before, &policy, Absence::Error, 1).expect("it is served");
-        let seen = applied(before.clone(), &desired);
+        let desired = Desired::for_host(&before, &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
+        let host = applied(before.clone(), &desired);
         let ours = "default via 172.16.30.253 dev eth1 table main metric 200 proto 229";
         assert!(
-            of_main(&seen).contains(&ours.to_owned()),
+            defaults_in_main(&host).contains(&ours.to_owned()),
             "{:?}",
-            of_main(&seen)
+            defaults_in_main(&host)
         );
-        let again = Desired::for_host(&seen, &policy, Absence::Error, 1).expect("it is served");
-        assert!(Plan::between(&again, &seen).is_empty());
+        let again = Desired::for_host(&host, &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
+        assert!(Plan::between(&again, &host).is_empty());
         let nothing = Desired::empty(policy.ownership.clone());
-        assert_eq!(of_main(&applied(seen, &nothing)), of_main(&before));
+        assert_eq!(
+            defaults_in_main(&applied(host, &nothing)),
+            defaults_in_main(&before)
+        );
     }
 
     #[test]
-    fn our_default_in_main_makes_no_eni_the_primary_and_is_nobodys_gateway() {
+    fn our_default_in_main_makes_no_eni_the_primary_and_is_no_source_of_a_gateway() {
         let mut policy = policy();
         policy.enis[0].gateways = vec![GatewayChoice::Last];
-        let desired =
-            Desired::for_host(&two_enis(), &policy, Absence::Error, 1).expect("it is served");
-        let seen = applied(two_enis(), &desired);
-        let seen = seen.without_route("default via 172.16.20.253 dev eth0 metric 100");
-        // Ours is the only one left, and still eth1 is not the primary.
-        let again = Desired::for_host(&seen, &policy, Absence::Error, 1).expect("it is served");
+        let desired = Desired::for_host(&two_enis(), &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
+        let host = applied(two_enis(), &desired);
+        let host = host.without_route("default via 172.16.20.253 dev eth0 metric 100");
+        // Only eni-steer's own default route is left, and it does not make eth1 the primary.
+        let again = Desired::for_host(&host, &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
         assert!(again.enis.iter().all(|eni| !eni.primary));
         policy.enis[1].gateways = vec![GatewayChoice::First];
-        let changed = Desired::for_host(&seen, &policy, Absence::Error, 1).expect("it is served");
+        let changed = Desired::for_host(&host, &policy, Absence::Error, 1)
+            .expect("the host allows the policy");
         let gateway = changed.enis[1]
             .gateway(Family::V4)
-            .expect("the policy says it");
+            .expect("the policy names one");
         assert_eq!(gateway.address.to_string(), "172.16.30.1");
         assert_eq!(gateway.source, GatewaySource::Policy);
     }
 
     #[test]
-    fn an_eni_with_a_default_of_somebody_else_in_main_gets_none_of_ours() {
-        let seen = two_enis().route("default via 172.16.30.253 dev eth1 metric 2048");
-        let desired = Desired::for_host(&seen, &policy(), Absence::Error, 1).expect("it is served");
+    fn an_eni_with_another_programs_default_in_main_gets_none_of_ours() {
+        let host = two_enis().route("default via 172.16.30.253 dev eth1 metric 2048");
+        let desired = Desired::for_host(&host, &policy(), Absence::Error, 1)
+            .expect("the host allows the policy");
         assert!(
             desired
                 .routes
@@ -166,20 +182,18 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_that_does_not_come_behind_mains_own_is_refused_and_a_daemon_leaves_it_out() {
+    fn a_metric_not_greater_than_mains_own_is_refused_and_a_daemon_leaves_the_route_out() {
         let mut policy = policy();
         for metric in [0, 99, 100] {
             policy.enis[1].default_metric = Some(metric);
-            let refusal =
-                Desired::for_host(&two_enis(), &policy, Absence::Error, 1).expect_err("not behind");
+            let error = Desired::for_host(&two_enis(), &policy, Absence::Error, 1)
+                .expect_err("the metric is not greater");
             assert!(
-                refusal
-                    .to_string()
-                    .contains("dev eth0 table main metric 100"),
-                "{refusal}"
+                error.to_string().contains("dev eth0 table main metric 100"),
+                "{error}"
             );
-            let desired =
-                Desired::for_host(&two_enis(), &policy, Absence::Wait, 1).expect("it is left out");
+            let desired = Desired::for_host(&two_enis(), &policy, Absence::Wait, 1)
+                .expect("the route is left out");
             assert!(desired.routes.iter().all(|r| r.table != TableId::MAIN));
         }
     }

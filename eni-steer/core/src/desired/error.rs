@@ -1,5 +1,5 @@
-//! Why a host does not allow a policy: each reason names its object and says what to do. When
-//! eni-steer returns one, it has changed nothing.
+//! Why a host does not allow a policy. Each error names the object that it is about, and its hint
+//! says what to do. eni-steer returns these errors before it changes anything.
 
 use std::net::IpAddr;
 
@@ -8,167 +8,169 @@ use crate::{
     ownership::MIN_BAND,
 };
 
-/// A reason.
+/// Why the host does not allow the policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// No ENI was named and none was found.
+    /// The policy names no ENI, and eni-steer discovered none.
     #[error(
-        "no ENI found: no up, non-virtual Ethernet interface has a global address and a gateway"
+        "no ENI found: no physical Ethernet interface is up and has a global address and a gateway"
     )]
     NothingFound,
-    /// A selector matches nothing.
+    /// The policy names an interface that does not exist.
     #[error("there is no interface {name}")]
     UnknownInterface {
-        /// The selector.
+        /// Name or MAC address in the policy.
         name: String,
-        /// Names there are.
+        /// Names of the host's interfaces.
         known: Vec<String>,
     },
-    /// Two selectors match one interface.
-    #[error("{eni} is selected twice")]
+    /// The policy names one interface twice.
+    #[error("the policy names {eni} twice")]
     SelectedTwice {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
     },
-    /// Loopback, tunnel, InfiniBand ...
+    /// The interface is a loopback, a tunnel, InfiniBand ...
     #[error("{eni} is not an Ethernet interface")]
     NotEthernet {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
     },
-    /// Administratively down.
+    /// The interface is administratively down.
     #[error("{eni} is down")]
     Down {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
     },
-    /// No global address.
+    /// The interface has no address that other hosts can reach.
     #[error("{eni} has no global address")]
     NoAddress {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
     },
-    /// No gateway known for a family it has addresses of.
-    #[error("no {} gateway is known for {eni}", ip(.family))]
+    /// eni-steer knows no gateway for a family in which the ENI has addresses.
+    #[error("eni-steer knows no {} gateway for {eni}", ip(.family))]
     NoGateway {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
-        /// The family.
+        /// Family that lacks a gateway.
         family: Family,
     },
     /// The gateway is an address of the ENI itself.
-    #[error("gateway {gateway} of {eni} is its own address")]
+    #[error("the gateway {gateway} of {eni} is an address of {eni} itself")]
     GatewayIsOwn {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
-        /// The address.
+        /// Address of the gateway.
         gateway: IpAddr,
     },
-    /// A port of a bridge or bond, or in a VRF.
-    #[error("{eni} is enslaved to {master}")]
+    /// The interface is a port of a bridge or bond, or belongs to a VRF.
+    #[error("{eni} belongs to the bridge, bond or VRF {master}")]
     Enslaved {
-        /// The interface.
+        /// Name of the interface.
         eni: String,
-        /// The master.
+        /// Name of the bridge, bond or VRF.
         master: String,
     },
-    /// Main's default route leaves by an Ethernet interface that is no managed ENI, so the
-    /// first rule would let main decide everything.
+    /// The main table's default route leaves by an Ethernet interface that is not managed. The
+    /// first rule would follow it, so the kernel would never reach the source rules.
     #[error(
-        "main's {} default route leaves by {link}, which is no managed ENI: the rules of {eni} would never be asked",
+        "{link} carries the main table's {} default route, so eni-steer must manage it too; otherwise packets of {eni} would leave by {link}",
         ip(.family)
     )]
     DefaultUnmanaged {
-        /// An ENI with rules.
+        /// An ENI with source rules.
         eni: String,
-        /// The interface.
+        /// Name of the interface that carries the default route.
         link: String,
-        /// The family.
+        /// Family of the default route.
         family: Family,
     },
     /// The policy gives one table to two ENIs.
-    #[error("table {table} of {eni} belongs to another ENI already")]
+    #[error("the policy gives table {table} to another ENI and to {eni}")]
     TableTwice {
-        /// The second ENI.
+        /// The second of the two ENIs.
         eni: String,
-        /// The table.
+        /// Number of the table.
         table: TableId,
     },
-    /// The policy's table is one of the kernel's own.
-    #[error("table {} of {eni} is one of the kernel's own", .table.0)]
+    /// The policy gives the ENI one of the kernel's own tables.
+    #[error("table {} of {eni} is one of the kernel's own tables", .table.0)]
     TableReserved {
-        /// The ENI.
+        /// Name of the ENI.
         eni: String,
-        /// The table.
+        /// Number of the table.
         table: TableId,
     },
-    /// A foreign route stands in an ENI's table.
-    #[error("table {table} of {eni} is used by someone else: it has the route {route}")]
+    /// The table of an ENI or of balance has a route of another program.
+    #[error("another program uses table {table} of {eni}: the table has the route {route}")]
     TableTaken {
-        /// The ENI.
+        /// Name of the ENI.
         eni: String,
-        /// The table.
+        /// Number of the table.
         table: TableId,
-        /// The route.
+        /// A route of the other program, as arguments of `ip route`.
         route: String,
-        /// What removes what is there.
+        /// Commands that remove that program's routes and rules.
         commands: Vec<String>,
     },
-    /// A foreign rule stands inside the band.
+    /// A rule of another program has a priority in eni-steer's band.
     #[error(
-        "a rule of someone else stands inside eni-steer's priorities {first} to {last}: {rule}"
+        "another program's rule has a priority between {first} and {last}, which eni-steer needs for its own rules: {rule}"
     )]
     BandTaken {
-        /// First priority.
+        /// Lowest priority of the band.
         first: Priority,
-        /// Last priority.
+        /// Highest priority of the band.
         last: Priority,
-        /// The rule.
+        /// The rule, as a command of `ip`.
         rule: String,
     },
-    /// A rule or a weight speaks of something that is no managed ENI.
-    #[error("{what} speaks of {eni}, which is no managed ENI")]
+    /// An access rule or a balance weight names an interface that is not managed.
+    #[error("{what} names {eni}, which eni-steer does not manage")]
     NotAnEni {
-        /// Which rule, or balance.
+        /// `rule` and its number, or `balance`.
         what: String,
-        /// The selector.
+        /// Name or MAC address in the policy.
         eni: String,
     },
-    /// The default route an ENI is to have in main would not come behind main's own.
-    #[error("default-metric {metric} of {eni} does not come behind main's own default: {route}")]
+    /// The default route for an ENI in the main table would not come after the existing one.
+    #[error(
+        "default-metric {metric} of {eni} is not greater than the metric of the main table's default route: {route}"
+    )]
     MetricNotBehind {
-        /// The ENI.
+        /// Name of the ENI.
         eni: String,
-        /// The metric.
+        /// Metric of eni-steer's route.
         metric: u32,
-        /// The route.
+        /// The existing default route, as arguments of `ip route`.
         route: String,
     },
-    /// Balance without source rules for the primary.
-    #[error("balance needs source rules for the primary")]
+    /// The policy has balance, but no source rules for the primary ENI.
+    #[error("balance needs source rules for the primary ENI")]
     BalanceNeedsFull,
-    /// The band is too small or reaches behind main.
-    #[error("the priorities {first} to {last} can not hold eni-steer's rules")]
+    /// The band is too small, or not between the rules of tables local and main.
+    #[error("the priorities {first} to {last} cannot hold eni-steer's rules")]
     BandUnfit {
-        /// First priority.
+        /// Lowest priority of the band.
         first: Priority,
-        /// Last priority.
+        /// Highest priority of the band.
         last: Priority,
     },
-    /// The ENI is in a group somebody chose.
-    #[error("{eni} is in interface group {group}, which is not eni-steer's")]
+    /// The ENI is in an interface group that another program or a person chose.
+    #[error("{eni} is in interface group {group} already, and eni-steer does not move it")]
     GroupTaken {
-        /// The ENI.
+        /// Name of the ENI.
         eni: String,
-        /// Its group.
+        /// Group of the ENI.
         group: Group,
     },
-    /// Another interface is in our group.
-    #[error("{link} is in interface group {group} but is no managed ENI")]
+    /// An interface that is not managed is in eni-steer's group.
+    #[error("{link} is in interface group {group}, which only managed ENIs may be in")]
     GroupShared {
-        /// The interface.
+        /// Name of the interface.
         link: String,
-        /// Our group.
+        /// eni-steer's group.
         group: Group,
     },
 }
@@ -181,61 +183,78 @@ fn ip(family: &Family) -> &'static str {
 }
 
 impl PolicyError {
-    /// What to do about it.
+    /// The interface that the policy names and that the error is about, as the policy or the
+    /// kernel names it.
+    pub(super) fn eni(&self) -> Option<&str> {
+        match self {
+            Self::UnknownInterface { name, .. } => Some(name),
+            Self::SelectedTwice { eni }
+            | Self::NotEthernet { eni }
+            | Self::Down { eni }
+            | Self::NoAddress { eni }
+            | Self::Enslaved { eni, .. }
+            | Self::TableTwice { eni, .. } => Some(eni),
+            _ => None,
+        }
+    }
+
+    /// What the reader can do: a command or a sentence, on one line.
     pub fn hint(&self) -> String {
         match self {
             Self::NothingFound => {
                 "name the ENIs: --eni eth0 --eni eth1 ('ip -br address' lists them)".to_owned()
             }
             Self::UnknownInterface { known, .. } => {
-                format!("interfaces here: {}", known.join(", "))
+                format!("this host has the interfaces {}", known.join(", "))
             }
             Self::SelectedTwice { eni } => format!("name {eni} once, by name or by MAC address"),
-            Self::NotEthernet { .. } => "ENIs are Ethernet interfaces; name another one".to_owned(),
+            Self::NotEthernet { .. } => "an ENI is an Ethernet interface; name another interface".to_owned(),
             Self::Down { eni } => format!("ip link set dev {eni} up"),
             Self::NoAddress { eni } => format!(
-                "ip address show dev {eni}; addresses that are tentative, link-local or of host scope do not count"
+                "look at 'ip address show dev {eni}': tentative, link-local and host-scope addresses do not count"
             ),
             Self::NoGateway { eni, .. } => format!(
-                "name it: --gateway {eni}=ADDRESS; looked for in default routes through {eni}, DHCP leases and the same subnet on other ENIs"
+                "name it: --gateway {eni}=ADDRESS; eni-steer looked for one in default routes through {eni}, in DHCP leases and on other ENIs of the same subnet"
             ),
             Self::GatewayIsOwn { eni, .. } => format!(
-                "name the router of the subnet: --gateway {eni}=ADDRESS (in most clouds the first address of the subnet)"
+                "name the router of the subnet: --gateway {eni}=ADDRESS (in most clouds, the first address of the subnet)"
             ),
-            Self::Enslaved { master, .. } => {
-                format!("routes and addresses belong to {master}: name it, or take the interface out of it")
-            }
+            Self::Enslaved { eni, master } => format!(
+                "the addresses and routes are those of {master}: name it instead, or take {eni} out of it (ip link set dev {eni} nomaster)"
+            ),
             Self::DefaultUnmanaged { link, .. } => {
-                format!("manage {link} too: --eni {link} (the primary ENI keeps to main)")
+                format!("add --eni {link} (the primary ENI keeps using the main table)")
             }
-            Self::TableTwice { .. } => "give each ENI a table of its own".to_owned(),
+            Self::TableTwice { .. } => "give each ENI its own table".to_owned(),
             Self::TableReserved { .. } => {
-                "tables 0 and 253 to 255 are default, main and local; choose another one".to_owned()
+                "choose another one: tables 253, 254 and 255 are default, main and local, and 0 means none".to_owned()
             }
             Self::TableTaken { commands, .. } => format!(
-                "choose another table (--table ENI=NUMBER, --table-base NUMBER), or remove what is there: {}",
+                "choose another table (--table ENI=NUMBER, --table-base NUMBER), or remove the other program's rules and routes: {}",
                 commands.join("; ")
             ),
             Self::BandTaken { .. } => {
-                "choose another band (--band FIRST-LAST) or move that rule".to_owned()
+                "choose other priorities (--band FIRST-LAST), or give that rule another one".to_owned()
             }
             Self::NotAnEni { eni, .. } => {
-                format!("manage {eni} too ('eni-steer status' lists the ENIs), or name another one")
+                format!(
+                    "manage {eni} too, or name a managed ENI ('eni-steer status' lists them)"
+                )
             }
             Self::MetricNotBehind { .. } => {
-                "choose a greater default-metric: one before the primary's would send the primary's traffic by this ENI".to_owned()
+                "choose a greater default-metric; otherwise the primary's packets would leave by this ENI".to_owned()
             }
             Self::BalanceNeedsFull => {
-                "primary = \"full\" in [policy], or --primary full: else the primary's own traffic would be spread as well".to_owned()
+                "set primary = \"full\" in [policy], or add --primary full; otherwise packets with the primary's own addresses would be spread as well".to_owned()
             }
             Self::BandUnfit { .. } => format!(
-                "a band has at least {MIN_BAND} priorities and lies between local (0) and main (32766)"
+                "choose at least {MIN_BAND} priorities between the rules of tables local (0) and main (32766)"
             ),
-            Self::GroupTaken { group, .. } => format!(
-                "--group {group} makes eni-steer use that group, if only ENIs are in it; or 'ip link set ... group default'"
+            Self::GroupTaken { eni, group } => format!(
+                "add --group {group} to use that group, if it contains only ENIs; or take {eni} out of it: ip link set dev {eni} group default"
             ),
             Self::GroupShared { link, .. } => {
-                format!("choose another group (--group NUMBER), or manage {link} too")
+                format!("choose another group (--group NUMBER), or manage {link} too (--eni {link})")
             }
         }
     }

@@ -1,8 +1,18 @@
-//! The gateway of an ENI: found, never guessed.
+//! The gateway of an ENI. eni-steer finds it and never guesses it.
 //!
-//! First hit: the policy; a default route through the ENI in any table that is not ours; a
-//! DHCP lease; the gateway that another ENI uses in the very same on-link prefix; what an
-//! earlier apply of ours has written down. IPv6 router advertisements show up as default routes.
+//! For each family, the first of these sources that knows a gateway wins:
+//!
+//! 1. the policy (`--gateway eth1=172.16.20.253`, or `first` / `last` address of the subnet);
+//! 2. a default route through the ENI, in any table, that is not eni-steer's own. The routes that
+//!    the kernel makes from IPv6 router advertisements are among these;
+//! 3. the DHCP lease of the ENI;
+//! 4. the gateway that another ENI uses in exactly the same on-link prefix;
+//! 5. the answer of an earlier `apply`, which eni-steer's own default route or the programs' maps
+//!    still have.
+//!
+//! For example, eth0 and eth1 are both in 172.16.20.0/24, and only eth0 has a default route, via
+//! 172.16.20.253. eth1 gets the same gateway from source 4. If an administrator then deletes eth0's
+//! default route, eth1 keeps its gateway from source 5.
 
 use std::{
     collections::BTreeSet,
@@ -10,9 +20,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-use super::{Context, Eni, discover::on_link, routes};
+use super::{
+    context::Context,
+    eni::{Eni, Gateway, GatewaySource, on_link},
+    routes,
+};
 use crate::{
     model::{
         Family, IfIndex, Link, NextHop, Protocol, Route, RouteKind, TableId, any, covers,
@@ -21,132 +34,88 @@ use crate::{
     policy::{EniPolicy, GatewayChoice, PrimaryPolicy},
 };
 
-/// A gateway and how it is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gateway {
-    /// The address.
-    pub address: IpAddr,
-    /// How it is known.
-    pub source: GatewaySource,
-}
-
-/// How a gateway is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GatewaySource {
-    /// Flag or configuration.
-    Policy,
-    /// A default route through the ENI.
-    DefaultRoute,
-    /// A DHCP lease, in this file.
-    Lease(String),
-    /// Another ENI of this name uses it in the same on-link prefix.
-    SameSubnet(String),
-    /// What an earlier apply has written down; where that knew it from is gone.
-    Earlier,
-}
-
-impl Eni {
-    /// Whether an address is a neighbour by the ENI's own addresses, or link-local.
-    pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
-        (address.is_ipv6() && link_local(address))
-            || self
-                .on_link(Family::of(address))
-                .iter()
-                .any(|net| covers(*net, host_prefix(address)))
-    }
-}
-
-/// Whether the gateway of some address of an interface is known with nobody naming it.
-pub(super) fn known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool {
-    let ours = cx.policy.ownership.protocol;
-    // A primary that is only observed has no table: a default of ours in one is a leftover.
-    let best_of_main = |family| {
-        let defaults = routes::defaults_of_main(cx, family);
-        let best = defaults.min_by_key(|route| route.metric);
-        best.is_some_and(|route| route.hops.first().is_some_and(|hop| hop.out == index))
+/// Whether eni-steer knows a gateway of an interface although the policy does not name the
+/// interface. Such an interface can be an ENI that eni-steer discovers.
+pub(super) fn is_known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool {
+    let carries_best_default = |family| {
+        routes::defaults_of_main(cx, family)
+            .min_by_key(|route| route.metric)
+            .and_then(|route| route.hops.first())
+            .is_some_and(|hop| hop.out == index)
     };
-    let observed = cx.policy.primary == PrimaryPolicy::Observe;
-    let main_serves = observed && Family::BOTH.into_iter().any(best_of_main);
-    let has_table = cx.policy.rules && !main_serves;
+    // A primary that uses the main table has no table of its own. If one of eni-steer's routes is
+    // there, it is a leftover that the plan removes, and no source of a gateway.
+    let uses_main = cx.policy.primary == PrimaryPolicy::Observe
+        && Family::BOTH.into_iter().any(carries_best_default);
+    let keeps_table = cx.policy.rules && !uses_main;
     let defaults = default_routes(cx);
-    let known = |family| {
-        written_down(cx, &defaults, ours, index, family)
-            .or_else(|| earlier_answer(cx, &defaults, index, family, has_table))
+    let is_known = |family| {
+        from_route_or_lease(cx, &defaults, index, family)
+            .or_else(|| from_earlier_apply(cx, &defaults, index, family, keeps_table))
             .is_some()
     };
-    let has = |family| {
-        let mut addresses = cx.host.usable_addresses(index);
-        addresses.any(|address| address.family() == family)
+    let has_address = |family| {
+        cx.host
+            .usable_addresses(index)
+            .any(|address| address.family() == family)
     };
     Family::BOTH
         .into_iter()
-        .any(|family| has(family) && known(family))
+        .any(|family| has_address(family) && is_known(family))
 }
 
-/// The on-link prefixes of an interface that its gateway serves: another ENI on one of them
-/// has the same gateway.
-pub(super) fn served(cx: &Context<'_>, index: IfIndex, wanted: &EniPolicy) -> Vec<IpNet> {
-    let ours = cx.policy.ownership.protocol;
+/// The on-link prefixes of an interface that contain its gateway. Another interface in one of these
+/// prefixes can use the same gateway.
+pub(super) fn served_prefixes(cx: &Context<'_>, index: IfIndex, wanted: &EniPolicy) -> Vec<IpNet> {
     let defaults = default_routes(cx);
     let of_family = |family| {
         let on_link = on_link(cx.host.usable_addresses(index), family);
         let gateway = from_policy(&on_link, wanted, family)
-            .or_else(|| written_down(cx, &defaults, ours, index, family));
-        let reached = move |net: &IpNet| {
+            .or_else(|| from_route_or_lease(cx, &defaults, index, family));
+        let is_served = move |net: &IpNet| {
             gateway
                 .as_ref()
-                .is_some_and(|gateway| reaches(*net, gateway.address))
+                .is_some_and(|gateway| is_on_link(*net, gateway.address))
         };
-        on_link.into_iter().filter(reached)
+        on_link.into_iter().filter(is_served)
     };
     Family::BOTH.into_iter().flat_map(of_family).collect()
 }
 
-/// Whether a gateway is on the link of a prefix. A link-local router is on the link of each
-/// prefix of its interface.
-fn reaches(net: IpNet, gateway: IpAddr) -> bool {
+/// Whether hosts in a prefix have the gateway as a neighbour. A link-local router is a neighbour of
+/// every host on the interface.
+fn is_on_link(net: IpNet, gateway: IpAddr) -> bool {
     (gateway.is_ipv6() && link_local(gateway)) || covers(net, host_prefix(gateway))
 }
 
-/// Fills in the gateways of all ENIs.
+/// Finds the gateways of all ENIs and stores them there. `chosen` has the ENIs in the same order.
 pub(super) fn find_all(cx: &Context<'_>, chosen: &[(&Link, EniPolicy)], enis: &mut [Eni]) {
-    let ours = cx.policy.ownership.protocol;
     let defaults = default_routes(cx);
     for (eni, (_, wanted)) in enis.iter_mut().zip(chosen) {
         for family in Family::BOTH {
             let gateway = from_policy(&eni.on_link(family), wanted, family)
-                .or_else(|| written_down(cx, &defaults, ours, eni.index, family));
+                .or_else(|| from_route_or_lease(cx, &defaults, eni.index, family));
             eni.gateways.extend(gateway);
         }
     }
-    let known: Vec<(String, IpNet, IpAddr)> = enis
-        .iter()
-        .flat_map(|eni| {
-            eni.gateways.iter().flat_map(|gateway| {
-                eni.on_link(Family::of(gateway.address))
-                    .into_iter()
-                    .filter(|net| reaches(*net, gateway.address))
-                    .map(|net| (eni.name.clone(), net, gateway.address))
-            })
-        })
-        .collect();
+    // Only now are the gateways known that other ENIs of the same subnet can share.
+    let shared = served_by_enis(enis);
     for eni in enis {
         for family in Family::BOTH {
             if eni.gateway(family).is_some() {
                 continue;
             }
             let on_link = eni.on_link(family);
-            let shared = known.iter().find(|(_, net, _)| on_link.contains(net));
-            let has_table = cx.policy.rules && eni.has_source_rules && eni.up;
+            let keeps_table = cx.policy.rules && eni.has_source_rules && eni.up;
             let gateway = shared
+                .iter()
+                .find(|(_, net, _)| on_link.contains(net))
                 .map(|(name, _, address)| Gateway {
                     address: *address,
                     source: GatewaySource::SameSubnet(name.clone()),
                 })
                 .or_else(|| {
-                    // Of a family it has no address of, nothing is kept.
-                    earlier_answer(cx, &defaults, eni.index, family, has_table)
+                    from_earlier_apply(cx, &defaults, eni.index, family, keeps_table)
                         .filter(|_| eni.has(family))
                 });
             eni.gateways.extend(gateway);
@@ -154,35 +123,54 @@ pub(super) fn find_all(cx: &Context<'_>, chosen: &[(&Link, EniPolicy)], enis: &m
     }
 }
 
-fn from_policy(on_link: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
-    let address = wanted.gateways.iter().find_map(|choice| {
-        let net = || match on_link.first() {
-            Some(IpNet::V4(net)) => Some(*net),
-            _ => None,
-        };
-        let at = |address: u32| Some(IpAddr::V4(Ipv4Addr::from(address)));
-        match choice {
-            GatewayChoice::Address(address) => Some(*address),
-            GatewayChoice::First => at(u32::from(net()?.network()).saturating_add(1)),
-            GatewayChoice::Last => at(u32::from(net()?.broadcast()).saturating_sub(2)),
+/// Each on-link prefix that contains the gateway of its ENI: name of the ENI, prefix, gateway.
+fn served_by_enis(enis: &[Eni]) -> Vec<(String, IpNet, IpAddr)> {
+    let mut served = Vec::new();
+    for eni in enis {
+        for gateway in &eni.gateways {
+            for net in eni.on_link(Family::of(gateway.address)) {
+                if is_on_link(net, gateway.address) {
+                    served.push((eni.name.clone(), net, gateway.address));
+                }
+            }
         }
-        .filter(|address| Family::of(*address) == family)
-    })?;
+    }
+    served
+}
+
+/// The gateway that the policy names, or the address that it picks from the first IPv4 on-link
+/// prefix: of 172.16.20.0/24, `first` is 172.16.20.1 and `last` is 172.16.20.253.
+fn from_policy(on_link: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
+    let net = || match on_link.first() {
+        Some(IpNet::V4(net)) => Some(*net),
+        _ => None,
+    };
+    let ip = |address: u32| IpAddr::V4(Ipv4Addr::from(address));
+    let address = |choice: &GatewayChoice| match choice {
+        GatewayChoice::Address(address) => Some(*address),
+        GatewayChoice::First => Some(ip(u32::from(net()?.network()).saturating_add(1))),
+        GatewayChoice::Last => Some(ip(u32::from(net()?.broadcast()).saturating_sub(2))),
+    };
+    let address = wanted
+        .gateways
+        .iter()
+        .filter_map(address)
+        .find(|address| Family::of(*address) == family)?;
     Some(Gateway {
         address,
         source: GatewaySource::Policy,
     })
 }
 
-/// From a default route that is not ours, or from a lease.
-fn written_down(
+/// The gateway in a default route that is not eni-steer's own, else the one in a DHCP lease.
+fn from_route_or_lease(
     cx: &Context<'_>,
     defaults: &[&Route],
-    ours: Protocol,
     index: IfIndex,
     family: Family,
 ) -> Option<Gateway> {
-    default_route(defaults, index, family, |protocol| protocol != ours).or_else(|| {
+    let ours = cx.policy.ownership.protocol;
+    let from_lease = || {
         let lease = cx
             .host
             .leases
@@ -192,25 +180,29 @@ fn written_down(
             address: lease.gateway,
             source: GatewaySource::Lease(lease.file.clone()),
         })
-    })
+    };
+    from_default_route(defaults, index, family, |protocol| protocol != ours).or_else(from_lease)
 }
 
-/// From our own default route, or from what the programs were told: the kernel drops the
-/// routes of a link that goes down, and with them the only other place that may have named
-/// the gateway. It only repeats an earlier answer: asked last, it keeps a table alive when
-/// the origin is gone, and never overrules a new one. An answer that the next plan would
-/// delete is no answer.
-fn earlier_answer(
+/// The gateway that an earlier `apply` found, from eni-steer's own default route or from the
+/// programs' maps.
+///
+/// When an interface goes down, the kernel drops its routes, which may have been the only source of
+/// the gateway. This answer keeps the table and the maps in place until the source is back. It
+/// comes last, so a new source always wins.
+///
+/// `keeps_table` and the policy's `programs` say whether the next plan keeps the route or the maps.
+/// If not, the answer would be gone after that plan, so it does not count now.
+fn from_earlier_apply(
     cx: &Context<'_>,
     defaults: &[&Route],
     index: IfIndex,
     family: Family,
-    has_table: bool,
+    keeps_table: bool,
 ) -> Option<Gateway> {
     let ours = cx.policy.ownership.protocol;
-    let route = default_route(defaults, index, family, |protocol| protocol == ours);
-    route
-        .filter(|_| has_table)
+    from_default_route(defaults, index, family, |protocol| protocol == ours)
+        .filter(|_| keeps_table)
         .map(|gateway| Gateway {
             source: GatewaySource::Earlier,
             ..gateway
@@ -218,7 +210,7 @@ fn earlier_answer(
         .or_else(|| programmed_gateway(cx, index, family).filter(|_| cx.policy.programs))
 }
 
-/// The gateway the programs were told for the interface that has this index still.
+/// The gateway in the programs' maps, if the interface with this index is still the same ENI.
 fn programmed_gateway(cx: &Context<'_>, index: IfIndex, family: Family) -> Option<Gateway> {
     match cx.host.datapath.next_hops.get(&(index, any(family)))? {
         NextHop::Via { gateway, .. }
@@ -233,14 +225,15 @@ fn programmed_gateway(cx: &Context<'_>, index: IfIndex, family: Family) -> Optio
     }
 }
 
-/// Whether the interface of this index is the ENI the programs were told of.
+/// Whether the programs' maps hold the interface with this index, by the same MAC address. The
+/// kernel may have given the index to another interface since.
 pub(super) fn is_programmed(cx: &Context<'_>, index: IfIndex) -> bool {
     let mac = cx.host.links.get(&index).and_then(|link| link.mac);
-    let told = cx.host.datapath.enis.get(&index).map(|row| row.mac);
-    mac.is_some() && mac == told
+    let programmed = cx.host.datapath.enis.get(&index).map(|row| row.mac);
+    mac.is_some() && mac == programmed
 }
 
-/// The default routes of all tables: among thousands of routes they are few.
+/// The default routes of all tables: a few among perhaps thousands of routes.
 fn default_routes<'a>(cx: &Context<'a>) -> Vec<&'a Route> {
     let routes = cx.host.routes.iter();
     routes
@@ -248,7 +241,9 @@ fn default_routes<'a>(cx: &Context<'a>) -> Vec<&'a Route> {
         .collect()
 }
 
-fn default_route(
+/// The gateway in the best default route through an interface, among the routes whose protocol
+/// number fits. Routes of the main table come first, then lower metrics.
+fn from_default_route(
     defaults: &[&Route],
     index: IfIndex,
     family: Family,

@@ -1,113 +1,59 @@
-//! What this host should have: a pure function of what it has and what the policy says.
+//! What this host should have, computed from what it has and from the policy.
 
 mod access;
 mod balance;
 mod checks;
+mod context;
 mod datapath;
 mod default_in_main;
 mod discover;
+mod eni;
 mod error;
 mod gateway;
 mod redundant_rules;
+mod removal;
 mod routes;
 mod rules;
+mod selector;
+mod tables;
 mod tunables;
+mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{
-        AttachKind, Attachment, EniRow, Hook, Host, IfIndex, NextHop, Owner, Route, Rule, Settings,
-        Tunable,
-    },
+    model::{Attachment, Host, Route, Rule, Tunable},
     ownership::Ownership,
     policy::Policy,
 };
 
-pub use discover::Eni;
-pub use error::PolicyError;
-pub use gateway::{Gateway, GatewaySource};
-pub use redundant_rules::RedundantRule;
+use context::Context;
+use redundant_rules::RedundantRule;
 
-/// What this host should have of ours. Everything that is not in here and is ours goes.
+pub use context::Absence;
+pub use eni::{Eni, Gateway, GatewaySource};
+pub use error::PolicyError;
+pub use wanted::{WantedAttachment, WantedDatapath};
+
+/// What eni-steer should have on this host. The plan removes everything of eni-steer's that is not
+/// in here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
-    /// The ENIs, as understood from the host and the policy.
+    /// The managed ENIs.
     pub enis: Vec<Eni>,
-    /// The numbers by which what is ours is recognised.
+    /// The numbers by which eni-steer recognises its own routes and rules.
     pub ownership: Ownership,
-    /// Knobs that must have a value.
+    /// Tunables that should have a certain value, and that value.
     #[serde(with = "crate::model::pairs")]
     pub tunables: BTreeMap<Tunable, u32>,
-    /// Routes of ours.
+    /// eni-steer's routes, of all tables.
     pub routes: BTreeSet<Route>,
-    /// Rules of ours.
+    /// eni-steer's rules, and the kernel's own ones that the policy wants back.
     pub rules: Vec<Rule>,
-    /// What the programs are told; `None`: no programs, no maps.
+    /// The programs and the contents of their maps; `None`: neither programs nor maps.
     pub datapath: Option<WantedDatapath>,
-}
-
-/// What the programs should be told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WantedDatapath {
-    /// Settings for all ENIs.
-    pub settings: Settings,
-    /// ENIs.
-    pub enis: BTreeMap<IfIndex, EniRow>,
-    /// Programs, both directions of each ENI.
-    #[serde(with = "crate::model::pairs")]
-    pub attachments: BTreeMap<Hook, WantedAttachment>,
-    /// Owners of addresses and prefixes.
-    pub owners: BTreeMap<IpNet, Owner>,
-    /// Each ENI's table.
-    #[serde(with = "crate::model::pairs")]
-    pub next_hops: BTreeMap<(IfIndex, IpNet), NextHop>,
-    /// Destinations that are never steered.
-    pub exempt: BTreeSet<IpNet>,
-}
-
-/// A program as wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct WantedAttachment {
-    /// How; `None`: either will do, TCX is tried first.
-    pub kind: Option<AttachKind>,
-    /// Object the program comes from.
-    pub build: u64,
-    /// Log level of the program (aya-log); `None`: any will do.
-    pub log_level: Option<u32>,
-}
-
-impl WantedAttachment {
-    /// Whether what is attached is what is wanted.
-    pub fn satisfied_by(&self, attached: &Attachment) -> bool {
-        self.kind.is_none_or(|kind| kind == attached.kind)
-            && self.build == attached.build
-            && self
-                .log_level
-                .is_none_or(|level| level == attached.log_level)
-    }
-}
-
-/// What a plan does about an ENI that the policy names and that is missing, down or without an
-/// address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Absence {
-    /// It is an error: right for a command that somebody typed.
-    #[default]
-    Error,
-    /// eni-steer leaves the ENI out until it comes back: right for a daemon.
-    Wait,
-}
-
-/// What every decision reads: the host, the policy, and what to do about a missing ENI.
-#[derive(Clone, Copy)]
-struct Context<'a> {
-    host: &'a Host,
-    policy: &'a Policy,
-    absence: Absence,
 }
 
 impl Desired {
@@ -115,7 +61,7 @@ impl Desired {
     /// programs should be attached.
     ///
     /// # Errors
-    /// [`PolicyError`] if the host does not allow the policy; nothing has been changed then.
+    /// [`PolicyError`] if the host does not allow the policy.
     pub fn for_host(
         host: &Host,
         policy: &Policy,
@@ -128,10 +74,71 @@ impl Desired {
             absence,
         };
         let enis = discover::select(cx)?;
+        if absence == Absence::Error {
+            if policy.rules {
+                checks::check_default(cx, &enis)?;
+            }
+            checks::check_gateways(cx, &enis)?;
+        }
         checks::check_numbers(cx)?;
         if policy.rules {
             checks::check_conflicts(cx, &enis)?;
         }
+        Self::of_enis(cx, enis, build)
+    }
+
+    /// As much as can be said where the host does not allow the policy, with every reason why it
+    /// does not. For commands that report: nothing may be changed by it.
+    pub fn despite_errors(host: &Host, policy: &Policy, build: u64) -> (Self, Vec<PolicyError>) {
+        let mut policy = policy.clone();
+        let mut errors = Vec::new();
+        // Each round leaves out what the last error was about: an ENI of the policy, or at last
+        // the rules. There are no more rounds than things to leave out.
+        for _ in 0..=policy.enis.len() + 2 {
+            let cx = &Context {
+                host,
+                policy: &policy,
+                absence: Absence::Wait,
+            };
+            let selected = discover::select(cx);
+            let desired = selected.and_then(|enis| {
+                let checks = [
+                    checks::check_numbers(cx),
+                    checks::check_default(cx, &enis),
+                    checks::check_gateways(cx, &enis),
+                    checks::check_conflicts(cx, &enis),
+                ];
+                let found = checks.into_iter().filter(|_| policy.rules);
+                for error in found.filter_map(Result::err) {
+                    if !errors.contains(&error) {
+                        errors.push(error);
+                    }
+                }
+                Self::of_enis(cx, enis, build)
+            });
+            let error = match desired {
+                Ok(desired) => return (desired, errors),
+                Err(error) => error,
+            };
+            let about = |eni: &crate::policy::EniPolicy| {
+                let named = discover::find(cx, &eni.select).map(|link| link.name.as_str());
+                let subject = error.eni();
+                subject.is_some() && (subject == named || subject == Some(&eni.select.to_string()))
+            };
+            let at = policy.enis.iter().rposition(about);
+            errors.push(error);
+            match at {
+                Some(at) => drop(policy.enis.remove(at)),
+                None if policy.rules => policy.rules = false,
+                None => break,
+            }
+        }
+        let nothing = Self::empty(policy.ownership.clone());
+        (nothing, errors)
+    }
+
+    fn of_enis(cx: &Context<'_>, enis: Vec<Eni>, build: u64) -> Result<Self, PolicyError> {
+        let policy = cx.policy;
         let owners = datapath::owners(&enis);
         let mut desired = Self {
             ownership: policy.ownership.clone(),
@@ -164,9 +171,9 @@ impl Desired {
         Ok(desired)
     }
 
-    /// Names of interfaces that look like ENIs but are left out, because eni-steer knows no
+    /// Names of interfaces that look like ENIs but are not managed, because eni-steer knows no
     /// gateway for them.
-    pub fn left_out<'a>(
+    pub(crate) fn left_out<'a>(
         &self,
         host: &'a Host,
         policy: &'a Policy,
@@ -180,10 +187,15 @@ impl Desired {
         discover::left_out(&cx, &self.enis)
     }
 
-    /// What eni-steer has on this host now, as a state to come back to.
+    /// Other programs' rules that eni-steer's own source rules make redundant.
+    pub(crate) fn redundant_rules(&self, host: &Host) -> Vec<RedundantRule> {
+        redundant_rules::redundant_rules(host, &self.ownership, &self.enis)
+    }
+
+    /// What eni-steer has on this host now, as a state that a later plan can restore.
     pub fn from_host(host: &Host, ownership: &Ownership) -> Self {
-        let have = &host.datapath;
-        let datapath = have.settings.map(|settings| {
+        let current = &host.datapath;
+        let datapath = current.settings.map(|settings| {
             let wanted = |attached: &Attachment| WantedAttachment {
                 kind: Some(attached.kind),
                 build: attached.build,
@@ -191,15 +203,15 @@ impl Desired {
             };
             WantedDatapath {
                 settings,
-                enis: have.enis.clone(),
-                attachments: have
+                enis: current.enis.clone(),
+                attachments: current
                     .attachments
                     .iter()
                     .map(|(hook, attached)| (*hook, wanted(attached)))
                     .collect(),
-                owners: have.owners.clone(),
-                next_hops: have.next_hops.clone(),
-                exempt: have.exempt.clone(),
+                owners: current.owners.clone(),
+                next_hops: current.next_hops.clone(),
+                exempt: current.exempt.clone(),
             }
         });
         let routes = host.routes.iter().filter(|route| ownership.route(route));
@@ -219,7 +231,7 @@ impl Desired {
         }
     }
 
-    /// Nothing of eni-steer's: what `remove` wants.
+    /// Nothing: the state that `remove` wants.
     pub fn empty(ownership: Ownership) -> Self {
         Self {
             ownership,

@@ -1,29 +1,31 @@
-//! The table of an ENI: its on-link prefixes, main's other routes that leave by it, and
-//! the default through its gateway.
+//! The routing table of an ENI: its on-link prefixes, the main table's other routes through it, and
+//! a default route through its gateway.
+//!
+//! With only a default route, packets for neighbours on the ENI's own subnet would go to the
+//! gateway.
 
 use std::collections::BTreeMap;
 
-use super::{Context, Eni};
+use super::{context::Context, eni::Eni};
 use crate::model::{Family, Hop, Route, RouteKind, TableId, any};
 
-/// `RT_SCOPE_LINK`
+/// `RT_SCOPE_LINK`: the destination is on the link.
 const SCOPE_LINK: u8 = 253;
-/// `RT_SCOPE_UNIVERSE`
+/// `RT_SCOPE_UNIVERSE`: the destination can be anywhere.
 const SCOPE_UNIVERSE: u8 = 0;
-/// `IP6_RT_PRIO_USER`: what the kernel makes of an IPv6 metric of 0.
+/// `IP6_RT_PRIO_USER`: the kernel stores this metric for an IPv6 route whose metric is 0.
 const METRIC6: u32 = 1024;
 
-/// The routes, sorted so that a gateway's own link comes before its users. `main`: what
-/// [`main_routes`] has found.
+/// The routes of an ENI's table. `main` is the result of [`main_routes`].
 pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> {
-    // One route for each destination and metric; the first that claims it stays.
+    // The kernel holds one route of each key; the first one added here wins.
     let mut routes: BTreeMap<_, Route> = BTreeMap::new();
     let mut add = |route: Route| {
         routes
             .entry((route.destination, route.metric, route.tos))
             .or_insert(route);
     };
-    let blank = |family| default_route_to(cx, eni.table, family);
+    let template = |family| default_route_to(cx, eni.table, family);
     for family in Family::BOTH {
         if !eni.has(family) {
             continue;
@@ -37,40 +39,36 @@ pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> 
                 } else {
                     SCOPE_UNIVERSE
                 },
-                ..blank(family)
+                ..template(family)
             });
         }
         for route in routes_via(main, eni, family) {
-            let hops: Vec<Hop> = route
+            let mut hops: Vec<Hop> = route
                 .hops
                 .iter()
                 .filter(|hop| hop.out == eni.index)
                 .map(|hop| Hop {
-                    // A gateway whose link is known to main only may not be reachable by
-                    // this table: the leg says that it is a neighbour all the same.
+                    // Perhaps only the main table has a route to this gateway. The kernel accepts
+                    // the copy all the same if the next hop says that the gateway is on the link.
                     onlink: hop.onlink || hop.gateway.is_some_and(|g| !eni.is_neighbour(g)),
-                    weight: if route.hops.len() == 1 { 1 } else { hop.weight },
                     ..*hop
                 })
                 .collect();
-            let hops = match hops.as_slice() {
-                [only] => vec![Hop { weight: 1, ..*only }],
-                _ => hops,
-            };
-            // With the metric 0 of the on-link routes above, so that copies of the connected
-            // routes fall together with them.
+            set_single_weight(&mut hops);
+            // A copy of a connected route gets the metric of the on-link routes above, so that it
+            // has the same key as one of them and is not added twice.
             add(Route {
                 destination: route.destination,
                 hops,
-                metric: if connected(route) {
-                    blank(family).metric
+                metric: if is_connected(route) {
+                    template(family).metric
                 } else {
                     route.metric
                 },
                 scope: route.scope,
                 tos: route.tos,
                 mtu: route.mtu,
-                ..blank(family)
+                ..template(family)
             });
         }
         if let Some(gateway) = eni.gateway(family) {
@@ -79,14 +77,14 @@ pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> 
                     onlink: !eni.is_neighbour(gateway.address),
                     ..Hop::new(eni.index, Some(gateway.address))
                 }],
-                ..blank(family)
+                ..template(family)
             });
         }
     }
     routes.into_values().collect()
 }
 
-/// A default route of ours that leads nowhere yet.
+/// A default route of eni-steer in a table, without next hops: the caller fills in what differs.
 pub(super) fn default_route_to(cx: &Context<'_>, table: TableId, family: Family) -> Route {
     Route {
         table,
@@ -103,7 +101,8 @@ pub(super) fn default_route_to(cx: &Context<'_>, table: TableId, family: Family)
     }
 }
 
-/// Main's routes through ENIs that are up, without defaults, for another table.
+/// Copies of the main table's routes through ENIs that are up, without default routes, for the
+/// table of balance.
 pub(super) fn copied_from_main(
     cx: &Context<'_>,
     main: &[&Route],
@@ -117,14 +116,12 @@ pub(super) fn copied_from_main(
         .filter(|eni| eni.up)
         .flat_map(|eni| routes_via(main, eni, family))
     {
-        let managed = |hop: &&Hop| enis.iter().any(|eni| eni.up && eni.index == hop.out);
-        let mut hops: Vec<Hop> = route.hops.iter().filter(managed).copied().collect();
+        let is_managed = |hop: &&Hop| enis.iter().any(|eni| eni.up && eni.index == hop.out);
+        let mut hops: Vec<Hop> = route.hops.iter().filter(is_managed).copied().collect();
         for hop in &mut hops {
             hop.onlink = hop.gateway.is_some();
         }
-        if let [only] = hops.as_mut_slice() {
-            only.weight = 1;
-        }
+        set_single_weight(&mut hops);
         let copy = Route {
             destination: route.destination,
             hops,
@@ -134,7 +131,7 @@ pub(super) fn copied_from_main(
             mtu: route.mtu,
             ..default_route_to(cx, table, family)
         };
-        // One route for each place; the first that main asks stays.
+        // The kernel holds one route of each key; the first one of the main table wins.
         routes
             .entry((copy.destination, copy.metric, copy.tos))
             .or_insert(copy);
@@ -142,7 +139,7 @@ pub(super) fn copied_from_main(
     routes.into_values().collect()
 }
 
-/// Main's default routes of a family that are not ours.
+/// The main table's default routes of a family, without eni-steer's own.
 pub(super) fn defaults_of_main<'a>(
     cx: &'a Context<'a>,
     family: Family,
@@ -155,12 +152,20 @@ pub(super) fn defaults_of_main<'a>(
     })
 }
 
-fn connected(route: &Route) -> bool {
+/// Sets the weight of an only next hop to 1: without others, the kernel stores no weight.
+pub(super) fn set_single_weight(hops: &mut [Hop]) {
+    if let [only] = hops {
+        only.weight = 1;
+    }
+}
+
+/// Whether a route leads to neighbours, without a gateway.
+fn is_connected(route: &Route) -> bool {
     route.hops.iter().all(|hop| hop.gateway.is_none())
 }
 
-/// Main's routes that a table of an ENI can have as well: no defaults, it has its own. A route
-/// of ours in main is a leftover: it goes.
+/// The main table's routes that the table of an ENI can copy: unicast, and no default routes,
+/// because that table has its own. eni-steer's own routes in the main table are left out as well.
 pub(super) fn main_routes<'a>(cx: &'a Context<'a>) -> Vec<&'a Route> {
     let routes = cx.host.routes.iter().filter(|route| {
         route.table == TableId::MAIN
@@ -171,7 +176,7 @@ pub(super) fn main_routes<'a>(cx: &'a Context<'a>) -> Vec<&'a Route> {
     routes.collect()
 }
 
-/// Those of a family that leave by the ENI.
+/// The routes of a family that leave by an ENI.
 fn routes_via<'a>(
     main: &'a [&'a Route],
     eni: &'a Eni,

@@ -1,14 +1,14 @@
-//! The rules: main first for what leaves by no ENI, then one for each owned prefix, and
-//! around them what the policy adds.
+//! The rules: the first rule, one source rule for each owned prefix, and the rules that the policy
+//! adds around them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Context, Eni};
+use super::{context::Context, eni::Eni};
 use crate::model::{Family, Owner, Priority, Protocol, Rule, RuleAction, TableId, covers};
 
-/// All rules of ours. None comes twice.
+/// All of eni-steer's rules, each once. `added` are the access and balance rules.
 pub(super) fn rules(
     cx: &Context<'_>,
     enis: &[Eni],
@@ -17,8 +17,8 @@ pub(super) fn rules(
 ) -> Vec<Rule> {
     let numbers = &cx.policy.ownership;
     let mut rules: Vec<Rule> = added.into_iter().collect();
-    let behind = |rule: &Rule| rule.priority >= numbers.steer_rule_priority(0);
-    let something_behind = rules.iter().any(behind);
+    let follows_sources = |rule: &Rule| rule.priority >= numbers.steer_rule_priority(0);
+    let rules_follow = rules.iter().any(follows_sources);
     let source_rule = |(net, table)| {
         let (family, action) = (Family::of_net(net), RuleAction::Table(table));
         let priority = numbers.source_priority(net);
@@ -26,8 +26,8 @@ pub(super) fn rules(
         rule.from = Some(net);
         rule
     };
-    let leads = leads(enis, owners, something_behind);
-    rules.extend(leads.into_iter().map(source_rule));
+    let source_tables = source_tables(enis, owners, rules_follow);
+    rules.extend(source_tables.into_iter().map(source_rule));
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {
             let mut rule = Rule::new(
@@ -43,26 +43,73 @@ pub(super) fn rules(
     rules
 }
 
-/// The kernel's own rules that look main up, where they are gone and the policy wants them
-/// back: as the kernel makes them (`fib_default_rules_init`, `fib6_rules_net_init`), so not
-/// ours, and nothing that `remove` takes away.
+/// The kernel's own rules for the main table that are missing and that the policy wants back. They
+/// are as the kernel makes them (`fib_default_rules_init`, `fib6_rules_net_init`), with the
+/// kernel's protocol number, so `remove` does not delete them.
 pub(super) fn kernel_default_rules(cx: &Context<'_>) -> Vec<Rule> {
-    let gone = |family: &Family| cx.policy.restore_default_rules && !cx.host.has_main_rule(*family);
+    let is_wanted =
+        |family: &Family| cx.policy.restore_default_rules && !cx.host.has_main_rule(*family);
     let main = RuleAction::Table(TableId::MAIN);
     let rule = |family| Rule::new(family, Priority(32766), Protocol::KERNEL, main);
-    Family::BOTH.into_iter().filter(gone).map(rule).collect()
+    Family::BOTH
+        .into_iter()
+        .filter(is_wanted)
+        .map(rule)
+        .collect()
 }
 
-/// Which table each source prefix leads to, so that the longest prefix that holds an address
-/// leads to its owner's table, as the programs see it. No prefix comes twice.
+/// Which table each source prefix looks up: the source rules, each prefix once.
 ///
-/// `something_behind`: other rules of ours stand behind the source rules. What main serves
-/// must not fall through to them.
-fn leads(
+/// The kernel evaluates the rule of the longest prefix first (`Ownership::source_priority`), so
+/// every address must reach the table of its owner by the longest prefix that contains it. The
+/// programs find the owner in the same way.
+///
+/// - Addresses of one ENI that together fill a prefix share one rule: if eth1 (table 21001) owns
+///   10.0.0.4 and 10.0.0.5, the result is `10.0.0.4/31 -> 21001`. The prefix never contains an
+///   address that the ENI does not own.
+/// - If another owner has a part of such a prefix, its addresses keep their own rules. Joined, they
+///   could give the same prefix to two tables: eth1 owns 10.0.0.0/29 and 10.0.0.8/29, eth2 owns the
+///   10.0.0.0/28 around them. eth1 keeps its two longer prefixes, which come before eth2's.
+/// - An address uses the main table if its owner is the primary without source rules, if its owner
+///   has no gateway, or if two ENIs have it. It needs its own rule only if another rule could take
+///   it: if it is inside a prefix of another ENI, or if rules follow the source rules
+///   (`rules_follow`: access rules that lead to an ENI, and balance). Such a result is
+///   `10.0.0.9 -> main`.
+fn source_tables(
     enis: &[Eni],
     owners: &BTreeMap<IpNet, Owner>,
-    something_behind: bool,
+    rules_follow: bool,
 ) -> Vec<(IpNet, TableId)> {
+    let tables = owner_tables(enis, owners);
+    let mut by_table: BTreeMap<TableId, Vec<IpNet>> = BTreeMap::new();
+    for (net, table) in &tables {
+        if let Some(table) = table {
+            by_table.entry(*table).or_default().push(*net);
+        }
+    }
+    let mut source_tables = Vec::with_capacity(tables.len());
+    for (table, sources) in by_table {
+        let prefixes = joined(&tables, table, &sources);
+        source_tables.extend(prefixes.into_iter().map(|net| (net, table)));
+    }
+    let wide: BTreeSet<IpNet> = source_tables
+        .iter()
+        .map(|(net, _)| *net)
+        .filter(|net| !is_host(*net))
+        .collect();
+    let uses_main = tables
+        .iter()
+        .filter(|(_, table)| table.is_none())
+        .map(|(net, _)| *net);
+    let lengths: BTreeSet<u8> = wide.iter().map(IpNet::prefix_len).collect();
+    let needs_rule = |net: &IpNet| rules_follow || is_inside(*net, &wide, &lengths);
+    let main_rules = uses_main.filter(needs_rule);
+    source_tables.extend(main_rules.map(|net| (net, TableId::MAIN)));
+    source_tables
+}
+
+/// The table of each owned prefix, in the order of the prefixes; `None`: it uses the main table.
+fn owner_tables(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> Vec<(IpNet, Option<TableId>)> {
     let table = |net: IpNet, owner: Owner| match owner {
         Owner::Eni(index) => enis
             .iter()
@@ -71,57 +118,45 @@ fn leads(
             .map(|eni| eni.table),
         Owner::Ambiguous => None,
     };
-    let tables: Vec<(IpNet, Option<TableId>)> = owners
+    owners
         .iter()
         .map(|(net, owner)| (*net, table(*net, *owner)))
-        .collect();
-    let mut sources: BTreeMap<TableId, Vec<IpNet>> = BTreeMap::new();
-    for (net, table) in &tables {
-        if let Some(table) = table {
-            sources.entry(*table).or_default().push(*net);
-        }
-    }
-    let mut leads = Vec::with_capacity(tables.len());
-    for (wanted, sources) in sources {
-        let is_whole = |net: &IpNet| {
-            let is_others = |(other, table): &(IpNet, Option<TableId>)| {
-                *table != Some(wanted) && covers(*net, *other)
-            };
-            is_host(*net) || !within(&tables, *net).any(is_others)
-        };
-        let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) = cover(sources.iter().copied())
-            .into_iter()
-            .partition(is_whole);
-        leads.extend(whole.into_iter().map(|net| (net, wanted)));
-        // Where somebody else owns a part, nothing is joined: lengths tell who owns what.
-        let apart = sources
-            .into_iter()
-            .filter(|net| mixed.iter().any(|outer| covers(*outer, *net)));
-        leads.extend(apart.map(|net| (net, wanted)));
-    }
-    // What main serves, inside a prefix that leads elsewhere. There are few lengths of prefixes.
-    let outer = leads.iter().map(|(net, _)| *net);
-    let outer: BTreeSet<IpNet> = outer.filter(|net| !is_host(*net)).collect();
-    let lengths: BTreeSet<u8> = outer.iter().map(IpNet::prefix_len).collect();
-    let is_inside = |net: IpNet| {
-        let shorter = lengths.range(..=net.prefix_len());
-        let around = shorter.filter_map(|length| IpNet::new(net.addr(), *length).ok());
-        around
-            .map(|net| net.trunc())
-            .any(|net| outer.contains(&net))
-    };
-    let of_main = tables.iter().filter(|(_, table)| table.is_none());
-    let of_main = of_main.filter(|(net, _)| something_behind || is_inside(*net));
-    leads.extend(of_main.map(|(net, _)| (*net, TableId::MAIN)));
-    leads
+        .collect()
 }
 
-/// Whether a prefix is one address, which holds nobody else's.
+/// The prefixes of one table, joined where nobody else owns a part of the joined prefix.
+fn joined(tables: &[(IpNet, Option<TableId>)], table: TableId, sources: &[IpNet]) -> Vec<IpNet> {
+    let is_whole = |net: &IpNet| {
+        let is_foreign = |(inner, owner): &(IpNet, Option<TableId>)| {
+            *owner != Some(table) && covers(*net, *inner)
+        };
+        is_host(*net) || !within(tables, *net).any(is_foreign)
+    };
+    let (whole, mixed): (Vec<IpNet>, Vec<IpNet>) = cover(sources.iter().copied())
+        .into_iter()
+        .partition(is_whole);
+    let is_apart = |net: &&IpNet| mixed.iter().any(|outer| covers(*outer, **net));
+    whole
+        .into_iter()
+        .chain(sources.iter().filter(is_apart).copied())
+        .collect()
+}
+
+/// Whether a prefix is inside one of the wide ones. `lengths` are all their lengths: they are few,
+/// so this looks up one prefix of each length instead of comparing with all of them.
+fn is_inside(net: IpNet, wide: &BTreeSet<IpNet>, lengths: &BTreeSet<u8>) -> bool {
+    lengths
+        .range(..=net.prefix_len())
+        .filter_map(|length| IpNet::new(net.addr(), *length).ok())
+        .any(|around| wide.contains(&around.trunc()))
+}
+
+/// Whether a prefix is a single address.
 fn is_host(net: IpNet) -> bool {
     net.prefix_len() == net.max_prefix_len()
 }
 
-/// Those that can lie in a prefix: they are ordered by address, then by length.
+/// The entries that can be inside a prefix, from a list that is sorted by address, then by length.
 fn within<T>(nets: &[(IpNet, T)], outer: IpNet) -> impl Iterator<Item = &(IpNet, T)> {
     let last = IpNet::from(outer.broadcast());
     let first = nets.partition_point(|(net, _)| *net < outer.trunc());
@@ -130,8 +165,8 @@ fn within<T>(nets: &[(IpNet, T)], outer: IpNet) -> impl Iterator<Item = &(IpNet,
         .take_while(move |(net, _)| *net <= last)
 }
 
-/// The fewest prefixes that hold exactly these addresses: never one more.
-pub(crate) fn cover(nets: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
+/// The fewest prefixes that contain exactly these addresses and no other.
+fn cover(nets: impl Iterator<Item = IpNet>) -> Vec<IpNet> {
     let (mut v4, mut v6) = (Vec::<Ipv4Net>::new(), Vec::<Ipv6Net>::new());
     for net in nets {
         match net {
@@ -155,25 +190,25 @@ mod tests {
     use crate::{apply::apply, desired::Desired, fake::FakeExecutor, fake::fake_host, plan::Plan};
 
     #[test]
-    fn the_kernels_own_rule_comes_back_where_the_policy_wants_it_and_is_never_taken_away() {
-        let mut seen = fake_host()
+    fn the_kernels_own_rule_is_restored_if_the_policy_says_so_and_never_removed() {
+        let mut host = fake_host()
             .eni(2, "eth0", &["172.16.20.176/24"])
             .route("default via 172.16.20.253 dev eth0");
-        seen.rules.retain(|rule| rule.priority != Priority(32766));
-        // One with a condition is not it.
-        let seen = seen.rule("pref 100 fwmark 1 lookup 254");
-        let lines = |policy: &Policy, seen: &Host| {
-            let desired = Desired::for_host(seen, policy, Absence::Error, 1)
+        host.rules.retain(|rule| rule.priority != Priority(32766));
+        // A rule with a condition does not replace it.
+        let host = host.rule("pref 100 fwmark 1 lookup 254");
+        let lines = |policy: &Policy, host: &Host| {
+            let desired = Desired::for_host(host, policy, Absence::Error, 1)
                 .unwrap_or_else(|e| panic!("{e}"));
-            let plan = Plan::between(&desired, seen);
-            let lines: Vec<_> = plan.steps.iter().map(|step| step.describe(seen)).collect();
+            let plan = Plan::between(&desired, host);
+            let lines: Vec<_> = plan.steps.iter().map(|step| step.describe(host)).collect();
             let own = lines.into_iter().filter(|line| line.contains("32766"));
             (own.collect::<Vec<_>>(), plan)
         };
         let mut policy = Policy::default();
-        assert!(lines(&policy, &seen).0.is_empty(), "nobody asked for it");
+        assert!(lines(&policy, &host).0.is_empty(), "nobody asked for it");
         policy.restore_default_rules = true;
-        let (own, plan) = lines(&policy, &seen);
+        let (own, plan) = lines(&policy, &host);
         assert_eq!(
             own,
             [
@@ -181,7 +216,7 @@ mod tests {
                 "+ ip -6 rule add pref 32766 from all lookup main protocol 2"
             ]
         );
-        let mut model = FakeExecutor { host: seen };
+        let mut model = FakeExecutor { host };
         let report = apply(&plan, &mut model);
         assert!(report.is_complete());
         assert!(lines(&policy, &model.host).1.is_empty(), "once is enough");

@@ -1,16 +1,24 @@
-//! Groups and sysctls of the ENIs. A sysctl is touched only where its effective value, the
-//! larger of the interface's and that of `all` (Documentation/networking/ip-sysctl.rst),
-//! would break what is installed.
+//! The interface group and the sysctls of the ENIs.
+//!
+//! eni-steer changes a sysctl only if its effective value would break what eni-steer installs. The
+//! effective value is the larger of the interface's value and that of `all`
+//! (Documentation/networking/ip-sysctl.rst in the kernel).
 
 use std::collections::BTreeMap;
 
-use super::{Context, Eni, discover::share_subnet};
+use super::{
+    context::Context,
+    eni::{Eni, share_subnet},
+};
 use crate::model::{Mode, Tunable, TunableKind};
 
-/// `rp_filter`: strict drops what arrives by another ENI than the answer would take.
+/// `rp_filter`: the kernel drops a packet that arrives by another interface than its reply would
+/// leave by.
 const STRICT: u32 = 1;
+/// `rp_filter`: the kernel drops only packets whose source has no route at all.
 const LOOSE: u32 = 2;
 
+/// The tunables that should have a certain value, and that value.
 pub(super) fn tunables(cx: &Context<'_>, enis: &[Eni]) -> BTreeMap<Tunable, u32> {
     let mut tunables = BTreeMap::new();
     let shared = share_subnet(enis);
@@ -33,8 +41,10 @@ pub(super) fn tunables(cx: &Context<'_>, enis: &[Eni]) -> BTreeMap<Tunable, u32>
         if effective(TunableKind::RpFilter) == Some(STRICT) {
             tunables.insert(tunable(TunableKind::RpFilter), LOOSE);
         }
-        // Two ENIs on one subnet answer each other's ARP requests, and ask with each
-        // other's addresses. A steered packet makes its new ENI ask with the old one's.
+        // Without these two, an ENI answers ARP requests for the address of another ENI on its
+        // subnet, and its own requests may carry that address, so neighbours learn a wrong MAC
+        // address. A steered packet also makes the owner send an ARP request, with the packet's
+        // source address.
         if shared && effective(TunableKind::ArpIgnore) == Some(0) {
             tunables.insert(tunable(TunableKind::ArpIgnore), 1);
         }

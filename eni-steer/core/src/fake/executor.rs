@@ -1,5 +1,4 @@
-//! A model of the kernel: an observation to which steps can be done. Properties of plans
-//! are tested on it, and `plan` can say what a host would look like.
+//! A model of the kernel that carries out steps on a [`Host`] value. Tests of plans use it.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +11,14 @@ use crate::{
     plan::{Change, Program, Step},
 };
 
-/// The model: holds what the kernel would.
+/// An executor that changes a value instead of a kernel.
 #[derive(Clone, Debug)]
 pub struct FakeExecutor {
-    /// What an observation of it would show.
+    /// The host with all changes so far.
     pub host: Host,
 }
 
-/// A step the model can not do: what it changes is not as the step says.
+/// Why the model refuses a step: mostly because the object is not as the step expects it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the kernel would refuse: {0}")]
 pub struct Refused(&'static str);
@@ -47,8 +46,8 @@ impl FakeExecutor {
             Step::Route { change } => {
                 let Change { from, to } = change;
                 let at = from.as_ref().map(|from| {
-                    let found = host.routes.iter().position(|route| route == from);
-                    found.ok_or(Refused("no such route"))
+                    let at = host.routes.iter().position(|route| route == from);
+                    at.ok_or(Refused("no such route"))
                 });
                 let at = at.transpose()?;
                 if let Some(to) = to {
@@ -63,7 +62,7 @@ impl FakeExecutor {
             }
             Step::Rule { change } => {
                 if let Some(to) = &change.to
-                    // The kernel says EEXIST, which is what was wanted.
+                    // The kernel answers EEXIST; the executor accepts that, since the rule exists.
                     && !host.rules.contains(to)
                 {
                     let behind =
@@ -150,12 +149,12 @@ impl FakeExecutor {
     }
 }
 
-/// What is there has to be what the step changes.
-fn expect<T: PartialEq>(there: Option<&T>, change: &Change<T>) -> Result<(), Refused> {
-    if there == change.from.as_ref() {
+/// Refuses the step unless the object is as the step expects it.
+fn expect<T: PartialEq>(current: Option<&T>, change: &Change<T>) -> Result<(), Refused> {
+    if current == change.from.as_ref() {
         Ok(())
     } else {
-        Err(Refused("it is not as the step says"))
+        Err(Refused("the object is not as the step expects it"))
     }
 }
 
@@ -166,16 +165,16 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     }
 }
 
-/// What the kernel asks of a new route: a free place, links that are up, gateways that are
-/// neighbours.
+/// Refuses a route that the kernel would refuse: its place is taken, one of its interfaces is down,
+/// or a gateway is not a neighbour.
 fn accept_route(host: &Host, to: &Route, replaces: bool) -> Result<(), Refused> {
-    let mut there = host.routes.iter().filter(|route| route.key() == to.key());
+    let mut in_place = host.routes.iter().filter(|route| route.key() == to.key());
     if if replaces {
-        there.any(|route| route == to)
+        in_place.any(|route| route == to)
     } else {
-        there.next().is_some()
+        in_place.next().is_some()
     } {
-        return Err(Refused("a route stands in this place"));
+        return Err(Refused("another route is in this place"));
     }
     for hop in &to.hops {
         if !host.links.get(&hop.out).is_some_and(|link| link.up) {
@@ -185,14 +184,14 @@ fn accept_route(host: &Host, to: &Route, replaces: bool) -> Result<(), Refused> 
         let on_link = |route: &Route| {
             let by = route
                 .hop_by(hop.out)
-                .is_some_and(|leg| leg.gateway.is_none());
+                .is_some_and(|hop| hop.gateway.is_none());
             by && covers(route.destination, host_prefix(gateway))
         };
         let neighbour = hop.onlink
             || (gateway.is_ipv6() && link_local(gateway))
             || host.routes.iter().any(on_link);
         if !neighbour {
-            return Err(Refused("the gateway is no neighbour"));
+            return Err(Refused("the gateway is not a neighbour"));
         }
     }
     Ok(())

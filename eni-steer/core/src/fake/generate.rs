@@ -1,8 +1,8 @@
-//! Any host, any policy: strategies for property tests.
+//! Strategies for property tests: any host, any policy.
 //!
-//! Numbers come from small pools, so that the same address turns up on two ENIs, the same
-//! table under two names, a leftover in the place of what is wanted. What the kernel can not
-//! hold is not generated: routes through links that are down, two routes in one place.
+//! Numbers come from small pools, so that two ENIs get the same address, two names the same table,
+//! and leftovers the places of desired objects. The strategies never produce what the kernel cannot
+//! hold: routes through interfaces that are down, or two routes in one place.
 
 use crate::desired::Absence;
 use crate::model::Hook;
@@ -223,21 +223,21 @@ fn a_mode() -> impl Strategy<Value = Mode> {
     sample::select(vec![Mode::Count, Mode::Steer, Mode::Drop])
 }
 
-/// What an earlier build or an interrupted apply may have left in the maps.
+/// Fills the maps with what an earlier version or an interrupted `apply` may have left there.
 fn put_datapath(
-    seen: &mut Host,
+    host: &mut Host,
     rows: &[(IfIndex, Mode, u64, bool)],
     owners: Vec<(IpNet, Owner)>,
     next_hops: Vec<((IfIndex, IpNet), NextHop)>,
     exempt: BTreeSet<IpNet>,
 ) {
-    let datapath = &mut seen.datapath;
+    let datapath = &mut host.datapath;
     datapath.settings = Some(Settings {
         events_per_second: 7,
         ..Settings::default()
     });
     for (eni, mode, build, both) in rows {
-        let mac = seen.links.get(eni).and_then(|link| link.mac);
+        let mac = host.links.get(eni).and_then(|link| link.mac);
         let Some(mac) = mac else { continue };
         datapath.enis.insert(
             *eni,
@@ -279,54 +279,54 @@ fn put_datapath(
     datapath.exempt = exempt;
 }
 
-/// Links, addresses and what the kernel makes of them.
+/// A host with interfaces, addresses, and the routes that the kernel adds for them.
 fn a_bare_host() -> impl Strategy<Value = Host> {
     let address = (an_index(), a_net(), 0..12u8);
     (vec(0..10u8, LINKS.len()), vec(address, 0..8)).prop_map(|(links, addresses)| {
-        let mut seen = fake_host();
+        let mut host = fake_host();
         for ((n, name, kind), state) in LINKS.into_iter().zip(links) {
             if state == 0 {
                 continue;
             }
-            seen = match kind {
-                None => seen.eni(n, name, &[]),
-                Some(kind) => seen.virtual_link(n, name, kind, &[]),
+            host = match kind {
+                None => host.eni(n, name, &[]),
+                Some(kind) => host.virtual_link(n, name, kind, &[]),
             };
             if state == 1 {
-                seen = seen.down(name);
+                host = host.down(name);
             }
         }
         for (out, net, state) in addresses {
-            let Some(link) = seen.links.get(&out).cloned() else {
+            let Some(link) = host.links.get(&out).cloned() else {
                 continue;
             };
-            if seen
+            if host
                 .addresses
                 .iter()
                 .any(|a| a.index == out && a.ip() == net.addr())
             {
                 continue;
             }
-            seen = seen.address(&link.name, &net.to_string());
-            if let Some(address) = seen.addresses.last_mut() {
+            host = host.address(&link.name, &net.to_string());
+            if let Some(address) = host.addresses.last_mut() {
                 address.tentative = state == 0;
                 address.global = state != 1;
                 address.no_prefix_route = state == 2;
             }
             if !link.up || state == 2 {
-                seen.routes.pop_if(|route| route.hop_by(out).is_some());
+                host.routes.pop_if(|route| route.hop_by(out).is_some());
             }
         }
-        seen
+        host
     })
 }
 
 /// Whether the kernel could hold a route on this host, beside the others.
-fn possible(seen: &Host, route: &mut Route) -> bool {
-    let up = |hop: &Hop| seen.links.get(&hop.out).is_some_and(|link| link.up);
+fn possible(host: &Host, route: &mut Route) -> bool {
+    let up = |hop: &Hop| host.links.get(&hop.out).is_some_and(|link| link.up);
     for hop in &mut route.hops {
         hop.onlink = hop.gateway.is_some_and(|gateway| {
-            !seen.routes.iter().any(|link| {
+            !host.routes.iter().any(|link| {
                 let connected = link.protocol == Protocol::KERNEL && link.hop_by(hop.out).is_some();
                 connected && covers(link.destination, IpNet::from(gateway))
             })
@@ -340,19 +340,19 @@ fn possible(seen: &Host, route: &mut Route) -> bool {
         .collect();
     route.hops.iter().all(up)
         && legs.len() == route.hops.len()
-        && !seen.routes.iter().any(|other| place(other) == place(route))
+        && !host.routes.iter().any(|other| place(other) == place(route))
 }
 
-type Turned = BTreeMap<(u32, u8), (u32, Option<(u32, u32)>)>;
+type TunableValues = BTreeMap<(u32, u8), (u32, Option<(u32, u32)>)>;
 
-fn tunables() -> impl Strategy<Value = Turned> {
+fn tunables() -> impl Strategy<Value = TunableValues> {
     let value = || prop_oneof![3 => 0..3u32, 1 => Just(GROUP.0)];
-    let memory = option::weighted(0.3, (0..3u32, value()));
-    proptest::collection::btree_map((2..8u32, 0..4u8), (value(), memory), 0..12)
+    let saved = option::weighted(0.3, (0..3u32, value()));
+    proptest::collection::btree_map((2..8u32, 0..4u8), (value(), saved), 0..12)
 }
 
-fn put_knobs(seen: &mut Host, turned: Turned) {
-    for ((n, kind), (value, memory)) in turned {
+fn put_tunables(host: &mut Host, values: TunableValues) {
+    for ((n, kind), (value, saved)) in values {
         let kind = match kind {
             0 => TunableKind::Group,
             1 => TunableKind::RpFilter,
@@ -363,27 +363,28 @@ fn put_knobs(seen: &mut Host, turned: Turned) {
             index: index(n),
             kind,
         };
-        // Sysctls go no further than 2, groups anywhere; a group nobody chose is 0.
+        // A sysctl is at most 2, a group any number; without a saved value, a group is 0 or
+        // eni-steer's.
         let value = match (kind, value) {
             (TunableKind::Group, GROUP_NUMBER) => value,
-            (TunableKind::Group, _) if memory.is_none() => 0,
+            (TunableKind::Group, _) if saved.is_none() => 0,
             (TunableKind::Group, _) => value,
             (_, value) => value % 3,
         };
-        if !seen.tunables.contains_key(&tunable) {
+        if !host.tunables.contains_key(&tunable) {
             continue;
         }
-        seen.tunables.insert(tunable, value);
+        host.tunables.insert(tunable, value);
         if kind == TunableKind::Group
-            && let Some(link) = seen.links.get_mut(&tunable.index)
+            && let Some(link) = host.links.get_mut(&tunable.index)
         {
             link.group = Group(value);
         }
-        if let Some((previous, ours)) = memory {
-            // Half of the memories still hold.
+        if let Some((previous, ours)) = saved {
+            // For half of the saved values, no other program has changed the tunable since.
             let ours = if ours % 2 == 0 { value } else { ours };
             if previous != ours {
-                seen.saved.insert(tunable, SavedValue { previous, ours });
+                host.saved.insert(tunable, SavedValue { previous, ours });
             }
         }
     }
@@ -391,7 +392,7 @@ fn put_knobs(seen: &mut Host, turned: Turned) {
 
 const GROUP_NUMBER: u32 = GROUP.0;
 
-/// Any host.
+/// Any host that a kernel can hold.
 pub(crate) fn observed() -> impl Strategy<Value = Host> {
     let ours = PROTOCOL.0;
     let routes = (
@@ -431,43 +432,43 @@ pub(crate) fn observed() -> impl Strategy<Value = Host> {
         vec(0..3u32, 3),
     );
     (a_bare_host(), routes, rules, datapath, rest).prop_map(
-        |(mut seen, routes, rules, datapath, (turned, leases, all))| {
+        |(mut host, routes, rules, datapath, (values, leases, all))| {
             let (foreign, own, in_the_way, rarely) = routes;
             let in_the_way = in_the_way.into_iter().filter(|_| rarely == 0);
             for mut route in foreign.into_iter().chain(own).chain(in_the_way) {
-                if possible(&seen, &mut route) {
-                    seen.routes.push(route);
+                if possible(&host, &mut route) {
+                    host.routes.push(route);
                 }
             }
             let (foreign, own, in_the_way, again, rarely) = rules;
             let in_the_way = in_the_way.into_iter().filter(|_| rarely == 0);
             for rule in foreign.into_iter().chain(own).chain(in_the_way) {
-                if !seen.rules.contains(&rule) {
-                    seen.rules.push(rule);
+                if !host.rules.contains(&rule) {
+                    host.rules.push(rule);
                 }
             }
             for n in again {
                 let ours = |rule: &&Rule| rule.protocol == PROTOCOL;
-                seen.rules
-                    .extend(seen.rules.iter().filter(ours).nth(n).cloned());
+                host.rules
+                    .extend(host.rules.iter().filter(ours).nth(n).cloned());
             }
-            seen.rules.sort_by_key(|rule| (rule.family, rule.priority));
+            host.rules.sort_by_key(|rule| (rule.family, rule.priority));
             if let Some((rows, owners, next_hops, exempt)) = datapath {
-                put_datapath(&mut seen, &rows, owners, next_hops, exempt);
+                put_datapath(&mut host, &rows, owners, next_hops, exempt);
             }
-            put_knobs(&mut seen, turned);
+            put_tunables(&mut host, values);
             for (kind, value) in TunableKind::SYSCTLS.into_iter().zip(all) {
-                seen.all.insert(kind, value);
+                host.all.insert(kind, value);
             }
             for (index, gateway) in leases {
                 let file = format!("run/systemd/netif/leases/{index}");
-                seen.leases.push(Lease {
+                host.leases.push(Lease {
                     index,
                     gateway,
                     file,
                 });
             }
-            seen
+            host
         },
     )
 }
@@ -502,7 +503,7 @@ fn an_eni_policy() -> impl Strategy<Value = EniPolicy> {
         )
 }
 
-/// Any access rule that names no source: sources are an affair of the source rules.
+/// Any access rule without a source; the source rules decide about sources.
 fn an_access_rule() -> impl Strategy<Value = AccessRule> {
     let then = prop_oneof![
         Just(AccessAction::Prohibit),
@@ -535,7 +536,7 @@ fn a_balance() -> impl Strategy<Value = Balance> {
     })
 }
 
-/// Any policy.
+/// Any policy, also one that the host does not allow.
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let often = || proptest::bool::weighted(0.8);
     (
@@ -569,7 +570,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
                     exempt,
                     discover,
                     access,
-                    // Without source rules for the primary there is none.
+                    // Balance needs source rules for the primary.
                     balance: balance.filter(|_| primary == PrimaryPolicy::Full),
                     ..Policy::default()
                 };

@@ -1,12 +1,12 @@
-//! Hosts for tests of decisions, put together with the words of `ip`.
+//! Hosts and an executor for tests, without a kernel. Tests write hosts in the words of `ip`:
 //!
 //! `fake_host().eni(2, "eth0", &["172.16.20.10/24"]).route("default via 172.16.20.253 dev eth0")`
-//! is an observation: what the kernel adds by itself (connected routes, its three rules,
-//! tunables) is in it.
+//! also has what the kernel adds by itself: connected routes, its own rules, tunables.
 
-pub mod executor;
+mod executor;
 #[cfg(test)]
 pub(crate) mod generate;
+mod revert;
 
 pub use executor::FakeExecutor;
 
@@ -19,36 +19,36 @@ use crate::model::{
     RouteKind, Rule, RuleAction, TableId, Tunable, TunableKind, UidRange, any, link_local,
 };
 
-/// `RTPROT_BOOT`
+/// `RTPROT_BOOT`: the protocol number of routes and rules that a person adds with `ip`.
 const BOOT: Protocol = Protocol(3);
 const SCOPE_LINK: u8 = 253;
 
-/// An interface index.
+/// An interface index from a number that is not 0.
 pub fn index(n: u32) -> IfIndex {
     IfIndex::new(n).expect("an index is not 0")
 }
 
-/// A host with the loopback and the kernel's own rules.
+/// A host with the loopback and the kernel's own rules, and nothing else.
 pub fn fake_host() -> Host {
-    let mut seen = Host::default();
+    let mut host = Host::default();
     for kind in TunableKind::SYSCTLS {
-        seen.all.insert(kind, 0);
+        host.all.insert(kind, 0);
     }
     let mut lo = plain_link(1, "lo");
     lo.loopback = true;
     lo.mac = None;
-    seen.links.insert(lo.index, lo);
+    host.links.insert(lo.index, lo);
     for rule in [
         "pref 0 lookup 255",
         "pref 32766 lookup 254",
         "pref 32767 lookup 253",
     ] {
-        seen = seen.rule(&format!("{rule} protocol 2"));
+        host = host.rule(&format!("{rule} protocol 2"));
     }
     for rule in ["pref 0 lookup 255", "pref 32766 lookup 254"] {
-        seen = seen.rule6(&format!("{rule} protocol 2"));
+        host = host.rule6(&format!("{rule} protocol 2"));
     }
-    seen
+    host
 }
 
 fn plain_link(n: u32, name: &str) -> Link {
@@ -75,7 +75,7 @@ fn plain_link(n: u32, name: &str) -> Link {
 }
 
 impl Host {
-    /// A physical Ethernet interface that is up, with these addresses.
+    /// Adds a physical Ethernet interface that is up, with these addresses.
     pub fn eni(mut self, n: u32, name: &str, addresses: &[&str]) -> Self {
         self.links.insert(index(n), plain_link(n, name));
         for kind in [
@@ -94,22 +94,22 @@ impl Host {
         }
         addresses
             .iter()
-            .fold(self, |seen, address| seen.address(name, address))
+            .fold(self, |host, address| host.address(name, address))
     }
 
-    /// A virtual interface of a kind: "bridge", "wireguard" ...
+    /// Adds a virtual interface of a kind: "bridge", "wireguard" ...
     pub fn virtual_link(self, n: u32, name: &str, kind: &str, addresses: &[&str]) -> Self {
-        let mut seen = self.eni(n, name, addresses);
-        let link = seen.link_mut(name);
+        let mut host = self.eni(n, name, addresses);
+        let link = host.link_mut(name);
         link.kind = Some(kind.to_owned());
         if kind == "wireguard" {
             link.mac = None;
-            seen.tunables.retain(|tunable, _| tunable.index != index(n));
+            host.tunables.retain(|tunable, _| tunable.index != index(n));
         }
-        seen
+        host
     }
 
-    /// A link, to be changed.
+    /// An interface that the test wants to change.
     pub fn link_mut(&mut self, name: &str) -> &mut Link {
         self.links
             .values_mut()
@@ -123,7 +123,7 @@ impl Host {
             .index
     }
 
-    /// Sets a link down, as the kernel does: its routes go, its addresses stay.
+    /// Sets an interface down, as the kernel does: its routes go, its addresses stay.
     pub fn down(mut self, name: &str) -> Self {
         let index = self.index_of(name);
         let link = self.link_mut(name);
@@ -132,7 +132,7 @@ impl Host {
         self
     }
 
-    /// An address, with the connected route of its prefix.
+    /// Adds an address, with the connected route of its prefix.
     pub fn address(mut self, name: &str, address: &str) -> Self {
         let net: IpNet = address.parse().expect("an address with a length");
         let index = self.index_of(name);
@@ -167,7 +167,7 @@ impl Host {
         self
     }
 
-    /// Takes an address away, with its connected route.
+    /// Removes an address, with its connected route.
     pub fn without_address(mut self, name: &str, address: &str) -> Self {
         let net: IpNet = address.parse().expect("an address with a length");
         let index = self.index_of(name);
@@ -186,20 +186,20 @@ impl Host {
         self
     }
 
-    /// Takes a link away, with all that hangs on it.
+    /// Removes an interface, with its routes, addresses, tunables and programs.
     pub fn gone(self, name: &str) -> Self {
         let index = self.index_of(name);
-        let mut seen = self.down(name);
-        seen.addresses.retain(|address| address.index != index);
-        seen.tunables.retain(|tunable, _| tunable.index != index);
-        seen.datapath
+        let mut host = self.down(name);
+        host.addresses.retain(|address| address.index != index);
+        host.tunables.retain(|tunable, _| tunable.index != index);
+        host.datapath
             .attachments
             .retain(|hook, _| hook.interface() != index);
-        seen.links.remove(&index);
-        seen
+        host.links.remove(&index);
+        host
     }
 
-    /// Takes away a route told in the words that made it.
+    /// Removes a route, named in the words that added it.
     pub fn without_route(mut self, words: &str) -> Self {
         let route = self.parse_route(words);
         let before = self.routes.len();
@@ -208,7 +208,7 @@ impl Host {
         self
     }
 
-    /// Sets a tunable.
+    /// Sets a tunable of an interface to a value.
     pub fn tunable(mut self, name: &str, kind: TunableKind, value: u32) -> Self {
         let tunable = Tunable {
             index: self.index_of(name),
@@ -221,9 +221,9 @@ impl Host {
         self
     }
 
-    /// A route in the words of `ip route add`: `[KIND] PREFIX|default [via A] [dev D]
+    /// Adds a route in the words of `ip route add`: `[KIND] PREFIX|default|default6 [via A] [dev D]
     /// [table N] [metric N] [proto N] [onlink] [scope link]`, with `nexthop via A dev D
-    /// [weight N]` for more than one leg.
+    /// [weight N]` for each next hop of a multipath route.
     pub fn route(mut self, words: &str) -> Self {
         let route = self.parse_route(words);
         self.routes.push(route);
@@ -291,12 +291,12 @@ impl Host {
         }
     }
 
-    /// An IPv4 rule in the words of `ip rule add`, placed as the kernel does.
+    /// Adds an IPv4 rule in the words of `ip rule add`, after the others of its priority.
     pub fn rule(self, words: &str) -> Self {
         self.rule_of(Family::V4, words)
     }
 
-    /// An IPv6 rule.
+    /// Adds an IPv6 rule in the words of `ip rule add`.
     pub fn rule6(self, words: &str) -> Self {
         self.rule_of(Family::V6, words)
     }
@@ -320,13 +320,13 @@ fn last(hops: &mut [Hop]) -> &mut Hop {
 
 fn number<N: std::str::FromStr>(word: &str) -> N {
     word.parse()
-        .unwrap_or_else(|_: N::Err| panic!("{word} is no number"))
+        .unwrap_or_else(|_: N::Err| panic!("{word} is not a number"))
 }
 
 fn prefix(word: &str) -> IpNet {
     word.parse()
         .or_else(|_no_length| word.parse::<IpAddr>().map(IpNet::from))
-        .unwrap_or_else(|_neither| panic!("{word} is no prefix"))
+        .unwrap_or_else(|_neither| panic!("{word} is not a prefix"))
 }
 
 fn pair<N: std::str::FromStr + Copy>(word: &str) -> (N, N) {
@@ -335,7 +335,7 @@ fn pair<N: std::str::FromStr + Copy>(word: &str) -> (N, N) {
 }
 
 /// A rule in the words of `ip rule add`.
-pub fn parse_rule(family: Family, text: &str) -> Rule {
+fn parse_rule(family: Family, text: &str) -> Rule {
     let mut rule = Rule::new(family, Priority(0), BOOT, RuleAction::Nop);
     let mut words = text.split_whitespace();
     while let Some(word) = words.next() {

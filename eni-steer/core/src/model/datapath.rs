@@ -1,8 +1,8 @@
-//! What the TC programs read from their maps: the same types for what the host should have and
-//! for what was read back from the kernel.
+//! What the TC programs read from their maps. The desired state and the state that
+//! `eni-steer-linux` read back from the kernel have the same types, so the plan can compare them.
 //!
-//! ENIs are named by interface index here. The maps name them by slot; only
-//! `eni-steer-linux` knows the slots.
+//! An ENI is identified by its interface index here. The maps identify it by a slot, which only
+//! `eni-steer-linux` knows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,59 +14,63 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attachment, Hook, IfIndex, Mac, Mode};
 
-/// Who owns an address or a delegated prefix.
+/// The owner of an address or a delegated prefix: the ENI that its packets should leave by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
-    /// This ENI.
+    /// The ENI with this interface index.
     Eni(IfIndex),
-    /// Two ENIs have it, so nobody does: counted, never steered.
+    /// Two ENIs have the address, so it has no owner: the programs count its packets and never
+    /// steer them.
     Ambiguous,
 }
 
-/// How an ENI's table reaches a destination.
+/// How an ENI's routing table reaches a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NextHop {
-    /// The destination is a neighbour on the ENI.
+    /// Directly: the destination is a neighbour on the ENI.
     OnLink {
-        /// MTU of the route, if it has one of its own.
+        /// MTU of the route; `None`: the MTU of the ENI counts.
         mtu: Option<u32>,
     },
-    /// Through a gateway, of either family.
+    /// Through a gateway. An IPv4 destination can have an IPv6 gateway.
     Via {
-        /// The gateway.
+        /// Address of the gateway.
         gateway: IpAddr,
-        /// MTU of the route, if it has one of its own.
+        /// MTU of the route; `None`: the MTU of the ENI counts.
         mtu: Option<u32>,
     },
-    /// Blackhole, unreachable or prohibit.
+    /// Not at all: the route is a blackhole, unreachable or prohibit route.
     Refuse,
 }
 
-/// An ENI as the programs see it.
+/// What the programs know about an ENI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniRow {
-    /// Its MAC address: counters belong to it.
+    /// MAC address. The counters belong to it, so an ENI that is unplugged and comes back keeps
+    /// its counters.
     pub mac: Mac,
-    /// MTU in bytes.
+    /// MTU in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// What its egress program does with a mismatch.
+    /// What the egress program does with a mismatch, a packet that is leaving by this ENI although
+    /// another one owns its source.
     pub mode: Mode,
-    /// Whether it is up, so that packets can be steered to it.
+    /// Whether the ENI is up. The programs steer no packets to one that is down.
     pub up: bool,
 }
 
-/// Settings that hold for all ENIs.
+/// Settings of the programs on all ENIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// `(mark, mask)` of packets that are never steered.
+    /// `(mark, mask)`: the programs never steer a packet with this mark.
     pub exempt_mark: Option<(u32, u32)>,
-    /// Prefix length to which remote IPv4 sources are folded (32: each on its own).
+    /// The programs count remote IPv4 sources by prefix of this length (32: each address on its
+    /// own).
     pub source_length4: u8,
-    /// The same for IPv6 (128: each on its own).
+    /// The same for IPv6 (128: each address on its own).
     pub source_length6: u8,
-    /// Mismatch events a CPU may send each second.
+    /// How many mismatch events each CPU may send per second.
     pub events_per_second: u32,
 }
 
@@ -81,26 +85,26 @@ impl Default for Settings {
     }
 }
 
-/// Everything the datapath is told, wanted or seen.
+/// Everything in the programs' maps, and the attached programs, as read from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datapath {
-    /// Settings; `None`: the maps do not exist.
+    /// Settings of the programs; `None`: the maps do not exist.
     pub settings: Option<Settings>,
-    /// ENIs under management.
+    /// The ENIs that the programs know.
     pub enis: BTreeMap<IfIndex, EniRow>,
-    /// Our programs. One ENI has both directions or the plan is not empty.
+    /// eni-steer's attached programs. If an ENI lacks one of its two, the plan attaches it.
     #[serde(with = "pairs")]
     pub attachments: BTreeMap<Hook, Attachment>,
-    /// Owned addresses (host prefixes) and delegated prefixes.
+    /// Owners of addresses (as /32 or /128 prefixes) and of delegated prefixes.
     pub owners: BTreeMap<IpNet, Owner>,
-    /// Each ENI's table.
+    /// Copy of each ENI's routing table, by ENI and destination.
     #[serde(with = "pairs")]
     pub next_hops: BTreeMap<(IfIndex, IpNet), NextHop>,
-    /// Destinations that are never steered.
+    /// Destinations whose packets the programs never steer.
     pub exempt: BTreeSet<IpNet>,
 }
 
-/// Maps with composite keys as lists of pairs: JSON keys can only be strings.
+/// Serializes maps with composite keys as lists of pairs, because JSON keys can only be strings.
 pub mod pairs {
     use std::collections::BTreeMap;
 

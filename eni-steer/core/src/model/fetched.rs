@@ -1,4 +1,4 @@
-//! What a source outside the kernel can answer: a DHCP client's lease file, a metadata service.
+//! The answer of a source outside the kernel: a DHCP client's lease file, a metadata service.
 
 /// The answer of a source.
 ///

@@ -1,4 +1,4 @@
-//! A packet, as far as policy routing looks at it.
+//! The fields of a packet that policy routing looks at.
 
 use std::net::IpAddr;
 
@@ -6,30 +6,32 @@ use serde::Serialize;
 
 use super::IfIndex;
 
-/// What the selectors of rules are compared with (`struct flowi` in the kernel's
-/// include/net/flow.h). What is `None` is not said: no rule that asks for it matches.
+/// What the kernel compares the selectors of rules with (`struct flowi` in its
+/// include/net/flow.h). A rule whose selector asks for a field that is `None` does not match,
+/// unless the field says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Flow {
-    /// Destination.
+    /// Destination address.
     pub to: IpAddr,
-    /// Source; `None`: not chosen yet.
+    /// Source address; `None`: the kernel has not chosen one yet.
     pub from: Option<IpAddr>,
-    /// `skb->mark`
+    /// `skb->mark`; 0: no mark.
     pub mark: u32,
-    /// Interface it came in by; `None`: made on this host.
+    /// Interface the packet came in by; `None`: this host made the packet.
     pub iif: Option<IfIndex>,
-    /// User whose socket sends it; `None`: root, for what is made on this host.
+    /// User whose socket sends the packet; `None`: root if this host made the packet, nobody if it
+    /// is forwarded.
     pub uid: Option<u32>,
     /// IP protocol number.
     pub ip_protocol: Option<u8>,
-    /// Source port.
+    /// Source port; `None`: no rule for source ports matches.
     pub sport: Option<u16>,
-    /// Destination port.
+    /// Destination port; `None`: no rule for destination ports matches.
     pub dport: Option<u16>,
 }
 
 impl Flow {
-    /// Made on this host, with no source chosen yet.
+    /// A packet that this host makes, whose source the kernel has not chosen yet.
     pub fn to(to: IpAddr) -> Self {
         Self {
             to,
@@ -43,7 +45,7 @@ impl Flow {
         }
     }
 
-    /// From this source.
+    /// The same packet with this source.
     pub fn from(self, from: IpAddr) -> Self {
         Self {
             from: Some(from),

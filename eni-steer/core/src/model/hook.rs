@@ -1,4 +1,4 @@
-//! Hooks: the places in the kernel where a program can be attached, and what is attached there.
+//! Hooks, the places in the kernel where programs are attached, and the programs on them.
 
 use std::fmt;
 
@@ -15,20 +15,20 @@ use super::{Direction, IfIndex, Names};
 pub enum Hook {
     /// Traffic control (TC) of one ENI, in one direction.
     Tc {
-        /// The ENI.
+        /// Interface index of the ENI.
         eni: IfIndex,
-        /// Packets that come in, or packets that leave.
+        /// Ingress: the program sees packets that come in. Egress: packets that leave.
         direction: Direction,
     },
 }
 
 impl Hook {
-    /// The TC hook of an ENI.
+    /// The TC hook of an ENI in one direction.
     pub fn tc(eni: IfIndex, direction: Direction) -> Self {
         Self::Tc { eni, direction }
     }
 
-    /// The TC hooks of an ENI, ingress first.
+    /// The two TC hooks of an ENI, ingress first.
     pub fn tc_of(eni: IfIndex) -> [Self; 2] {
         Direction::BOTH.map(|direction| Self::tc(eni, direction))
     }
@@ -40,7 +40,7 @@ impl Hook {
         }
     }
 
-    /// The hook in words: `eth1 ingress`.
+    /// The hook as text for people: `eth1 ingress`.
     pub fn describe(self, names: &impl Names) -> String {
         match self {
             Self::Tc { eni, direction } => {
@@ -51,14 +51,14 @@ impl Hook {
 }
 
 /// A direction as `tc` calls it: `ingress` or `egress`.
-pub fn direction_word(direction: Direction) -> &'static str {
+fn direction_word(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     }
 }
 
-/// How a program is attached.
+/// The kernel mechanism that attaches a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachKind {
@@ -77,15 +77,15 @@ impl fmt::Display for AttachKind {
     }
 }
 
-/// One of our programs on one hook, as read from the kernel, or as wanted.
+/// One of eni-steer's programs on one hook, as read from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// How.
+    /// Mechanism.
     pub kind: AttachKind,
-    /// Which object the program came from: hash of the object file, as the ENI's row
-    /// remembers it. A difference means an upgrade.
+    /// Hash of the object file that the program was loaded from, as the ENI's map entry records
+    /// it. If it differs from the hash of eni-steer's own object, the plan replaces the program.
     pub build: u64,
-    /// aya-log level it was loaded with (0: off).
+    /// aya-log level that the program was loaded with (0: off).
     pub log_level: u32,
 }
 
@@ -94,10 +94,11 @@ pub struct Attachment {
 pub struct ForeignProgram {
     /// Kernel id of the program.
     pub id: u32,
-    /// Its name (empty if it has none or may not be read).
+    /// Its name; empty if it has none or eni-steer may not read it.
     pub name: String,
-    /// How it is attached.
+    /// Mechanism that attaches it.
     pub kind: AttachKind,
-    /// It sees packets before ours does, and can keep them from ours.
+    /// Whether it runs before eni-steer's program. If it drops or redirects a packet, eni-steer's
+    /// program does not see that packet.
     pub before_ours: bool,
 }

@@ -1,4 +1,4 @@
-//! The host as eni-steer observed it: the input of every decision.
+//! The host as eni-steer read it: the input of every decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,41 +13,42 @@ use super::{
 /// this crate reads the host itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Interfaces, by index.
+    /// Interfaces, by interface index.
     pub links: BTreeMap<IfIndex, Link>,
     /// Addresses, in the kernel's order.
     pub addresses: Vec<Address>,
-    /// Routes of all tables, without those by which packets come to this host.
+    /// Routes of all tables, without the local ones that deliver packets to this host.
     pub routes: Vec<Route>,
     /// Rules, in the kernel's order within a family.
     pub rules: Vec<Rule>,
-    /// Knobs of Ethernet interfaces as they are set now.
+    /// Current values of the tunables of Ethernet interfaces.
     #[serde(with = "super::pairs")]
     pub tunables: BTreeMap<Tunable, u32>,
-    /// `net.ipv4.conf.all.*`: the kernel takes the larger of this and the interface's.
+    /// Values of `net.ipv4.conf.all.*`: the kernel uses the larger of this value and the
+    /// interface's own.
     pub all: BTreeMap<TunableKind, u32>,
     /// Values that tunables had before eni-steer changed them, from the state file.
     #[serde(with = "super::pairs")]
     pub saved: BTreeMap<Tunable, SavedValue>,
-    /// Our programs and their tables.
+    /// eni-steer's programs and the contents of their maps.
     pub datapath: Datapath,
-    /// Layouts of other versions that have pins, and maybe programs, here.
+    /// Map layouts of other eni-steer versions that have pins, and perhaps programs, on this host.
     #[serde(default)]
     pub other_layouts: BTreeSet<u32>,
-    /// Programs of others on the hooks of Ethernet interfaces, in the order in which they run.
+    /// Other tools' programs on the hooks of Ethernet interfaces, in the order in which they run.
     #[serde(with = "super::pairs")]
     pub foreign_programs: BTreeMap<Hook, Vec<ForeignProgram>>,
     /// Gateways from the lease files of DHCP clients.
     pub leases: Vec<Lease>,
-    /// Sources that could not be read, each with the reason. A gateway that such a source may
-    /// have named keeps the value of the last apply.
+    /// Sources that eni-steer could not read, each with the reason. A gateway that such a source
+    /// may have named keeps the value of the last apply.
     #[serde(default)]
     pub unavailable: Vec<String>,
 }
 
 impl Host {
-    /// The interface of this name or alternative name.
-    pub fn link_named(&self, name: &str) -> Option<&Link> {
+    /// The interface with this name or alternative name.
+    pub(crate) fn link_named(&self, name: &str) -> Option<&Link> {
         self.links
             .values()
             .find(|link| link.name == name)
@@ -65,29 +66,31 @@ impl Host {
             .map_or_else(|| format!("#{index}"), |link| link.name.clone())
     }
 
-    /// Usable addresses of an interface: no loopback, link-local or tentative ones.
-    pub fn usable_addresses(&self, index: IfIndex) -> impl Iterator<Item = &Address> {
+    /// The addresses of an interface that can be used to talk to other hosts: global and not
+    /// tentative.
+    pub(crate) fn usable_addresses(&self, index: IfIndex) -> impl Iterator<Item = &Address> {
         self.addresses
             .iter()
             .filter(move |address| address.index == index && address.global && !address.tentative)
     }
 
-    /// Rules of a family in the order in which the kernel asks them.
-    pub fn rules_of(&self, family: Family) -> impl Iterator<Item = &Rule> {
+    /// The rules of a family, in the order in which the kernel evaluates them.
+    pub(crate) fn rules_of(&self, family: Family) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |rule| rule.family == family)
     }
 
-    /// Whether a rule without conditions leads to main: without it nothing of the host's
-    /// default routing works.
-    pub fn has_main_rule(&self, family: Family) -> bool {
+    /// Whether a rule without conditions looks up the main table. Without it, a packet that no
+    /// other rule serves has no route.
+    pub(crate) fn has_main_rule(&self, family: Family) -> bool {
         let main = RuleAction::Table(TableId::MAIN);
         self.rules_of(family)
             .any(|rule| *rule == Rule::new(family, rule.priority, rule.protocol, main))
     }
 
-    /// The value a tunable had before us: what was written down, unless somebody else has
-    /// turned it since.
-    pub fn baseline(&self, tunable: Tunable) -> Option<u32> {
+    /// The value that a tunable had before eni-steer changed it: the saved value, or the current
+    /// one if another program has changed the tunable since. `None`: the interface has no such
+    /// tunable.
+    pub(crate) fn baseline(&self, tunable: Tunable) -> Option<u32> {
         let now = *self.tunables.get(&tunable)?;
         match self.saved.get(&tunable) {
             Some(saved) if saved.ours == now => Some(saved.previous),

@@ -1,4 +1,4 @@
-//! DHCP leases.
+//! DHCP leases, as the lease files of DHCP clients hold them.
 
 use std::net::IpAddr;
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::IfIndex;
 
-/// A gateway from a lease.
+/// A gateway that a DHCP server named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// The interface.
+    /// Interface that has the lease.
     pub index: IfIndex,
-    /// The gateway (DHCP option 3, "routers"; the first).
+    /// The gateway: the first address of DHCP option 3, "routers".
     pub gateway: IpAddr,
-    /// The file it stands in.
+    /// Path of the lease file, without the leading slash.
     pub file: String,
 }

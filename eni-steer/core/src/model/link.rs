@@ -10,28 +10,28 @@ use super::{Family, Group, IfIndex, Mac};
 /// An interface, as `ip -d link` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// Interface index.
+    /// Interface index; unique in a network namespace.
     pub index: IfIndex,
     /// Name, at most 15 bytes.
     pub name: String,
     /// Alternative names (`ip link property add`).
     pub altnames: Vec<String>,
-    /// Ethernet address; `None` if it is no Ethernet interface or the loopback.
+    /// Ethernet address; `None`: not an Ethernet interface, or the loopback.
     pub mac: Option<Mac>,
     /// `IFLA_INFO_KIND`: "veth", "bridge", "vlan" ...; `None` for a physical or
     /// paravirtual NIC.
     pub kind: Option<String>,
-    /// `IFF_UP`: the administrator wants it up.
+    /// `IFF_UP`: the administrator has set the interface up.
     pub up: bool,
-    /// `IFF_LOWER_UP`: there is a carrier.
+    /// `IFF_LOWER_UP`: the interface has a carrier.
     pub carrier: bool,
-    /// `IFF_LOOPBACK`
+    /// `IFF_LOOPBACK`: the interface is a loopback.
     pub loopback: bool,
     /// MTU in bytes, without the Ethernet header.
     pub mtu: u32,
-    /// Interface group.
+    /// Interface group (`IFLA_GROUP`).
     pub group: Group,
-    /// Index of the bridge, bond or VRF it is enslaved to.
+    /// Index of the bridge, bond or VRF that the interface belongs to.
     pub master: Option<IfIndex>,
 }
 
@@ -46,27 +46,27 @@ impl Link {
 /// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// The interface.
+    /// Interface that has the address.
     pub index: IfIndex,
     /// The address with the length of its on-link prefix.
     pub net: IpNet,
-    /// `RT_SCOPE_UNIVERSE`: may be used to talk to the world.
+    /// `RT_SCOPE_UNIVERSE`: the address can be used to talk to any host.
     pub global: bool,
-    /// `IFA_F_TENTATIVE` or `IFA_F_DADFAILED`: not usable (yet).
+    /// `IFA_F_TENTATIVE` or `IFA_F_DADFAILED`: the address cannot be used (yet).
     pub tentative: bool,
-    /// `IFA_F_TEMPORARY`: an IPv6 privacy address, replaced now and then.
+    /// `IFA_F_TEMPORARY`: an IPv6 privacy address, which the kernel replaces from time to time.
     pub temporary: bool,
-    /// `IFA_F_NOPREFIXROUTE`: the prefix is not on-link.
+    /// `IFA_F_NOPREFIXROUTE`: the kernel made no route for the prefix, so it is not on-link.
     pub no_prefix_route: bool,
 }
 
 impl Address {
-    /// The address alone.
+    /// The address without its prefix length.
     pub fn ip(&self) -> IpAddr {
         self.net.addr()
     }
 
-    /// Its family.
+    /// IPv4 or IPv6.
     pub fn family(&self) -> Family {
         Family::of_net(self.net)
     }

@@ -5,19 +5,19 @@ use std::net::IpAddr;
 use super::{IfIndex, RouteKind, TableId};
 
 /// The kernel's own answer for a [`super::Flow`]: `RTM_GETROUTE` for one destination, as
-/// `ip route get` asks it. It is the judge of routing; eni-steer's own walk of the rules
-/// ([`crate::explain`]) only names the rule behind it.
+/// `ip route get` asks it. `verify` judges routing by this answer; eni-steer's own walk through
+/// the rules only names the rule behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteLookup {
     /// The kernel sends the packet.
     Leaves {
         /// Interface by which it leaves.
         by: IfIndex,
-        /// Gateway; `None` if the destination is a neighbour.
+        /// Gateway; `None`: the destination is a neighbour.
         gateway: Option<IpAddr>,
-        /// Table of the route that decides.
+        /// Table that holds the deciding route.
         table: TableId,
-        /// Unicast, or local for an address of this host.
+        /// Unicast, or local if the destination is an address of this host.
         kind: RouteKind,
     },
     /// The kernel refuses the packet: no route matches, or a route or rule refuses it.
@@ -29,8 +29,8 @@ pub enum RouteLookup {
 }
 
 impl RouteLookup {
-    /// The interface by which the packet leaves, if it does.
-    pub fn leaves_by(&self) -> Option<IfIndex> {
+    /// The interface by which the packet leaves; `None`: the kernel refuses it.
+    pub(crate) fn leaves_by(&self) -> Option<IfIndex> {
         match self {
             Self::Leaves { by, .. } => Some(*by),
             Self::Refused { .. } => None,

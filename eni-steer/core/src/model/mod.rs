@@ -1,7 +1,7 @@
-//! Units and nouns of routing, without any I/O.
+//! The nouns of routing (links, addresses, routes, rules, hooks) and the units of their numbers.
 //!
-//! A number is parsed into its unit at the edge and printed by `Display` as `ip` or `tc`
-//! would print it.
+//! `eni-steer-linux` and the configuration parse every number into its unit; from there on a
+//! priority cannot be mistaken for a table. `Display` prints each as `ip` or `tc` prints it.
 
 mod datapath;
 mod fetched;
@@ -20,18 +20,18 @@ mod units;
 pub use datapath::{Datapath, EniRow, NextHop, Owner, Settings, pairs};
 pub use fetched::Fetched;
 pub use flow::Flow;
-pub use hook::{AttachKind, Attachment, ForeignProgram, Hook, direction_word};
+pub use hook::{AttachKind, Attachment, ForeignProgram, Hook};
 pub use host::Host;
 pub use lease::Lease;
 pub use link::{Address, Link};
 pub use lookup::RouteLookup;
 pub use neighbour::Reachability;
-pub use route::{Hop, Route, RouteKey, RouteKind, destination_text};
+pub use route::{Hop, Route, RouteKind, destination_text};
 pub use rule::{PortRange, Rule, RuleAction, UidRange};
 pub use tunable::{SavedValue, Tunable, TunableKind};
+pub(crate) use units::host_prefix;
 pub use units::{
-    Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, covers, host_prefix,
-    link_local,
+    Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, covers, link_local,
 };
 
 pub use eni_steer_common::{Direction, Mode};

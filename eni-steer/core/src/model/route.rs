@@ -1,4 +1,4 @@
-//! Routes.
+//! Routes, and their text in the words of `ip route`.
 
 use std::{fmt, net::IpAddr};
 
@@ -11,43 +11,43 @@ use super::{Family, IfIndex, Names, Protocol, TableId, any};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RouteKind {
-    /// Sends it on.
+    /// Sends the packet on.
     Unicast,
-    /// To this host.
+    /// Delivers the packet to this host.
     Local,
-    /// Broadcast on the link.
+    /// Sends the packet to every host on the link.
     Broadcast,
-    /// Anycast address of this host.
+    /// Delivers to an IPv6 anycast address of this host.
     Anycast,
-    /// Multicast.
+    /// Sends to a multicast group.
     Multicast,
-    /// Drops it silently.
+    /// Drops the packet silently.
     Blackhole,
-    /// Refuses with "host unreachable".
+    /// Refuses the packet with "host unreachable".
     Unreachable,
-    /// Refuses with "administratively prohibited".
+    /// Refuses the packet with "administratively prohibited".
     Prohibit,
-    /// Makes the rule walk go on with the next rule.
+    /// Sends the lookup on to the next rule, as if the table had no route.
     Throw,
-    /// Another `rtm_type`.
+    /// Another `rtm_type`, by its number.
     Other(u8),
 }
 
-/// One leg of a route.
+/// One next hop of a route. A multipath route has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hop {
     /// Interface the packet leaves by.
     pub out: IfIndex,
-    /// Gateway; `None`: the destination is a neighbour.
+    /// Gateway; `None`: the destination is a neighbour on the interface.
     pub gateway: Option<IpAddr>,
-    /// `RTNH_F_ONLINK`: the gateway is a neighbour although no route says so.
+    /// `RTNH_F_ONLINK`: the kernel treats the gateway as a neighbour although no route says so.
     pub onlink: bool,
-    /// Share of a multipath route, 1..=256.
+    /// Share of the traffic of a multipath route, 1..=256.
     pub weight: u16,
 }
 
 impl Hop {
-    /// A leg of weight 1.
+    /// A next hop of weight 1 without `onlink`.
     pub fn new(out: IfIndex, gateway: Option<IpAddr>) -> Self {
         Self {
             out,
@@ -58,38 +58,40 @@ impl Hop {
     }
 }
 
-/// A route.
+/// A route of a routing table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Route {
-    /// Its table.
+    /// The table that holds it.
     pub table: TableId,
-    /// Destination; length 0 is the default route.
+    /// Destination prefix; length 0: a default route.
     pub destination: IpNet,
-    /// What it does.
+    /// What the route does with a packet.
     pub kind: RouteKind,
-    /// Legs; empty for blackhole and the like, more than one for multipath.
+    /// Next hops: none for blackhole and the like, more than one for a multipath route.
     pub hops: Vec<Hop>,
-    /// Metric (`RTA_PRIORITY`): lower wins. IPv6 reads 0 as 1024.
+    /// Metric (`RTA_PRIORITY`): the lower one wins. The kernel turns an IPv6 metric of 0 into
+    /// 1024.
     pub metric: u32,
-    /// Preferred source (`RTA_PREFSRC`).
+    /// Source for packets whose sender chose none (`RTA_PREFSRC`).
     pub source: Option<IpAddr>,
     /// `rtm_scope`: 253 link, 0 universe.
     pub scope: u8,
-    /// TOS the route is limited to; 0: none.
+    /// TOS that packets must have; 0: any.
     pub tos: u8,
-    /// Route MTU (`RTAX_MTU`).
+    /// MTU of the route (`RTAX_MTU`); `None`: the MTU of the interface counts.
     pub mtu: Option<u32>,
-    /// Who installed it.
+    /// Program that installed the route (`rtm_protocol`).
     pub protocol: Protocol,
-    /// It carries something this type can not hold (a nexthop object, an encapsulation,
-    /// metrics other than the MTU): never rewritten, and copied only in what is held.
+    /// Whether the kernel's route has attributes that this type cannot hold: a nexthop object, an
+    /// encapsulation, metrics other than the MTU. eni-steer never rewrites such a route, and a copy
+    /// of it lacks these attributes.
     pub partial: bool,
 }
 
-/// What makes two routes the same place in a table: the kernel holds one route of each key
-/// (`fib_find_alias` in net/ipv4/fib_trie.c, `fib6_add_rt2node` in net/ipv6/ip6_fib.c).
+/// The place of a route in its table. The kernel holds one route of each key (`fib_find_alias` in
+/// net/ipv4/fib_trie.c, `fib6_add_rt2node` in net/ipv6/ip6_fib.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RouteKey {
+pub(crate) struct RouteKey {
     table: TableId,
     destination: IpNet,
     metric: u32,
@@ -97,8 +99,8 @@ pub struct RouteKey {
 }
 
 impl Route {
-    /// Its place in its table.
-    pub fn key(&self) -> RouteKey {
+    /// The place of the route in its table.
+    pub(crate) fn key(&self) -> RouteKey {
         RouteKey {
             table: self.table,
             destination: self.destination,
@@ -107,7 +109,7 @@ impl Route {
         }
     }
 
-    /// The route as an argument list of `ip route add`.
+    /// The route as arguments of `ip route add`.
     pub fn describe(&self, names: &impl Names) -> String {
         let mut words = Vec::new();
         if self.kind != RouteKind::Unicast {
@@ -151,24 +153,24 @@ impl Route {
         words.join(" ")
     }
 
-    /// Its family.
+    /// IPv4 or IPv6.
     pub fn family(&self) -> Family {
         Family::of_net(self.destination)
     }
 
-    /// Whether it is a default route.
+    /// Whether the route is a default route (prefix length 0).
     pub fn is_default(&self) -> bool {
         self.destination.prefix_len() == 0
     }
 
-    /// The leg through an interface.
-    pub fn hop_by(&self, out: IfIndex) -> Option<&Hop> {
+    /// The next hop through an interface.
+    pub(crate) fn hop_by(&self, out: IfIndex) -> Option<&Hop> {
         self.hops.iter().find(|hop| hop.out == out)
     }
 }
 
 impl RouteKind {
-    /// Whether it ends the rule walk by refusing.
+    /// Whether such a route refuses the packet, which ends the lookup.
     pub fn refuses(self) -> bool {
         matches!(self, Self::Blackhole | Self::Unreachable | Self::Prohibit)
     }
@@ -191,7 +193,7 @@ impl fmt::Display for RouteKind {
     }
 }
 
-/// How `ip route` names a destination: `default`, or the prefix, an address without `/32`.
+/// A destination in the words of `ip route`: `default`, a prefix, or an address without `/32`.
 pub fn destination_text(net: IpNet) -> impl fmt::Display {
     Destination(net)
 }

@@ -1,4 +1,4 @@
-//! Policy routing rules.
+//! Policy routing rules, and their text in the words of `ip rule`.
 
 use std::fmt;
 
@@ -7,90 +7,92 @@ use serde::{Deserialize, Serialize};
 
 use super::{Family, Group, Priority, Protocol, TableId, route::destination_text};
 
-/// What a rule does with what it matches (`FRA_ACTION`).
+/// What a rule does with a packet that it matches (`FRA_ACTION`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleAction {
-    /// Looks the destination up in a table; if that has no answer, the walk goes on.
+    /// Looks the destination up in a table. If the table has no route, the next rule follows.
     Table(TableId),
-    /// Goes on at the rule of this priority.
+    /// Continues with the first rule of this priority.
     Goto(Priority),
-    /// Goes on with the next rule.
+    /// Continues with the next rule.
     Nop,
-    /// Drops silently.
+    /// Drops the packet silently.
     Blackhole,
-    /// Refuses with "network unreachable".
+    /// Refuses the packet with "network unreachable".
     Unreachable,
-    /// Refuses with "administratively prohibited".
+    /// Refuses the packet with "administratively prohibited".
     Prohibit,
-    /// The table of the VRF the packet belongs to (`l3mdev`).
+    /// Looks the destination up in the table of the packet's VRF (`l3mdev`).
     L3mdev,
-    /// Another action.
+    /// Another `FRA_ACTION`, by its number.
     Other(u8),
 }
 
-/// Inclusive range of ports.
+/// A range of ports that includes both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortRange {
-    /// First port.
+    /// Lowest port that matches.
     pub start: u16,
-    /// Last port.
+    /// Highest port that matches.
     pub end: u16,
 }
 
-/// Inclusive range of user ids.
+/// A range of user ids that includes both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UidRange {
-    /// First id.
+    /// Lowest user id that matches.
     pub start: u32,
-    /// Last id.
+    /// Highest user id that matches.
     pub end: u32,
 }
 
-/// A rule, normalised: what the kernel adds by itself to a dump is not in it.
+/// A rule, without the attributes that the kernel adds to a dump by itself, so that a rule that
+/// was read equals the rule that was added.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rule {
-    /// Family.
+    /// IPv4 or IPv6: the kernel keeps a list of rules for each.
     pub family: Family,
-    /// Priority.
+    /// Priority: the kernel evaluates lower ones first.
     pub priority: Priority,
-    /// Who installed it.
+    /// Program that installed the rule (`FRA_PROTOCOL`).
     pub protocol: Protocol,
-    /// `FIB_RULE_INVERT`: matches what the selectors do not.
+    /// `FIB_RULE_INVERT`: the rule matches the packets that its selectors do not match.
     pub invert: bool,
-    /// Source selector.
+    /// Prefix that the source must be in; `None`: any source.
     pub from: Option<IpNet>,
-    /// Destination selector.
+    /// Prefix that the destination must be in; `None`: any destination.
     pub to: Option<IpNet>,
-    /// Incoming interface; `lo` for traffic made on this host.
+    /// Name of the interface the packet came in by; `lo`: this host made the packet.
     pub iif: Option<String>,
-    /// Outgoing interface a socket is bound to.
+    /// Name of the interface that the sending socket is bound to.
     pub oif: Option<String>,
-    /// Mark and mask.
+    /// Mark that the packet must have, and the mask it is compared under.
     pub mark: Option<(u32, u32)>,
-    /// TOS; 0: any.
+    /// TOS that the packet must have; 0: any.
     pub tos: u8,
-    /// IP protocol number.
+    /// IP protocol number that the packet must have.
     pub ip_protocol: Option<u8>,
-    /// Source ports.
+    /// Source ports that match.
     pub sport: Option<PortRange>,
-    /// Destination ports.
+    /// Destination ports that match.
     pub dport: Option<PortRange>,
-    /// User ids.
+    /// Users whose sockets' packets match.
     pub uids: Option<UidRange>,
-    /// What it does.
+    /// What the rule does with a packet that matches.
     pub action: RuleAction,
-    /// Ignores answers of this prefix length or shorter (`suppress_prefixlength`).
+    /// The rule ignores a route whose prefix length is this or shorter
+    /// (`suppress_prefixlength`).
     pub suppress_prefix_length: Option<u32>,
-    /// Ignores answers that leave by an interface of this group (`suppress_ifgroup`).
+    /// The rule ignores a route that leaves by an interface of this group (`suppress_ifgroup`).
     pub suppress_group: Option<Group>,
-    /// It carries a selector this type can not hold (tunnel id, flow label, DSCP): shown
-    /// and stepped around, never rewritten.
+    /// Whether the kernel's rule has selectors that this type cannot hold (tunnel id, flow label,
+    /// DSCP). eni-steer shows such a rule, treats it as not matching, and never rewrites it.
     pub partial: bool,
 }
 
 impl Rule {
-    /// A rule that matches everything of a family.
+    /// A rule that matches every packet of a family.
     pub fn new(family: Family, priority: Priority, protocol: Protocol, action: RuleAction) -> Self {
         Self {
             family,
@@ -116,7 +118,7 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// As an argument list of `ip rule add` (and nearly as `ip rule list` prints it).
+    /// The rule as arguments of `ip rule add`, which is nearly what `ip rule list` prints.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pref {}", self.priority)?;
         if self.invert {

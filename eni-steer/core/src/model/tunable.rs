@@ -1,4 +1,4 @@
-//! Knobs of an interface that are set, remembered and put back.
+//! Tunables: settings of an interface that eni-steer changes and later restores.
 
 use std::fmt;
 
@@ -6,25 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::IfIndex;
 
-/// Which tunable.
+/// Which setting of an interface a tunable is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TunableKind {
-    /// The interface group.
+    /// The interface group (`IFLA_GROUP`).
     Group,
     /// `net.ipv4.conf.<interface>.rp_filter`: 0 off, 1 strict, 2 loose.
     RpFilter,
-    /// `net.ipv4.conf.<interface>.arp_ignore`
+    /// `net.ipv4.conf.<interface>.arp_ignore`: 0 answers ARP requests for every address of the
+    /// host, 1 only for addresses of this interface.
     ArpIgnore,
-    /// `net.ipv4.conf.<interface>.arp_announce`
+    /// `net.ipv4.conf.<interface>.arp_announce`: 0 uses any source address in ARP requests, 2 the
+    /// best one of this interface.
     ArpAnnounce,
 }
 
 impl TunableKind {
-    /// Those that are sysctls.
+    /// The kinds that are sysctls.
     pub const SYSCTLS: [TunableKind; 3] = [Self::RpFilter, Self::ArpIgnore, Self::ArpAnnounce];
 
-    /// Last part of the sysctl's name; `None` for the group.
+    /// Last part of the sysctl's name; `None`: the group, which is not a sysctl.
     pub fn sysctl(self) -> Option<&'static str> {
         match self {
             Self::Group => None,
@@ -35,22 +37,22 @@ impl TunableKind {
     }
 }
 
-/// A tunable of one interface.
+/// One setting of one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tunable {
-    /// The interface.
+    /// Index of the interface.
     pub index: IfIndex,
-    /// Which tunable.
+    /// Which of its settings.
     pub kind: TunableKind,
 }
 
-/// What is written down before a tunable is turned, so that it can be put back.
+/// What eni-steer saves before it changes a tunable, so that `remove` can restore it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SavedValue {
-    /// Value found.
+    /// Value before eni-steer changed it.
     pub previous: u32,
-    /// Value set by us. Another value now means that somebody else has turned it since:
-    /// theirs stays.
+    /// Value that eni-steer set. If the tunable has another value now, another program has changed
+    /// it since, and eni-steer leaves that value alone.
     pub ours: u32,
 }
 

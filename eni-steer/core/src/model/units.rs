@@ -1,4 +1,4 @@
-//! Numbers with units.
+//! Numbers with units: indexes, priorities, tables, protocols, groups, addresses.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ impl IfIndex {
         NonZeroU32::new(index).map(Self)
     }
 
-    /// The plain number.
+    /// The index as a plain number.
     pub fn get(self) -> u32 {
         self.0.get()
     }
@@ -34,13 +34,14 @@ impl fmt::Display for IfIndex {
     }
 }
 
-/// Gives interfaces their names. Text for people uses names; a host that was observed knows them.
+/// Something that knows the names of interfaces, such as [`super::Host`]. Text for people uses
+/// names, never indexes.
 pub trait Names {
     /// Name of an interface; `#` and its index if it is gone.
     fn name(&self, index: IfIndex) -> String;
 }
 
-/// Ethernet address.
+/// Ethernet address, printed as six hex bytes with colons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
@@ -86,14 +87,14 @@ impl<'de> Deserialize<'de> for Mac {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// IPv4
+    /// IPv4, printed as `-4`.
     V4,
-    /// IPv6
+    /// IPv6, printed as `-6`.
     V6,
 }
 
 impl Family {
-    /// Both, in the order in which they are shown.
+    /// Both families, in the order in which commands show them.
     pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
     /// The family of an address.
@@ -110,7 +111,7 @@ impl Family {
         Self::of(net.addr())
     }
 
-    /// Bits of an address.
+    /// Number of bits in an address.
     pub fn bits(self) -> u8 {
         match self {
             Family::V4 => 32,
@@ -120,7 +121,7 @@ impl Family {
 }
 
 impl fmt::Display for Family {
-    /// As the option of `ip`: `-4`, `-6`.
+    /// The option of `ip` that selects the family: `-4`, `-6`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Family::V4 => "-4",
@@ -137,8 +138,8 @@ pub fn any(family: Family) -> IpNet {
     }
 }
 
-/// The prefix that holds one address.
-pub fn host_prefix(address: IpAddr) -> IpNet {
+/// The prefix that holds one address: its /32 or /128.
+pub(crate) fn host_prefix(address: IpAddr) -> IpNet {
     IpNet::from(address)
 }
 
@@ -180,37 +181,40 @@ macro_rules! number {
 }
 
 number!(
-    /// Rule priority (`FRA_PRIORITY`, "preference" in ip-rule(8)): lower is asked first.
+    /// Rule priority (`FRA_PRIORITY`, "preference" in ip-rule(8)). The kernel evaluates lower
+    /// ones first.
     Priority(u32)
 );
 number!(
-    /// Who installed a route or rule: `rtm_protocol` or `FRA_PROTOCOL`.
+    /// The number of the program that installed a route (`rtm_protocol`) or a rule
+    /// (`FRA_PROTOCOL`).
     Protocol(u8)
 );
 impl Protocol {
-    /// `RTPROT_KERNEL`
+    /// `RTPROT_KERNEL`: the kernel itself installed the object.
     pub const KERNEL: Self = Self(2);
 }
 number!(
-    /// Interface group (`IFLA_GROUP`); 0 is the default group every interface starts in.
+    /// Interface group (`IFLA_GROUP`). Every interface starts in group 0.
     Group(u32)
 );
 
-/// Routing table. Names from rt_tables are never needed and never read.
+/// Number of a routing table. eni-steer never reads names from rt_tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TableId(pub u32);
 
 impl TableId {
-    /// `RT_TABLE_DEFAULT`
-    pub const DEFAULT: Self = Self(253);
-    /// `RT_TABLE_MAIN`
+    /// `RT_TABLE_DEFAULT`: the table `default`, normally empty.
+    pub(crate) const DEFAULT: Self = Self(253);
+    /// `RT_TABLE_MAIN`: the table `main`.
     pub const MAIN: Self = Self(254);
-    /// `RT_TABLE_LOCAL`
-    pub const LOCAL: Self = Self(255);
+    /// `RT_TABLE_LOCAL`: the table `local`, which the kernel fills with the host's addresses.
+    pub(crate) const LOCAL: Self = Self(255);
 
-    /// Whether the kernel itself fills the table: unspecified, `default`, `main` and `local`.
-    pub fn is_kernel_own(self) -> bool {
+    /// Whether the table is one of the kernel's own: 0 (unspecified), `default`, `main` or
+    /// `local`.
+    pub(crate) fn is_kernel_own(self) -> bool {
         matches!(self, Self(0) | Self::DEFAULT | Self::MAIN | Self::LOCAL)
     }
 }

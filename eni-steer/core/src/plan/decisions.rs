@@ -1,9 +1,10 @@
-//! What is decided, case by case: a folder of `testdata/plan` each, named for what happened.
+//! Which plan follows from which host and policy, case by case. Each folder of `testdata/plan` is a
+//! case, named for what happened.
 //!
-//! `observed.txt` tells the host's history in the words of `ip`, `policy.json` what is wanted
-//! (without it: `remove`), and `plan.txt` holds the plan that follows. A plan that comes out
-//! differently fails the test of that name; `SNAPSHOTS=overwrite cargo test` writes down what
-//! comes out now, to be read before it is committed.
+//! `observed.txt` is the host's history in the words of `ip`, `policy.json` the policy (without it:
+//! `remove`), and `plan.txt` the plan that follows. If the plan changes, the test of that name
+//! fails. `SNAPSHOTS=overwrite cargo test` writes the new plan to the file; read the difference
+//! before you commit it.
 
 use crate::desired::Absence;
 use std::{collections::BTreeSet, fs, path::PathBuf};
@@ -81,7 +82,7 @@ fn folder(case: &str) -> PathBuf {
         .join(case)
 }
 
-/// A policy, and what to do about an ENI that is missing (`"absence": "wait"`).
+/// The policy in a file, and what to do about a missing ENI (`"absence": "wait"`).
 fn policy(case: &str, file: &str) -> Option<(Policy, Absence)> {
     let path = folder(case).join(file);
     let text = fs::read_to_string(&path).ok()?;
@@ -96,19 +97,19 @@ fn policy(case: &str, file: &str) -> Option<(Policy, Absence)> {
     Some((policy, absence))
 }
 
-/// Carries out the steps on the model, as an earlier run of ours would have.
-fn carry_out(plan: &Plan, seen: Host) -> Host {
-    let mut kernel = FakeExecutor { host: seen };
+/// The host after an earlier `apply`.
+fn carry_out(plan: &Plan, host: Host) -> Host {
+    let mut kernel = FakeExecutor { host };
     let report = apply(plan, &mut kernel);
     assert!(report.is_complete(), "{:?}", report.failed);
     kernel.host
 }
 
-/// The host after its history, a line an event.
+/// The host after its history, one event in each line.
 fn observed(case: &str) -> Host {
     let path = folder(case).join("observed.txt");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let mut seen = fake_host();
+    let mut host = fake_host();
     for line in text
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -123,87 +124,87 @@ fn observed(case: &str) -> Host {
             "arp_announce" => TunableKind::ArpAnnounce,
             other => panic!("there is no tunable {other}"),
         };
-        seen = match verb {
-            "eni" => seen.eni(number(0), words[1], &words[2..]),
-            "link" => seen.virtual_link(number(0), words[1], words[2], &words[3..]),
-            "address" => seen.address(words[0], words[1]),
-            "no-address" => seen.without_address(words[0], words[1]),
-            "down" => seen.down(words[0]),
+        host = match verb {
+            "eni" => host.eni(number(0), words[1], &words[2..]),
+            "link" => host.virtual_link(number(0), words[1], words[2], &words[3..]),
+            "address" => host.address(words[0], words[1]),
+            "no-address" => host.without_address(words[0], words[1]),
+            "down" => host.down(words[0]),
             "up" => {
-                let link = seen.link_mut(words[0]);
+                let link = host.link_mut(words[0]);
                 (link.up, link.carrier) = (true, true);
-                seen
+                host
             }
-            "gone" => seen.gone(words[0]),
-            "route" => seen.route(rest),
-            "no-route" => seen.without_route(rest),
-            "rule" => seen.rule(rest),
-            "rule6" => seen.rule6(rest),
-            "tunable" => seen.tunable(words[0], kind(words[1]), number(2)),
+            "gone" => host.gone(words[0]),
+            "route" => host.route(rest),
+            "no-route" => host.without_route(rest),
+            "rule" => host.rule(rest),
+            "rule6" => host.rule6(rest),
+            "tunable" => host.tunable(words[0], kind(words[1]), number(2)),
             "all" => {
-                seen.all.insert(kind(words[0]), number(1));
-                seen
+                host.all.insert(kind(words[0]), number(1));
+                host
             }
             "lease" => {
                 let (link, gateway) = (index(number(0)), words[1].parse().expect("a gateway"));
                 let file = format!("run/systemd/netif/leases/{link}");
-                seen.leases.push(Lease {
+                host.leases.push(Lease {
                     index: link,
                     gateway,
                     file,
                 });
-                seen
+                host
             }
-            // An earlier run of ours, under this policy or the one of the file named.
+            // An earlier `apply`, under this policy or the one in the named file.
             "applied" => {
                 let file = words.first().unwrap_or(&"policy.json");
                 let (policy, absence) =
                     policy(case, file).unwrap_or_else(|| panic!("{case} has no {file}"));
                 let desired =
-                    Desired::for_host(&seen, &policy, absence, BUILD).expect("it was applied");
-                carry_out(&Plan::between(&desired, &seen), seen)
+                    Desired::for_host(&host, &policy, absence, BUILD).expect("it was applied");
+                carry_out(&Plan::between(&desired, &host), host)
             }
-            // Our rules once more, as a request without NLM_F_EXCL makes them.
+            // A second copy of eni-steer's rules, as a request without NLM_F_EXCL creates it.
             "doubled" => {
                 let ours = |rule: &Rule| rule.protocol == PROTOCOL;
-                let again: Vec<Rule> = seen.rules.iter().filter(|r| ours(r)).cloned().collect();
-                seen.rules.extend(again);
-                seen.rules.sort_by_key(|rule| (rule.family, rule.priority));
-                seen
+                let again: Vec<Rule> = host.rules.iter().filter(|r| ours(r)).cloned().collect();
+                host.rules.extend(again);
+                host.rules.sort_by_key(|rule| (rule.family, rule.priority));
+                host
             }
-            // `ip rule flush`, which spares only the table local.
+            // `ip rule flush`, which keeps only the rule for the table local.
             "rules-flushed" => {
-                seen.rules.retain(|rule| rule.priority.0 == 0);
-                seen
+                host.rules.retain(|rule| rule.priority.0 == 0);
+                host
             }
             "upgraded" => {
-                let Datapath { attachments, .. } = &mut seen.datapath;
+                let Datapath { attachments, .. } = &mut host.datapath;
                 attachments
                     .values_mut()
                     .for_each(|attachment| attachment.build = 0);
-                seen
+                host
             }
             other => panic!("what is {other} in {}?", path.display()),
         };
     }
-    seen
+    host
 }
 
 fn check(case: &str) {
-    let seen = observed(case);
+    let host = observed(case);
     let desired = match policy(case, "policy.json") {
-        Some((policy, absence)) => Desired::for_host(&seen, &policy, absence, BUILD),
+        Some((policy, absence)) => Desired::for_host(&host, &policy, absence, BUILD),
         None => Ok(Desired::empty(Ownership::default())),
     };
     let now = match &desired {
         Ok(desired) => {
-            let plan = Plan::between(desired, &seen);
+            let plan = Plan::between(desired, &host);
             plan.steps
                 .iter()
-                .map(|step| step.describe(&seen) + "\n")
+                .map(|step| step.describe(&host) + "\n")
                 .collect()
         }
-        Err(refusal) => format!("error: {refusal}\nhint: {}\n", refusal.hint()),
+        Err(error) => format!("error: {error}\nhint: {}\n", error.hint()),
     };
     let path = folder(case).join("plan.txt");
     if std::env::var("SNAPSHOTS").is_ok_and(|what| what == "overwrite") {
@@ -212,8 +213,8 @@ fn check(case: &str) {
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == now,
-        "the plan is not the one in eni-steer/core/testdata/plan/{case}/plan.txt. \
-         Written there:\n{written}\nIt is now:\n{now}"
+        "the plan differs from eni-steer/core/testdata/plan/{case}/plan.txt. \
+         The file has:\n{written}\nThe plan is now:\n{now}"
     );
 }
 
@@ -235,16 +236,16 @@ fn every_folder_is_a_case() {
     );
 }
 
-/// The kernel lets duplicates be made: what is to be come back to has the rule once.
+/// The kernel allows duplicate rules; the state to restore has each rule once.
 #[test]
-fn a_rule_that_stood_twice_when_it_was_written_down_is_wanted_once() {
-    let seen = fake_host()
+fn a_duplicate_rule_is_restored_once() {
+    let host = fake_host()
         .eni(2, "eth0", &["172.16.20.176/24"])
         .rule("pref 20300 from 172.16.20.176 lookup 21000 protocol 229")
         .rule("pref 20300 from 172.16.20.176 lookup 21000 protocol 229");
-    let desired = Desired::from_host(&seen, &Ownership::default());
-    let plan = Plan::between(&desired, &seen);
-    let lines: Vec<_> = plan.steps.iter().map(|step| step.describe(&seen)).collect();
+    let desired = Desired::from_host(&host, &Ownership::default());
+    let plan = Plan::between(&desired, &host);
+    let lines: Vec<_> = plan.steps.iter().map(|step| step.describe(&host)).collect();
     assert_eq!(
         lines,
         ["- ip -4 rule del pref 20300 from 172.16.20.176 lookup 21000 protocol 229"]

@@ -1,13 +1,16 @@
-//! What differs between the desired state and the host: one function for each kind of object.
+//! The differences between the host and the desired state, as steps: one function for each kind of
+//! object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Program, Step};
+use super::step::{Change, Program, Step};
 use crate::{
     desired::{Desired, WantedDatapath},
     model::{Host, Route, Rule, SavedValue},
 };
 
+/// Steps that set tunables to their desired values, and restore the saved ones that eni-steer needs
+/// no longer.
 pub(super) fn tunables(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
     for (&tunable, &to) in &desired.tunables {
         let Some(&now) = host.tunables.get(&tunable) else {
@@ -17,6 +20,7 @@ pub(super) fn tunables(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
         if now == to {
             continue;
         }
+        // The value to restore later: if another program has changed the tunable since, its value.
         let previous = match known {
             Some(saved) if saved.ours == now => saved.previous,
             _ => now,
@@ -38,7 +42,7 @@ pub(super) fn tunables(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
         if desired.tunables.contains_key(&tunable) {
             continue;
         }
-        // Put back only what is still ours: a value somebody set since stays.
+        // Restore only a value that eni-steer set: if another program has set one since, it stays.
         if host.tunables.get(&tunable) == Some(&saved.ours) && saved.ours != saved.previous {
             let change = Change::new(Some(saved.ours), Some(saved.previous));
             steps.push(Step::Tunable {
@@ -54,6 +58,7 @@ pub(super) fn tunables(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
     }
 }
 
+/// Steps that add, replace and delete eni-steer's routes.
 pub(super) fn routes(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
     let ours: Vec<&Route> = host
         .routes
@@ -65,19 +70,23 @@ pub(super) fn routes(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
         .iter()
         .map(|route| (route.key(), route))
         .collect();
-    // Two routes of ours can stand in one place (`ip route append`): the right one stays.
-    let right = |route: &Route| wanted.get(&route.key()).is_some_and(|want| *want == route);
-    let settled: BTreeSet<_> = ours.iter().filter(|r| right(r)).map(|r| r.key()).collect();
-    let mut met = BTreeSet::new();
+    // `ip route append` can put two of eni-steer's routes into one place: the right one stays.
+    let is_right = |route: &Route| wanted.get(&route.key()).is_some_and(|want| *want == route);
+    let right_places: BTreeSet<_> = ours
+        .iter()
+        .filter(|route| is_right(route))
+        .map(|route| route.key())
+        .collect();
+    let mut visited = BTreeSet::new();
     for route in ours {
-        if settled.contains(&route.key()) && !right(route) {
+        if right_places.contains(&route.key()) && !is_right(route) {
             steps.push(Step::Route {
                 change: Change::new(Some(route.clone()), None),
             });
             continue;
         }
         match wanted.get(&route.key()) {
-            Some(want) if met.insert(route.key()) => {
+            Some(want) if visited.insert(route.key()) => {
                 if *want != route {
                     let change = Change::new(Some(route.clone()), Some((*want).clone()));
                     steps.push(Step::Route { change });
@@ -89,7 +98,7 @@ pub(super) fn routes(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
         }
     }
     for (key, route) in wanted {
-        if !met.contains(&key) {
+        if !visited.contains(&key) {
             steps.push(Step::Route {
                 change: Change::new(None, Some(route.clone())),
             });
@@ -97,33 +106,35 @@ pub(super) fn routes(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
     }
 }
 
+/// Steps that add and delete rules: one walk through both sorted lists.
 pub(super) fn rules(desired: &Desired, host: &Host, steps: &mut Vec<Step>) {
     let ours = |rule: &&Rule| desired.ownership.rule(rule);
-    let mut have: Vec<&Rule> = host.rules.iter().filter(ours).collect();
+    let mut existing: Vec<&Rule> = host.rules.iter().filter(ours).collect();
     let mut wanted: Vec<&Rule> = desired.rules.iter().collect();
-    have.sort();
+    existing.sort();
     wanted.sort();
     wanted.dedup();
-    let mut have = have.into_iter().peekable();
-    // What is wanted and not ours, the kernel's own rule, may be there already.
-    let there = |rule: &Rule| !desired.ownership.rule(rule) && host.rules.contains(rule);
+    let mut unmatched = existing.into_iter().peekable();
+    // The kernel's own rule may be wanted; it does not carry eni-steer's protocol number, so it is
+    // not among the existing ones.
+    let foreign_exists = |rule: &Rule| !desired.ownership.rule(rule) && host.rules.contains(rule);
     let mut change = |from: Option<&Rule>, to: Option<&Rule>| {
         let change = Change::new(from.cloned(), to.cloned());
         steps.push(Step::Rule { change });
     };
     for rule in wanted {
-        // Also removes the second of two equal rules: the kernel lets duplicates be made.
-        while let Some(other) = have.next_if(|other| *other < rule) {
+        // This also removes the second of two equal rules, which the kernel allows.
+        while let Some(other) = unmatched.next_if(|other| *other < rule) {
             change(Some(other), None);
         }
-        if have.next_if_eq(&rule).is_none() && !there(rule) {
+        if unmatched.next_if_eq(&rule).is_none() && !foreign_exists(rule) {
             change(None, Some(rule));
         }
     }
-    have.for_each(|rule| change(Some(rule), None));
+    unmatched.for_each(|rule| change(Some(rule), None));
 }
 
-/// Steps for each key whose value differs.
+/// A step for each key whose value differs between the two maps.
 fn differences<K: Ord + Copy, V: Clone + PartialEq>(
     wanted: &BTreeMap<K, V>,
     have: &BTreeMap<K, V>,
@@ -143,6 +154,7 @@ fn differences<K: Ord + Copy, V: Clone + PartialEq>(
     }
 }
 
+/// Steps that change the programs' maps, and attach, replace and detach programs.
 pub(super) fn datapath(wanted: Option<&WantedDatapath>, host: &Host, steps: &mut Vec<Step>) {
     let have = &host.datapath;
     let nothing = (

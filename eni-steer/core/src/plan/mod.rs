@@ -1,8 +1,9 @@
-//! The plan: desired minus observed, as steps that can be printed, done and undone.
+//! The plan: the steps from the host as it is to the host as it should be. eni-steer can print,
+//! carry out and undo each of them.
 
 mod diff;
+mod inverse;
 mod order;
-mod revert;
 mod step;
 mod text;
 
@@ -13,20 +14,23 @@ mod properties;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{desired::Desired, model::Host};
+use crate::{
+    desired::Desired,
+    model::{Host, Names},
+};
 
 pub use step::{Change, Program, Step};
 
-/// The steps, in the order in which they are done.
+/// Steps, in the order in which eni-steer carries them out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The steps.
+    /// Each step changes one object.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// What leads from the host as observed to what is desired. An empty plan means that the host
-    /// is as it should be: this is the one judge.
+    /// The steps from the host as it is to the desired state. An empty plan means that the host is
+    /// as it should be. `verify`, `status` and the daemon all judge by this.
     pub fn between(desired: &Desired, host: &Host) -> Self {
         let mut steps = Vec::new();
         diff::tunables(desired, host, &mut steps);
@@ -45,8 +49,14 @@ impl Plan {
         Self { steps }
     }
 
-    /// Whether nothing has to be done.
+    /// Whether there is nothing to change.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The plan as lines for people, in its order: one line for each step that is a command, and
+    /// one line for a run of steps of the same kind that no command can carry out.
+    pub fn lines(&self, names: &impl Names) -> Vec<String> {
+        text::folded_lines(&self.steps, names)
     }
 }

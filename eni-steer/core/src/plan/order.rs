@@ -1,14 +1,15 @@
-//! The order of the steps: make before break.
+//! The order of the steps: everything is added before anything is removed ("make before break"), so
+//! that a host that is being reconfigured never lacks a route.
 //!
-//! What is looked up is there before what looks it up: maps before programs, memory before
-//! tunables, groups before the rule that names the group, links before gateways, routes
-//! before the rules that lead to them, and main's rule before the source rules, so that
-//! local traffic is never caught between. All additions come before all removals, and
-//! removals go the other way round.
+//! eni-steer adds an object before the objects that need it: maps before programs, saved values
+//! before the tunables they belong to, groups before the rule that names the group, on-link routes
+//! before routes through gateways, routes before the rules that look them up, and the first rule
+//! before the source rules, so that no packet for a container leaves by an ENI in between. Removals
+//! follow in the opposite order.
 
-use super::{Change, Step};
+use super::step::{Change, Step};
 
-/// Sorts; steps of one place keep their order.
+/// Sorts the steps. Steps with the same phase and the same place in it keep their order.
 pub(super) fn sort(steps: &mut [Step]) {
     steps.sort_by_key(|step| (std::cmp::Reverse(phase(step)), within(step)));
 }
@@ -22,7 +23,7 @@ fn phase(step: &Step) -> i32 {
         Step::NextHop { change, .. } => (7, adds(change)),
         Step::Owner { change, .. } => (6, adds(change)),
         Step::Program { change, .. } => (5, adds(change)),
-        // A memory that goes is forgotten after its tunable is put back.
+        // Its removal comes after the step that restores the tunable.
         Step::SavedValue { change, .. } => (4, adds(change)),
         Step::Tunable { restores, .. } => (3, !restores),
         Step::Route { change } => (2, adds(change)),
@@ -36,10 +37,10 @@ fn adds<T>(change: &Change<T>) -> bool {
     change.to.is_some()
 }
 
-/// Order within a phase.
+/// Place of a step within its phase.
 fn within(step: &Step) -> i64 {
     match step {
-        // Links before what goes through gateways; the default last.
+        // On-link routes before routes through gateways; the default route last.
         Step::Route {
             change: Change {
                 to: Some(route), ..
@@ -48,7 +49,7 @@ fn within(step: &Step) -> i64 {
             let via = route.hops.iter().any(|hop| hop.gateway.is_some());
             i64::from(via) * 1000 - i64::from(route.destination.prefix_len())
         }
-        // Gateways' users before their links.
+        // Routes through gateways before on-link routes.
         Step::Route {
             change:
                 Change {

@@ -1,4 +1,4 @@
-//! What holds of the plan for any host under any policy, on a model of the kernel.
+//! What is true of every plan, for any host under any policy, on a model of the kernel.
 
 use crate::desired::Absence;
 use crate::fake::FakeExecutor;
@@ -9,7 +9,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{Plan, Step};
 use crate::{
-    apply::{Executor, Report, apply},
+    apply::{Executor, apply},
     desired::Desired,
     fake::generate,
     model::{Family, Host, Owner, Route, Rule, RuleAction, TunableKind, covers, host_prefix},
@@ -19,25 +19,20 @@ use crate::{
 
 const BUILD: u64 = 1;
 
-fn lines(plan: &Plan, seen: &Host) -> String {
+fn lines(plan: &Plan, host: &Host) -> String {
     plan.steps
         .iter()
-        .map(|step| step.describe(seen) + "\n")
+        .map(|step| step.describe(host) + "\n")
         .collect()
 }
 
-/// Does a plan on a kernel that answers at once.
-fn carry_out<K: Executor>(plan: &Plan, kernel: &mut K) -> Report<K::Error> {
-    apply(plan, kernel)
-}
-
-/// Does a plan that has to succeed.
-fn after(plan: &Plan, seen: &Host) -> Result<Host, TestCaseError> {
-    let mut kernel = FakeExecutor { host: seen.clone() };
-    let report = carry_out(plan, &mut kernel);
+/// The host after a plan that has to succeed.
+fn after(plan: &Plan, host: &Host) -> Result<Host, TestCaseError> {
+    let mut kernel = FakeExecutor { host: host.clone() };
+    let report = apply(plan, &mut kernel);
     if let Some((step, why)) = report.failed {
-        let all = lines(plan, seen);
-        let text = step.describe(seen);
+        let all = lines(plan, host);
+        let text = step.describe(host);
         return Err(TestCaseError::fail(format!(
             "{why}: {text}\n{step:?}\nof\n{all}"
         )));
@@ -45,48 +40,48 @@ fn after(plan: &Plan, seen: &Host) -> Result<Host, TestCaseError> {
     Ok(kernel.host)
 }
 
-/// A policy, and what to do about an ENI that is missing.
-type Asked = (Policy, Absence);
+/// A policy, and what to do about a missing ENI.
+type Request = (Policy, Absence);
 
-/// What a host that can be served should have.
-fn desired(seen: &Host, policy: &Asked) -> Result<Desired, TestCaseError> {
-    Desired::for_host(seen, &policy.0, policy.1, BUILD)
-        .map_err(|refusal| TestCaseError::reject(refusal.to_string()))
+/// The desired state. A host that does not allow the policy does not count as a case.
+fn desired(host: &Host, policy: &Request) -> Result<Desired, TestCaseError> {
+    Desired::for_host(host, &policy.0, policy.1, BUILD)
+        .map_err(|error| TestCaseError::reject(error.to_string()))
 }
 
-/// An observation without what no program can tell apart: the order of routes, the order of
-/// our rules of one priority, and a second copy of a rule of ours.
-fn normal(seen: &Host) -> Host {
-    let mut seen = seen.clone();
-    seen.routes.sort();
-    let ours: BTreeSet<Rule> = seen
+/// The host without differences that do not matter: the order of routes, the order of eni-steer's
+/// rules of one priority, and a second copy of one of its rules.
+fn normalized(host: &Host) -> Host {
+    let mut host = host.clone();
+    host.routes.sort();
+    let ours: BTreeSet<Rule> = host
         .rules
         .iter()
         .filter(|rule| rule.protocol == PROTOCOL)
         .cloned()
         .collect();
-    seen.rules.retain(|rule| rule.protocol != PROTOCOL);
-    seen.rules.extend(ours);
-    seen
+    host.rules.retain(|rule| rule.protocol != PROTOCOL);
+    host.rules.extend(ours);
+    host
 }
 
-fn foreign_routes(seen: &Host) -> Vec<Route> {
-    seen.routes
+fn foreign_routes(host: &Host) -> Vec<Route> {
+    host.routes
         .iter()
         .filter(|route| route.protocol != PROTOCOL)
         .cloned()
         .collect()
 }
 
-fn foreign_rules(seen: &Host) -> Vec<Rule> {
-    seen.rules
+fn foreign_rules(host: &Host) -> Vec<Rule> {
+    host.rules
         .iter()
         .filter(|rule| rule.protocol != PROTOCOL)
         .cloned()
         .collect()
 }
 
-/// Fails at one step going forward, and lets the undoing pass.
+/// Refuses one step, and carries out all steps after it, so that undoing succeeds.
 struct FailsAt {
     model: FakeExecutor,
     step: Option<usize>,
@@ -108,9 +103,9 @@ impl Executor for FailsAt {
     }
 }
 
-/// Which of two changes has to come first.
-fn assert_order(plan: &Plan, seen: &Host) -> Result<(), TestCaseError> {
-    let mut routes: BTreeSet<Route> = seen.routes.iter().cloned().collect();
+/// Fails unless additions come before removals, and each route and rule after what it needs.
+fn assert_order(plan: &Plan, host: &Host) -> Result<(), TestCaseError> {
+    let mut routes: BTreeSet<Route> = host.routes.iter().cloned().collect();
     let mut removals = false;
     for step in &plan.steps {
         match step {
@@ -145,7 +140,7 @@ fn assert_order(plan: &Plan, seen: &Host) -> Result<(), TestCaseError> {
                     continue;
                 };
                 prop_assert!(!removals, "an addition behind a removal: {step:?}");
-                prop_assert!(!seen.rules.contains(to), "the rule is there: {step:?}");
+                prop_assert!(!host.rules.contains(to), "the rule is there: {step:?}");
                 let wanted = plan.steps.iter().filter_map(|step| match step {
                     Step::Route { change } => change.to.as_ref(),
                     _ => None,
@@ -171,25 +166,25 @@ proptest! {
     })]
 
     #[test]
-    fn one_apply_reaches_the_empty_plan(seen in generate::observed(), policy in (generate::policy(), generate::absence())) {
-        let desired = desired(&seen, &policy)?;
-        let plan = Plan::between(&desired, &seen);
-        let now = after(&plan, &seen)?;
+    fn one_apply_reaches_the_empty_plan(host in generate::observed(), policy in (generate::policy(), generate::absence())) {
+        let desired = desired(&host, &policy)?;
+        let plan = Plan::between(&desired, &host);
+        let now = after(&plan, &host)?;
         let again = match Desired::for_host(&now, &policy.0, policy.1, BUILD) {
             Ok(again) => again,
-            Err(refusal) => return Err(TestCaseError::fail(format!("afterwards: {refusal}"))),
+            Err(error) => return Err(TestCaseError::fail(format!("afterwards: {error}"))),
         };
         let left = Plan::between(&again, &now);
-        prop_assert!(left.is_empty(), "left:\n{}after:\n{}", lines(&left, &now), lines(&plan, &seen));
+        prop_assert!(left.is_empty(), "left:\n{}after:\n{}", lines(&left, &now), lines(&plan, &host));
     }
 
     #[test]
-    fn removal_leaves_nothing_of_ours_and_puts_every_knob_back(
-        seen in generate::observed(),
+    fn removal_leaves_nothing_of_ours_and_restores_every_tunable(
+        host in generate::observed(),
         policy in (generate::policy(), generate::absence()),
     ) {
-        let plan = Plan::between(&desired(&seen, &policy)?, &seen);
-        let applied = after(&plan, &seen)?;
+        let plan = Plan::between(&desired(&host, &policy)?, &host);
+        let applied = after(&plan, &host)?;
         let nothing = Desired::empty(policy.0.ownership.clone());
         let removed = after(&Plan::between(&nothing, &applied), &applied)?;
 
@@ -198,78 +193,78 @@ proptest! {
         prop_assert_eq!(&removed.datapath, &crate::model::Datapath::default());
         prop_assert!(removed.saved.is_empty());
         for (tunable, now) in &removed.tunables {
-            prop_assert_eq!(Some(*now), seen.baseline(*tunable), "{:?}", tunable);
+            prop_assert_eq!(Some(*now), host.baseline(*tunable), "{:?}", tunable);
         }
         for applied in [&applied, &removed] {
-            prop_assert_eq!(foreign_routes(applied), foreign_routes(&seen));
-            prop_assert_eq!(foreign_rules(applied), foreign_rules(&seen));
-            prop_assert_eq!(&applied.addresses, &seen.addresses);
+            prop_assert_eq!(foreign_routes(applied), foreign_routes(&host));
+            prop_assert_eq!(foreign_rules(applied), foreign_rules(&host));
+            prop_assert_eq!(&applied.addresses, &host.addresses);
         }
     }
 
     #[test]
     fn a_failure_at_any_step_leaves_the_host_as_it_was(
-        seen in generate::observed(),
+        host in generate::observed(),
         policy in (generate::policy(), generate::absence()),
     ) {
-        let plan = Plan::between(&desired(&seen, &policy)?, &seen);
+        let plan = Plan::between(&desired(&host, &policy)?, &host);
         for n in 0..plan.steps.len() {
-            let model = FakeExecutor { host: seen.clone() };
+            let model = FakeExecutor { host: host.clone() };
             let mut kernel = FailsAt { model, step: Some(n) };
-            let report = carry_out(&plan, &mut kernel);
+            let report = apply(&plan, &mut kernel);
             prop_assert_eq!(report.failed.map(|(step, _)| step), Some(plan.steps[n].clone()));
             prop_assert!(report.done.is_empty());
             prop_assert!(report.left.is_empty(), "left: {:?}", report.left);
             prop_assert_eq!(report.undone.len(), n);
-            prop_assert_eq!(normal(&kernel.model.host), normal(&seen));
+            prop_assert_eq!(normalized(&kernel.model.host), normalized(&host));
         }
     }
 
     #[test]
-    fn a_plan_and_its_revert_cancel_out(seen in generate::observed(), policy in (generate::policy(), generate::absence())) {
-        let plan = Plan::between(&desired(&seen, &policy)?, &seen);
-        let back = after(&plan.revert(), &after(&plan, &seen)?)?;
-        prop_assert_eq!(normal(&back), normal(&seen));
+    fn a_plan_and_its_revert_cancel_out(host in generate::observed(), policy in (generate::policy(), generate::absence())) {
+        let plan = Plan::between(&desired(&host, &policy)?, &host);
+        let back = after(&plan.revert(), &after(&plan, &host)?)?;
+        prop_assert_eq!(normalized(&back), normalized(&host));
         prop_assert_eq!(plan.revert().revert(), plan);
     }
 
     #[test]
-    fn what_was_ours_can_be_come_back_to(seen in generate::observed(), policy in (generate::policy(), generate::absence())) {
+    fn a_plan_can_restore_what_eni_steer_had_before(host in generate::observed(), policy in (generate::policy(), generate::absence())) {
         let ours = &policy.0.ownership;
-        let now = after(&Plan::between(&desired(&seen, &policy)?, &seen), &seen)?;
-        let before = Desired::from_host(&seen, ours);
+        let now = after(&Plan::between(&desired(&host, &policy)?, &host), &host)?;
+        let before = Desired::from_host(&host, ours);
         let back = after(&Plan::between(&before, &now), &now)?;
-        let (mut back, mut seen) = (normal(&back), normal(&seen));
-        // A note of a tunable that somebody else has turned since says nothing any more.
+        let (mut back, mut host) = (normalized(&back), normalized(&host));
+        // A saved value whose tunable another program has changed since no longer matters.
         back.saved.retain(|tunable, saved| back.tunables.get(tunable) == Some(&saved.ours));
-        seen.saved.retain(|tunable, saved| seen.tunables.get(tunable) == Some(&saved.ours));
-        prop_assert_eq!(back, seen);
+        host.saved.retain(|tunable, saved| host.tunables.get(tunable) == Some(&saved.ours));
+        prop_assert_eq!(back, host);
     }
 
     #[test]
     fn additions_come_before_removals_and_what_is_needed_before_what_needs_it(
-        seen in generate::observed(),
+        host in generate::observed(),
         policy in (generate::policy(), generate::absence()),
     ) {
-        let plan = Plan::between(&desired(&seen, &policy)?, &seen);
-        assert_order(&plan, &seen)?;
+        let plan = Plan::between(&desired(&host, &policy)?, &host);
+        assert_order(&plan, &host)?;
     }
 
-    /// The programs and the rules have one idea of who owns a source, and of where what is
-    /// owned ends.
+    /// The programs and the rules agree on the owner of each source, also at the edges of the
+    /// prefixes that an ENI owns.
     #[test]
     fn the_first_rule_that_matches_a_source_leads_to_its_owner(
-        seen in generate::observed(),
+        host in generate::observed(),
         policy in (generate::policy(), generate::absence()),
     ) {
-        let desired = desired(&seen, &policy)?;
+        let desired = desired(&host, &policy)?;
         let Some(datapath) = &desired.datapath else { return Ok(()) };
         if !policy.0.rules {
             return Ok(());
         }
         let mut rules: Vec<&Rule> = desired.rules.iter().filter(|rule| rule.from.is_some()).collect();
         rules.sort_by_key(|rule| rule.priority);
-        // And its sibling, with which it would be joined if that were owned too.
+        // Also the sibling prefix, which would be joined with this one if the ENI owned both.
         let sibling = |net: &IpNet| {
             let mut halves = net.supernet()?.subnets(net.prefix_len()).ok()?;
             halves.find(|half| *half != net.trunc())
@@ -287,34 +282,34 @@ proptest! {
                 .filter(|eni| eni.has_source_rules && eni.gateway(Family::of(source)).is_some())
                 .map(|eni| eni.table);
             let matching = |rule: &&&Rule| rule.from.is_some_and(|from| covers(from, host_prefix(source)));
-            let led = rules.iter().find(matching).and_then(|rule| match rule.action {
+            let looked_up = rules.iter().find(matching).and_then(|rule| match rule.action {
                 RuleAction::Table(table) => Some(table),
                 _ => None,
             });
-            let led = led.filter(|table| *table != crate::model::TableId::MAIN);
-            prop_assert_eq!(led, table, "{}", source);
+            let own_table = looked_up.filter(|table| *table != crate::model::TableId::MAIN);
+            prop_assert_eq!(own_table, table, "{}", source);
         }
     }
 
     #[test]
     fn observations_plans_and_what_is_desired_survive_json(
-        seen in generate::observed(),
+        host in generate::observed(),
         policy in (generate::policy(), generate::absence()),
     ) {
-        let read: Host = serde_json::from_str(&serde_json::to_string(&seen).unwrap()).unwrap();
-        prop_assert_eq!(&read, &seen);
+        let read: Host = serde_json::from_str(&serde_json::to_string(&host).unwrap()).unwrap();
+        prop_assert_eq!(&read, &host);
         let read: Policy = serde_json::from_str(&serde_json::to_string(&policy.0).unwrap()).unwrap();
         prop_assert_eq!(&read, &policy.0);
-        let desired = desired(&seen, &policy)?;
+        let desired = desired(&host, &policy)?;
         let read: Desired = serde_json::from_str(&serde_json::to_string(&desired).unwrap()).unwrap();
         prop_assert_eq!(&read, &desired);
-        let plan = Plan::between(&desired, &seen);
+        let plan = Plan::between(&desired, &host);
         let read: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
         prop_assert_eq!(read, plan);
     }
 }
 
-/// Properties that hold because nothing is ever tried hold nothing.
+/// Properties mean nothing if the generated hosts never reach them.
 #[test]
 fn the_generated_hosts_are_served_refused_and_varied() {
     let mut runner = TestRunner::deterministic();
@@ -322,20 +317,20 @@ fn the_generated_hosts_are_served_refused_and_varied() {
         generate::observed(),
         (generate::policy(), generate::absence()),
     );
-    let mut met: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut covered: BTreeMap<&str, u32> = BTreeMap::new();
     for _ in 0..400 {
-        let (seen, policy) = strategy.new_tree(&mut runner).expect("a host").current();
-        let Ok(desired) = Desired::for_host(&seen, &policy.0, policy.1, BUILD) else {
+        let (host, policy) = strategy.new_tree(&mut runner).expect("a host").current();
+        let Ok(desired) = Desired::for_host(&host, &policy.0, policy.1, BUILD) else {
             continue;
         };
-        let plan = Plan::between(&desired, &seen);
+        let plan = Plan::between(&desired, &host);
         let kinds: BTreeSet<&str> = plan
             .steps
             .iter()
             .map(|step| match step {
-                Step::SavedValue { .. } => "memory",
+                Step::SavedValue { .. } => "saved value",
                 Step::Tunable { tunable, .. } if tunable.kind == TunableKind::Group => "group",
-                Step::Tunable { restores: true, .. } => "put back",
+                Step::Tunable { restores: true, .. } => "restore",
                 Step::Tunable { .. } => "sysctl",
                 Step::Route { change } => match (&change.from, &change.to) {
                     (Some(_), Some(_)) => "replace route",
@@ -350,16 +345,16 @@ fn the_generated_hosts_are_served_refused_and_varied() {
                 Step::NextHop { .. } => "next hop",
                 Step::Exempt { .. } => "exempt",
                 Step::Program { .. } => "program",
-                Step::RemoveOldLayout { .. } => "retire",
+                Step::RemoveOldLayout { .. } => "remove old layout",
             })
             .collect();
         for kind in kinds.into_iter().chain(["served"]) {
-            *met.entry(kind).or_default() += 1;
+            *covered.entry(kind).or_default() += 1;
         }
     }
     assert!(
-        met.len() == 16 && met.values().all(|times| *times >= 3),
-        "{met:?}"
+        covered.len() == 16 && covered.values().all(|times| *times >= 3),
+        "{covered:?}"
     );
-    assert!(met["served"] >= 100, "{met:?}");
+    assert!(covered["served"] >= 100, "{covered:?}");
 }

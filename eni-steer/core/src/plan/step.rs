@@ -1,4 +1,4 @@
-//! Steps: the vocabulary of plans. Every change that eni-steer makes to a host is one of these.
+//! Steps: the parts of a plan. Every change that eni-steer makes to a host is one of these.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -11,107 +11,109 @@ use crate::{
     },
 };
 
-/// One change of one object, from what it is to what it should be. `None`: not there.
+/// A change of one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change<T> {
-    /// What is there.
+    /// The object before the step; `None`: it does not exist.
     pub from: Option<T>,
-    /// What should be there.
+    /// The object after the step; `None`: it does not exist.
     pub to: Option<T>,
 }
 
-/// One step of a plan. Each is undone by the step with `from` and `to` swapped.
+/// One step of a plan. The step with `from` and `to` swapped undoes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "object")]
 pub enum Step {
-    /// Write the value that a tunable had before eni-steer into the state file, or remove it
-    /// from there.
+    /// Writes the value that a tunable had before eni-steer to the state file, or removes it from
+    /// there.
     SavedValue {
-        /// The tunable.
+        /// The interface and which of its settings.
         tunable: Tunable,
-        /// The value in the state file, before and after.
+        /// The entry in the state file before and after.
         change: Change<SavedValue>,
     },
-    /// Set a sysctl or the group of an interface.
+    /// Sets a sysctl or the group of an interface.
     Tunable {
-        /// The tunable.
+        /// The interface and which of its settings.
         tunable: Tunable,
-        /// Its value, before and after.
+        /// Its value before and after.
         change: Change<u32>,
-        /// Whether the step restores the value from before eni-steer: such a step comes after
-        /// everything that needed the other value is gone.
+        /// Whether the step restores the value from before eni-steer. Such a step comes after the
+        /// removal of everything that needed eni-steer's value.
         restores: bool,
     },
-    /// Add, replace or delete a route of ours.
+    /// Adds, replaces or deletes one of eni-steer's routes.
     Route {
-        /// The change.
+        /// The route before and after.
         change: Change<Route>,
     },
-    /// Add or delete a rule of ours.
+    /// Adds or deletes one of eni-steer's rules.
     Rule {
-        /// The change.
+        /// The rule before and after.
         change: Change<Rule>,
     },
-    /// Create or remove the maps, or change what all programs read.
+    /// Creates the programs' maps, removes them, or changes the settings that all programs read.
     Settings {
-        /// The change.
+        /// The settings before and after; `None`: the maps do not exist.
         change: Change<Settings>,
     },
-    /// Tell the programs of an ENI.
+    /// Adds, changes or removes an ENI in the programs' maps.
     Eni {
-        /// The ENI.
+        /// Interface index of the ENI.
         eni: IfIndex,
-        /// The change.
+        /// The entry before and after.
         change: Change<EniRow>,
     },
-    /// Tell the programs who owns an address or prefix.
+    /// Adds, changes or removes the owner of an address or prefix in the programs' maps.
     Owner {
-        /// The address or prefix.
+        /// The address (as a /32 or /128 prefix) or the delegated prefix.
         net: IpNet,
-        /// The change.
+        /// The owner before and after.
         change: Change<Owner>,
     },
-    /// Tell the programs how an ENI reaches a destination.
+    /// Adds, changes or removes in the programs' maps how an ENI reaches a destination.
     NextHop {
-        /// The ENI.
+        /// Interface index of the ENI.
         eni: IfIndex,
-        /// The destination.
+        /// Destination prefix.
         net: IpNet,
-        /// The change.
+        /// The next hop before and after.
         change: Change<NextHop>,
     },
-    /// Tell the programs of a destination that is never steered.
+    /// Adds or removes an exempt destination, whose packets the programs never steer.
     Exempt {
-        /// The destination.
+        /// Destination prefix.
         net: IpNet,
-        /// Whether it is to be.
+        /// Whether the destination is exempt after the step.
         exempt: bool,
     },
-    /// Attach, replace or detach a program.
+    /// Attaches, replaces or detaches a program.
     Program {
-        /// Where it is attached.
+        /// Place where the program is attached.
         #[serde(flatten)]
         hook: Hook,
-        /// The program on the hook, before and after.
+        /// The program on the hook before and after.
         change: Change<Program>,
     },
-    /// Take away the pins of another version's layout, with its programs and counters, once
-    /// the programs of this one are there. Nothing brings them back: it is the last step.
+    /// Deletes the pinned maps of another eni-steer version, with its programs and counters. This
+    /// is the last step, after this version's programs are attached, because eni-steer cannot undo
+    /// it.
     RemoveOldLayout {
-        /// The layout.
+        /// Number of the map layout of that version.
         layout: u32,
-        /// It is taken away; `false`: it would be brought back, which nothing can.
+        /// Whether the step deletes the layout. `false` (the inverse) would restore it, which the
+        /// executor refuses.
         removed: bool,
     },
 }
 
-/// A program in a step: as seen, or as wanted.
+/// A program before or after a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Program {
-    /// As read from the kernel.
+    /// A program that is attached, as read from the kernel.
     Seen(Attachment),
-    /// As desired.
+    /// A program that should be attached.
     Wanted(WantedAttachment),
 }
 

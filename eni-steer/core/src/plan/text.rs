@@ -1,11 +1,12 @@
-//! Steps as text, for people.
+//! Steps as text for people.
 //!
 //! Each line begins with `+` (eni-steer adds something), `-` (it removes something) or `~` (it
-//! changes something). Routes, rules, groups and sysctls follow as the command that does the same
-//! by hand, with the old value as a comment, so that the rest of the line can be pasted into a
-//! shell. What no command can do (entries of the programs' maps, saved values) is described.
+//! changes something). For routes, rules, groups and sysctls, the rest of the line is the command
+//! that does the same, with the old value as a comment, so the reader can paste it into a shell.
+//! For entries of the programs' maps and saved values, which no command can change, the line
+//! describes the change.
 
-use super::{Change, Plan, Program, Step};
+use super::step::{Change, Program, Step};
 use crate::model::{
     AttachKind, EniRow, Hook, Names, NextHop, Owner, TunableKind, destination_text,
 };
@@ -18,13 +19,13 @@ fn sign<T>(change: &Change<T>) -> char {
     }
 }
 
-/// What a change is about: the new state, or the old one if it goes.
+/// The object of a change: as it will be, or as it was if the step removes it.
 fn subject<T>(change: &Change<T>) -> Option<&T> {
     change.to.as_ref().or(change.from.as_ref())
 }
 
 impl Step {
-    /// One line for the step.
+    /// The step as one line.
     pub fn describe(&self, names: &impl Names) -> String {
         let name = |index| names.name(index);
         match self {
@@ -87,7 +88,7 @@ impl Step {
             Self::Owner { net, change } => {
                 let owner = match subject(change) {
                     Some(Owner::Eni(eni)) => name(*eni),
-                    Some(Owner::Ambiguous) => "nobody (two ENIs have it)".to_owned(),
+                    Some(Owner::Ambiguous) => "none (two ENIs have it)".to_owned(),
                     None => String::new(),
                 };
                 let net = destination_text(*net);
@@ -113,14 +114,14 @@ impl Step {
         }
     }
 
-    /// The sign and the heading under which people see the step folded together with others of
-    /// its kind, and the words that stand for it there; `None` if it has a line of its own.
+    /// How the step appears in a folded line: the sign and the heading of the line, and the text of
+    /// the step in it. `None`: the step has its own line.
     fn fold(&self, names: &impl Names) -> Option<(char, &'static str, String)> {
         let name = |index| names.name(index);
         match self {
             Self::SavedValue { tunable, change } => Some((
                 sign(change),
-                "saved values, for remove to restore",
+                "saved values that remove restores",
                 format!("{} {}", name(tunable.index), tunable.kind),
             )),
             Self::Eni { eni, change } => {
@@ -156,38 +157,35 @@ impl Step {
     }
 }
 
-/// How many folded steps a line names before it only counts.
+/// How many steps a folded line lists before it only counts the others.
 const NAMED: usize = 6;
 
-impl Plan {
-    /// The plan for people, in its order: a line for each step that is a command, and one line
-    /// for all neighbouring steps of a kind that no command can do.
-    pub fn lines(&self, names: &impl Names) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        let mut open: Option<(char, &'static str, Vec<String>)> = None;
-        for step in &self.steps {
-            match (step.fold(names), &mut open) {
-                (Some((sign, heading, words)), Some((open_sign, open_heading, all)))
-                    if sign == *open_sign && heading == *open_heading =>
-                {
-                    all.push(words);
-                }
-                (Some((sign, heading, words)), _) => {
-                    lines.extend(open.take().map(folded));
-                    open = Some((sign, heading, vec![words]));
-                }
-                (None, _) => {
-                    lines.extend(open.take().map(folded));
-                    lines.push(step.describe(names));
-                }
+/// See [`super::Plan::lines`].
+pub(super) fn folded_lines(steps: &[Step], names: &impl Names) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut open: Option<(char, &'static str, Vec<String>)> = None;
+    for step in steps {
+        match (step.fold(names), &mut open) {
+            (Some((sign, heading, words)), Some((open_sign, open_heading, all)))
+                if sign == *open_sign && heading == *open_heading =>
+            {
+                all.push(words);
+            }
+            (Some((sign, heading, words)), _) => {
+                lines.extend(open.take().map(folded_line));
+                open = Some((sign, heading, vec![words]));
+            }
+            (None, _) => {
+                lines.extend(open.take().map(folded_line));
+                lines.push(step.describe(names));
             }
         }
-        lines.extend(open.map(folded));
-        lines
     }
+    lines.extend(open.map(folded_line));
+    lines
 }
 
-fn folded((sign, heading, words): (char, &'static str, Vec<String>)) -> String {
+fn folded_line((sign, heading, words): (char, &'static str, Vec<String>)) -> String {
     let named = words.iter().take(NAMED).cloned().collect::<Vec<_>>();
     let more = match words.len().saturating_sub(NAMED) {
         0 => String::new(),

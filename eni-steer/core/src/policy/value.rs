@@ -440,7 +440,55 @@ mod tests {
     }
 
     #[test]
+    fn ports_users_and_protocols_end_where_the_kernel_ends_them() {
+        assert!(ports("1-65534").is_ok() && ports("0").is_err() && ports("65535").is_err());
+        let last = u32::MAX - 1;
+        assert_eq!(
+            uids(&last.to_string()),
+            Ok(UidRange {
+                start: last,
+                end: last
+            })
+        );
+        assert!(uids("0").is_ok() && uids("4294967295").is_err() && uids("-1").is_err());
+        assert_eq!((ip_protocol("1"), ip_protocol("255")), (Ok(1), Ok(255)));
+        assert!(ip_protocol("0").is_err() && ip_protocol("256").is_err());
+    }
+
+    #[test]
+    fn a_name_that_no_interface_can_have_is_refused() {
+        for name in ["eth0", "eth0.5", "wan\u{e9}", "a", "...", "123456789012345"] {
+            assert_eq!(interface(name, 15), Ok(name.to_owned()));
+        }
+        for wrong in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a:b",
+            "a b",
+            "a\n",
+            "a\u{7f}",
+            "1234567890123456",
+        ] {
+            assert!(interface(wrong, 15).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_list_are_joined_as_in_a_sentence() {
+        assert_eq!(alternatives::<&str>(&[]), "");
+        assert_eq!(alternatives(&["a"]), "a");
+        assert_eq!(alternatives(&["a", "b"]), "a or b");
+        assert_eq!(alternatives(&["a", "b", "c"]), "a, b or c");
+    }
+
+    #[test]
     fn sizes_have_units() {
+        assert_eq!(
+            [0, 1, 1024, 1500].map(size_text),
+            ["0B", "1B", "1KiB", "1500B"]
+        );
         assert_eq!(size("32MiB"), Ok(32 << 20));
         assert_eq!(size("64 kB"), Ok(64_000));
         assert_eq!(size("17"), Ok(17));

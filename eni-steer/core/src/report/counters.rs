@@ -1,4 +1,4 @@
-//! What `counters` says.
+//! The report of `counters`.
 
 use eni_steer_common::Class;
 use serde::Serialize;
@@ -8,41 +8,42 @@ use crate::{
     model::Direction,
 };
 
-/// The counters, and how much of them is shown.
+/// The counters, and which part of them the command shows.
 #[derive(Debug, Serialize)]
 pub struct CountersReport<'a> {
-    /// The counters.
+    /// The counters as read, or their difference over a window.
     #[serde(flatten)]
     pub counters: &'a Snapshot,
-    /// What no listed source accounts for, by ENI and direction.
+    /// The packets that no listed source accounts for, by ENI and direction.
     pub other: Vec<Unlisted>,
-    /// Sources shown of each ENI and direction; the others are added up in one row.
+    /// How many sources text shows for each ENI and direction; it adds up the others in one row.
     #[serde(skip)]
     pub top: usize,
-    /// Only these ENIs; empty: all.
+    /// Names of the ENIs to show; empty: all.
     #[serde(skip)]
     pub enis: Vec<String>,
 }
 
-/// What no listed source accounts for.
+/// The packets of one ENI and direction that no listed source accounts for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unlisted {
-    /// The ENI.
+    /// Identifier of the ENI.
     pub eni: EniId,
-    /// Which way.
+    /// Ingress or egress.
     pub direction: Direction,
-    /// IPv4.
+    /// IPv4 packets.
     pub ipv4: Count,
-    /// IPv6.
+    /// IPv6 packets.
     pub ipv6: Count,
-    /// Not IP, or tagged: there are no sources.
+    /// Packets that are not IP or have a VLAN tag: all of them, because they have no sources.
     pub other: Count,
 }
 
 impl<'a> CountersReport<'a> {
-    /// The report of a snapshot; `None` for `top`: all sources.
+    /// The report of a snapshot. `top` limits the sources shown; `None`: all of them.
     pub fn new(counters: &'a Snapshot, top: Option<usize>, enis: Vec<String>) -> Self {
-        let of = |eni, direction, class| counters.other(eni, direction, class).unwrap_or_default();
+        let other_of =
+            |eni, direction, class| counters.other(eni, direction, class).unwrap_or_default();
         let other = counters
             .enis
             .iter()
@@ -50,9 +51,9 @@ impl<'a> CountersReport<'a> {
             .map(|(eni, direction)| Unlisted {
                 eni,
                 direction,
-                ipv4: of(eni, direction, Class::Ipv4),
-                ipv6: of(eni, direction, Class::Ipv6),
-                other: of(eni, direction, Class::Other),
+                ipv4: other_of(eni, direction, Class::Ipv4),
+                ipv6: other_of(eni, direction, Class::Ipv6),
+                other: other_of(eni, direction, Class::Other),
             })
             .collect();
         Self {

@@ -1,5 +1,5 @@
-//! Reports: what the commands say, as values put together by pure functions. Text and JSON
-//! render them; metrics, views and exports read the same values.
+//! Reports: what the commands show, as values that pure functions put together. The command renders
+//! them as text and as JSON, so both always agree.
 
 mod counters;
 mod daemon;
@@ -11,6 +11,4 @@ pub use counters::{CountersReport, Unlisted};
 pub use daemon::DaemonReport;
 pub use plan::{PlanReport, StepReport};
 pub use status::{EniStatus, StatusReport};
-pub use verify::{
-    Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport, owned_addresses, traffic,
-};
+pub use verify::{Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport};

@@ -1,4 +1,4 @@
-//! What `plan` says.
+//! The report of `plan`.
 
 use serde::Serialize;
 
@@ -7,27 +7,27 @@ use crate::{
     plan::{Plan, Step},
 };
 
-/// A plan, whole.
+/// A plan with all its steps.
 #[derive(Debug, Serialize)]
 pub struct PlanReport<'a> {
-    /// Whether nothing has to be done.
+    /// Whether the plan is empty: the host is as the policy wants it.
     pub empty: bool,
-    /// Every step, in order.
+    /// The steps, in the order in which eni-steer carries them out.
     pub steps: Vec<StepReport<'a>>,
 }
 
-/// A step, for programs and for people.
+/// A step, as text for people and as fields for programs.
 #[derive(Debug, Serialize)]
 pub struct StepReport<'a> {
-    /// The step in words ([`Step::describe`]).
+    /// The step as text ([`Step::describe`]).
     pub line: String,
-    /// The step itself.
+    /// The step as fields.
     #[serde(flatten)]
     pub step: &'a Step,
 }
 
 impl<'a> PlanReport<'a> {
-    /// The report of a plan.
+    /// The report of a plan. `names` translates interface indexes into names.
     pub fn new(plan: &'a Plan, names: &impl Names) -> Self {
         let steps = plan.steps.iter().map(|step| StepReport {
             line: step.describe(names),

@@ -1,8 +1,8 @@
-//! What `status` says.
+//! The report of `status`.
 
 use serde::Serialize;
 
-use super::{Counted, DaemonReport};
+use super::{daemon::DaemonReport, verify::Counted};
 use crate::{
     counters::MapMemory,
     desired::{Absence, Desired, Eni},
@@ -14,44 +14,44 @@ use crate::{
     verify::PolicyVerdict,
 };
 
-/// Everything at a glance.
+/// The state of eni-steer on this host.
 #[derive(Debug, Serialize)]
 pub struct StatusReport {
-    /// Where the policy comes from.
+    /// Where the policy comes from, for example a configuration file.
     pub policy: String,
-    /// Whether a policy was applied.
+    /// Whether a policy has been applied and not removed since.
     pub applied: bool,
-    /// The daemon, if one runs.
+    /// Report of the running daemon; `None`: no daemon runs.
     pub daemon: Option<DaemonReport>,
-    /// The ENIs.
+    /// The managed ENIs.
     pub enis: Vec<EniStatus>,
-    /// Every difference from the policy, as plan lines.
+    /// Every difference between the host and the policy, as plan lines.
     pub drift: Vec<String>,
-    /// The same for people, folded ([`Plan::lines`]).
+    /// The same differences folded for people ([`Plan::lines`]).
     #[serde(skip)]
     pub drift_folded: Vec<String>,
-    /// What the administrator should know.
+    /// What the administrator should know, the most severe first.
     pub findings: Vec<Finding>,
-    /// Address by address; `None`: there are no counters.
+    /// Whether the traffic of each address is symmetric; `None`: there are no counters.
     pub traffic: Option<TrafficVerdict>,
-    /// Memory of the maps.
+    /// Memory of the programs' maps.
     pub maps: Vec<MapMemory>,
 }
 
-/// One ENI.
+/// One ENI and its programs.
 #[derive(Debug, Serialize)]
 pub struct EniStatus {
-    /// What eni-steer knows of it.
+    /// What eni-steer knows about the ENI.
     #[serde(flatten)]
     pub eni: Eni,
-    /// How its programs are attached: ingress, egress; `None`: no program.
+    /// How its programs are attached, ingress first, then egress; `None`: no program.
     pub programs: [Option<String>; 2],
 }
 
 impl StatusReport {
-    /// Puts the report together. `source`: where the policy comes from; `applied`: whether a
-    /// policy was applied.
-    #[allow(clippy::too_many_arguments)] // each is one source of truth of its own
+    /// Puts the report together. `source` says where the policy comes from, `applied` whether a
+    /// policy has been applied.
+    #[allow(clippy::too_many_arguments)] // each argument comes from a different source
     pub fn new(
         source: String,
         applied: bool,
@@ -66,7 +66,7 @@ impl StatusReport {
         let plan = Plan::between(desired, host);
         let traffic = counters
             .as_ref()
-            .map(|counters| super::traffic(host, desired, verdict, counters));
+            .map(|counters| super::verify::traffic(host, desired, verdict, counters));
         let enis = desired.enis.iter().map(|eni| EniStatus {
             eni: eni.clone(),
             programs: Hook::tc_of(eni.index).map(|hook| {

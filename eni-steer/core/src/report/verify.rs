@@ -1,4 +1,4 @@
-//! What `verify` says.
+//! The report of `verify`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub struct VerifyReport {
     pub exits: Vec<u8>,
     /// Are the rules, routes and programs in place, and does the kernel route by them?
     pub policy: PolicyVerdict,
-    /// Is traffic symmetric? `None`: there are no counters.
+    /// Whether traffic is symmetric; `None`: there are no counters.
     pub traffic: Option<TrafficVerdict>,
     /// How much silence was accepted.
     pub required_traffic: RequireTraffic,
@@ -52,7 +52,8 @@ pub const EXIT_TRAFFIC: u8 = 4;
 pub const EXIT_UNKNOWN: u8 = 7;
 
 impl VerifyReport {
-    /// Puts the answers together. `counters`: those to judge traffic by, if there are any.
+    /// Puts the verdicts together. `counters` are the ones to judge traffic by; `None`: there are
+    /// none.
     pub fn new(
         host: &Host,
         desired: &Desired,
@@ -92,7 +93,7 @@ impl VerifyReport {
 }
 
 /// Judges traffic, in the light of what the kernel's lookups have shown.
-pub fn traffic(
+pub(super) fn traffic(
     host: &Host,
     desired: &Desired,
     policy: &PolicyVerdict,
@@ -106,7 +107,7 @@ pub fn traffic(
 
 /// The addresses to judge, with their owners by the identifiers that the counters use.
 /// `routed_right`: whether the kernel routes packets of an address by its owner.
-pub fn owned_addresses(
+fn owned_addresses(
     host: &Host,
     desired: &Desired,
     counters: &Snapshot,

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{GatewayCheck, Misrouted, PolicyVerdict, Winner};
+use super::{
+    gateways::GatewayCheck,
+    verdict::{Misrouted, PolicyVerdict, Winner},
+};
 use crate::{
     known_tools::KERNEL,
     model::{Reachability, Rule},
@@ -90,7 +93,11 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
         Some(by) => format!("leave by {by}"),
         None => "are refused".to_owned(),
     };
-    let noun = if addresses == 1 { "address" } else { "addresses" };
+    let noun = if addresses == 1 {
+        "address"
+    } else {
+        "addresses"
+    };
     let effect = match kind {
         CauseKind::NoRule => format!(
             "no rule of eni-steer's matches {addresses} {noun} of {enis}, so packets {way}, as \
@@ -141,7 +148,11 @@ fn of_gateway(check: &GatewayCheck) -> Cause {
         addresses,
         ..
     } = check;
-    let noun = if *addresses == 1 { "address" } else { "addresses" };
+    let noun = if *addresses == 1 {
+        "address"
+    } else {
+        "addresses"
+    };
     let question = if gateway.is_ipv4() {
         "ARP"
     } else {
@@ -224,8 +235,14 @@ mod tests {
         };
         assert_eq!(cause.kind, CauseKind::ForeignRule);
         assert_eq!((cause.probes, cause.addresses), (100, 50));
-        assert_eq!(cause.what, "ip -4 rule pref 50 from all lookup main protocol 0");
-        assert_eq!(cause.effect, "packets of 50 addresses of eth1 leave by eth0");
+        assert_eq!(
+            cause.what,
+            "ip -4 rule pref 50 from all lookup main protocol 0"
+        );
+        assert_eq!(
+            cause.effect,
+            "packets of 50 addresses of eth1 leave by eth0"
+        );
         assert_eq!(
             cause.example,
             "10.1.3.1 -> 203.0.113.113: leaves by eth0, should leave by eth1"

@@ -1,160 +1,35 @@
-//! Is the policy there? Observe again, plan again: nothing may be left. Then the kernel is
-//! asked where packets would go: from each owned address, and what each rule beyond the
-//! source rules is there for. Where it answers otherwise, the rule that won is named.
+//! Whether the policy is in place and the kernel routes by it.
+//!
+//! First, a new plan must be empty. Then eni-steer asks the kernel where packets would go: from
+//! each owned address to several destinations, and for each access and balance rule a packet that
+//! the rule matches. If the kernel's answer is not the expected one, the verdict names the rule
+//! that decided.
+//!
+//! For example, eth1 owns 172.16.20.177. eni-steer asks for the route from 172.16.20.177 to
+//! 203.0.113.113; the answer must be eth1. If another program's rule with priority 100 looks up the
+//! main table first, the answer is eth0, and the verdict names that rule.
 
 mod causes;
+mod gateways;
+mod packets;
 mod sources;
 mod trials;
-
-use std::net::IpAddr;
-
-use ipnet::IpNet;
-use serde::Serialize;
+mod verdict;
 
 use crate::{
     desired::Desired,
-    explain::{Flow, Outcome, best, decision, trace_rules},
-    known_tools::probable_owner,
-    model::{Family, Host, IfIndex, Reachability, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
+    model::{Flow, Host, RouteLookup, Rule},
     plan::Plan,
 };
 
 pub use causes::{Cause, CauseKind, causes};
-pub use sources::Probe;
+pub use gateways::{GatewayCheck, gateway_checks, gateways_to_ask};
+pub use verdict::{Misrouted, Overruled, PolicyVerdict, Probe, Winner};
 
-/// Far destinations for probes: addresses for documentation (RFC 5737, RFC 9637) that no
-/// host's table names on purpose, so that they follow the default route.
-const FAR: [IpAddr; 2] = [
-    IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 113)),
-    IpAddr::V6(std::net::Ipv6Addr::new(0x3fff, 0xfff, 0, 0, 0, 0, 0, 113)),
-];
-
-/// The rule that decides instead.
-#[derive(Clone, Debug, Serialize)]
-pub struct Winner {
-    /// The rule that decides; `None`: no rule leads anywhere.
-    pub rule: Option<Rule>,
-    /// Whether that rule is ours.
-    pub rule_is_ours: bool,
-    /// The tool it most likely belongs to.
-    pub rule_owner: Option<&'static str>,
-}
-
-/// A source whose packets would leave by another way than they should.
-#[derive(Clone, Debug, Serialize)]
-pub struct Misrouted {
-    /// The source.
-    pub source: IpAddr,
-    /// The ENI that owns it.
-    pub owner: String,
-    /// What was asked.
-    pub probe: Probe,
-    /// The destination.
-    pub to: IpAddr,
-    /// The interface it should leave by: the owner, or where main sends the destination.
-    pub wanted: String,
-    /// Where the packet would leave; `None`: refused.
-    pub by: Option<String>,
-    /// Main alone serves the owner, a primary that is only observed: it has no rules of ours.
-    pub served_by_main: bool,
-    /// Why.
-    #[serde(flatten)]
-    pub winner: Winner,
-}
-
-/// A rule for access or balance that does not get what it is there for.
-#[derive(Clone, Debug, Serialize)]
-pub struct Overruled {
-    /// The rule, one of ours.
-    pub overruled: Rule,
-    /// A packet it is there for, in the words of `ip route get`.
-    pub packet: String,
-    /// Where the packet would leave; `None`: refused.
-    pub by: Option<String>,
-    /// Why.
-    #[serde(flatten)]
-    pub winner: Winner,
-}
-
-/// Whether the gateway of an ENI answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct GatewayCheck {
-    /// The ENI.
-    pub eni: String,
-    /// Its gateway.
-    pub gateway: IpAddr,
-    /// How many addresses of the gateway's family the ENI owns: those that need it.
-    pub addresses: usize,
-    /// Whether it answers.
-    pub state: Reachability,
-}
-
-/// The gateways to ask: those of ENIs that are up.
-pub fn gateways_to_ask(desired: &Desired) -> Vec<(IfIndex, IpAddr)> {
-    let up = desired.enis.iter().filter(|eni| eni.up);
-    up.flat_map(|eni| {
-        let gateways = eni.gateways.iter();
-        gateways.map(|gateway| (eni.index, gateway.address))
-    })
-    .collect()
-}
-
-/// The answers of [`gateways_to_ask`], in the same order, as checks.
-pub fn gateway_checks(desired: &Desired, states: &[Reachability]) -> Vec<GatewayCheck> {
-    let asked = gateways_to_ask(desired).into_iter().zip(states);
-    asked
-        .filter_map(|((index, gateway), state)| {
-            let eni = desired.enis.iter().find(|eni| eni.index == index)?;
-            let family = Family::of(gateway);
-            let of_family = |net: &&IpNet| Family::of_net(**net) == family;
-            Some(GatewayCheck {
-                eni: eni.name.clone(),
-                gateway,
-                addresses: eni.owned.iter().filter(of_family).count(),
-                state: *state,
-            })
-        })
-        .collect()
-}
-
-/// The answer to "is the policy there?".
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct PolicyVerdict {
-    /// Every difference from the policy, as plan lines.
-    pub drift: Vec<String>,
-    /// The same for people, folded ([`Plan::lines`]).
-    #[serde(skip)]
-    pub drift_folded: Vec<String>,
-    /// Gateways, and whether they answer; empty: they were not asked.
-    pub gateways: Vec<GatewayCheck>,
-    /// Sources that would go astray.
-    pub misrouted: Vec<Misrouted>,
-    /// Rules for access and balance that others overrule.
-    pub overruled: Vec<Overruled>,
-    /// How many questions the kernel was asked.
-    pub probes: usize,
-    /// How many of them a rule of ours refuses, as the configuration wants it.
-    pub refused: usize,
-    /// Rules for access that another rule of ours decides before, and those that the kernel
-    /// can not be asked for.
-    pub notes: Vec<String>,
-}
-
-impl PolicyVerdict {
-    /// Everything is in place and every probe went the way it should.
-    pub fn holds(&self) -> bool {
-        let silent = |check: &GatewayCheck| check.state == Reachability::Failed;
-        self.drift.is_empty()
-            && self.misrouted.is_empty()
-            && self.overruled.is_empty()
-            && !self.gateways.iter().any(silent)
-    }
-}
-
-/// One judgement of routing: the questions for the kernel, and the verdict on its answers.
+/// One check of routing: the questions for the kernel, and the verdict on its answers.
 ///
-/// The caller asks the kernel ([`Inspection::flows`], one `RTM_GETROUTE` each) and hands the
-/// answers back in the same order ([`Inspection::judge`]).
+/// The caller asks the kernel ([`Inspection::flows`], one `RTM_GETROUTE` each) and passes the
+/// answers in the same order to [`Inspection::judge`].
 pub struct Inspection<'a> {
     host: &'a Host,
     desired: &'a Desired,
@@ -164,15 +39,15 @@ pub struct Inspection<'a> {
 }
 
 impl<'a> Inspection<'a> {
-    /// Prepares the questions. `host` must hold the routes by which packets come to this host as
-    /// well (table `local`): one of them may decide about a packet.
+    /// Prepares the questions. Unlike other hosts, `host` must also hold the routes of table
+    /// `local`, because one of them may decide about a packet.
     pub fn new(desired: &'a Desired, host: &'a Host) -> Self {
         let (mut trials, mut notes) = (Vec::new(), Vec::new());
         for rule in trials::rules(desired, host) {
             match trials::packet(host, desired, rule) {
                 Ok(flow) => trials.push((rule, flow)),
                 Err(why) => notes.push(format!(
-                    "not tried, because {why}: ip {} rule {rule}",
+                    "not tested, because {why}: ip {} rule {rule}",
                     rule.family
                 )),
             }
@@ -186,13 +61,15 @@ impl<'a> Inspection<'a> {
         }
     }
 
-    /// The packets to ask the kernel for, in the order in which [`Self::judge`] wants the answers.
+    /// The packets to ask the kernel about, in the order in which [`Self::judge`] expects the
+    /// answers.
     pub fn flows(&self) -> impl Iterator<Item = &Flow> {
         let sources = self.questions.iter().map(|question| &question.flow);
         sources.chain(self.trials.iter().map(|(_, flow)| flow))
     }
 
-    /// The verdict. Without an answer to each question, those without one count as not asked.
+    /// The verdict. If there are fewer answers than questions, the verdict does not count the
+    /// questions without one.
     pub fn judge(self, answers: &[RouteLookup]) -> PolicyVerdict {
         let (host, desired) = (self.host, self.desired);
         let plan = Plan::between(desired, host);
@@ -212,74 +89,4 @@ impl<'a> Inspection<'a> {
         }
         verdict
     }
-}
-
-/// The rule that decides about a packet, and its route unless the rule itself refuses.
-struct Decision {
-    winner: Winner,
-    route: Option<Route>,
-}
-
-fn decided(host: &Host, desired: &Desired, flow: &Flow) -> Decision {
-    let visits = trace_rules(host, flow);
-    let (rule, route) = match decision(&visits) {
-        Some((rule, route)) => (Some(rule.clone()), route.cloned()),
-        // One that can not be judged is the most likely to have decided.
-        None => {
-            let unknown = |visit: &&crate::explain::Visit| visit.outcome == Outcome::Unknown;
-            let unknown = visits.iter().find(unknown);
-            (unknown.map(|visit| visit.rule.clone()), None)
-        }
-    };
-    let rule_is_ours = rule
-        .as_ref()
-        .is_some_and(|rule| desired.ownership.rule(rule));
-    let winner = Winner {
-        rule_owner: rule
-            .as_ref()
-            .filter(|_| !rule_is_ours)
-            .and_then(probable_owner),
-        rule,
-        rule_is_ours,
-    };
-    Decision { winner, route }
-}
-
-/// Whether a rule itself refuses what it matches.
-fn refuses(rule: &Rule) -> bool {
-    matches!(
-        rule.action,
-        RuleAction::Prohibit | RuleAction::Unreachable | RuleAction::Blackhole
-    )
-}
-
-/// An address of a prefix that is none of this host's, and not this one.
-fn stranger(host: &Host, net: IpNet, but: Option<IpAddr>) -> Option<IpAddr> {
-    let ours = |candidate: &IpAddr| {
-        let mut all = host.addresses.iter();
-        all.any(|address| address.ip() == *candidate)
-    };
-    let network =
-        |candidate: &IpAddr| net.prefix_len() < net.max_prefix_len() && *candidate == net.network();
-    let mut hosts = net.hosts().take(64);
-    hosts.find(|candidate| !ours(candidate) && !network(candidate) && Some(*candidate) != but)
-}
-
-fn far(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => FAR[0],
-        Family::V6 => FAR[1],
-    }
-}
-
-/// Whether the packet is for this host, as table local has it: nothing leaves at all.
-fn stays(host: &Host, to: IpAddr, answer: &RouteLookup) -> bool {
-    let here = matches!(
-        answer,
-        RouteLookup::Leaves {
-            kind: RouteKind::Local,
-            ..
-        }
-    );
-    here && best(host, TableId::LOCAL, to).is_some()
 }

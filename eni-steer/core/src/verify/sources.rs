@@ -1,38 +1,26 @@
-//! Questions from the addresses of ENIs: a packet leaves by the ENI that owns its source,
-//! except where main sends its destination by no ENI.
+//! Questions about packets from the ENIs' addresses. Such a packet must leave by the ENI that owns
+//! its source, unless the main table sends its destination through an interface that is not an ENI.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde::Serialize;
 
-use super::{Misrouted, PolicyVerdict, decided, far, refuses, stays, stranger};
+use super::{
+    packets::{decide, far, other_host, refuses, stays_here},
+    verdict::{Misrouted, PolicyVerdict, Probe},
+};
 use crate::{
     desired::{Desired, Eni},
-    explain::{Flow, best},
-    model::{Family, Host, IfIndex, RouteKind, RouteLookup, TableId, link_local},
+    explain::best,
+    model::{Family, Flow, Host, IfIndex, RouteKind, RouteLookup, TableId, link_local},
 };
 
-/// How many destinations of main's beyond the ENIs are asked for in each family.
-const ELSEWHERE: usize = 8;
-
-/// What one probe asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Probe {
-    /// The gateway.
-    Gateway,
-    /// A neighbour on the ENI's subnet.
-    OnLink,
-    /// A destination behind the default route.
-    Far,
-    /// A destination that main sends by no ENI: a container, a VPN.
-    Elsewhere,
-}
+/// How many destinations beyond the ENIs (containers, VPNs) eni-steer asks about in each family.
+const MAX_ELSEWHERE: usize = 8;
 
 /// One question, and the right answer to it.
 pub(super) struct Question {
-    pub flow: Flow,
+    pub(super) flow: Flow,
     source: IpAddr,
     owner: String,
     probe: Probe,
@@ -40,8 +28,8 @@ pub(super) struct Question {
     served_by_main: bool,
 }
 
-/// All questions. What main sends elsewhere is asked for the first address of each ENI only:
-/// rules that would take it go by prefixes.
+/// All questions. Destinations beyond the ENIs are asked about from the first address of each ENI
+/// only, because a rule that takes such packets usually takes them from every address.
 pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
     let mut questions = Vec::new();
     for eni in &desired.enis {
@@ -55,14 +43,18 @@ pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
         };
         for family in Family::BOTH {
             let elsewhere = elsewhere(host, desired, family);
-            let sources = sources(eni, desired);
-            let of_family = sources.into_iter().filter(|ip| Family::of(*ip) == family);
-            for (n, source) in of_family.enumerate() {
-                let near = destinations(host, eni, family);
-                let near = near.into_iter().map(|(probe, to)| (probe, to, eni.index));
-                let beyond = elsewhere.iter().filter(|_| n == 0);
-                let beyond = beyond.map(|(to, by)| (Probe::Elsewhere, *to, *by));
-                questions.extend(near.chain(beyond).map(|what| ask(source, what)));
+            let sources = sources(eni, desired)
+                .into_iter()
+                .filter(|ip| Family::of(*ip) == family);
+            for (n, source) in sources.enumerate() {
+                let by_eni = destinations(host, eni, family)
+                    .into_iter()
+                    .map(|(probe, to)| (probe, to, eni.index));
+                let beyond = elsewhere
+                    .iter()
+                    .filter(|_| n == 0)
+                    .map(|(to, by)| (Probe::Elsewhere, *to, *by));
+                questions.extend(by_eni.chain(beyond).map(|what| ask(source, what)));
             }
         }
     }
@@ -70,7 +62,7 @@ pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
 }
 
 impl Question {
-    /// Puts what is wrong with an answer into the verdict.
+    /// Compares the kernel's answer with the right one, and adds a difference to the verdict.
     pub(super) fn judge(
         &self,
         host: &Host,
@@ -78,24 +70,25 @@ impl Question {
         answer: &RouteLookup,
         verdict: &mut PolicyVerdict,
     ) {
-        if answer.leaves_by() == Some(self.wanted) || stays(host, self.flow.to, answer) {
+        if answer.leaves_by() == Some(self.wanted) || stays_here(host, self.flow.to, answer) {
             return;
         }
         let by = answer.leaves_by();
-        let decision = decided(host, desired, &self.flow);
+        let decision = decide(host, desired, &self.flow);
         if let Some(rule) = &decision.winner.rule
             && decision.winner.rule_is_ours
         {
             match &decision.route {
-                // What the configuration refuses is as it should be.
+                // An access rule refuses the packet, as the configuration wants it.
                 None if by.is_none() && refuses(rule) => {
                     verdict.refused += 1;
                     return;
                 }
-                // So is what main says of destinations by no ENI, a refusal included.
+                // The first rule leaves the destination to the main table, which sends it through
+                // another interface or refuses it.
                 Some(route) if rule.suppress_group.is_some() => {
-                    let out = route.hops.iter().any(|hop| Some(hop.out) == by);
-                    if out || (route.kind.refuses() && by.is_none()) {
+                    let as_main_says = route.hops.iter().any(|hop| Some(hop.out) == by);
+                    if as_main_says || (route.kind.refuses() && by.is_none()) {
                         return;
                     }
                 }
@@ -115,9 +108,9 @@ impl Question {
     }
 }
 
-/// Addresses to ask for: those configured on the ENI. A delegated address need not be
-/// configured anywhere, and the kernel refuses to look up such a source. An address that
-/// another ENI has too belongs to nobody.
+/// The sources to ask about: the addresses configured on the ENI. An address of a delegated prefix
+/// may not be configured on this host, and the kernel refuses to look up such a source. An address
+/// that another ENI has too has no owner, so there is no right answer.
 fn sources(eni: &Eni, desired: &Desired) -> Vec<IpAddr> {
     eni.addresses
         .iter()
@@ -130,10 +123,11 @@ fn sources(eni: &Eni, desired: &Desired) -> Vec<IpAddr> {
         .collect()
 }
 
+/// Destinations that packets of the ENI's addresses must reach through the ENI.
 fn destinations(host: &Host, eni: &Eni, family: Family) -> Vec<(Probe, IpAddr)> {
     let mut destinations = Vec::new();
     if let Some(gateway) = eni.gateway(family) {
-        // A link-local gateway needs its interface named: nothing to decide for rules.
+        // A packet to a link-local gateway names its interface, so no rule decides about it.
         if !link_local(gateway.address) {
             destinations.push((Probe::Gateway, gateway.address));
         }
@@ -141,18 +135,20 @@ fn destinations(host: &Host, eni: &Eni, family: Family) -> Vec<(Probe, IpAddr)> 
     }
     for net in eni.on_link(family) {
         let gateway = eni.gateway(family).map(|gateway| gateway.address);
-        let neighbour = stranger(host, net, gateway);
+        let neighbour = other_host(host, net, gateway);
         destinations.extend(neighbour.map(|neighbour| (Probe::OnLink, neighbour)));
     }
     destinations
 }
 
-/// Destinations that main sends by no ENI, and the interface it sends them by.
+/// Destinations that the main table sends through an interface that is not an ENI, and that
+/// interface.
 fn elsewhere(host: &Host, desired: &Desired, family: Family) -> Vec<(IpAddr, IfIndex)> {
-    let eni = |index: IfIndex| desired.enis.iter().any(|eni| eni.index == index);
-    // Without a carrier (a bridge with no container) the kernel may pass its routes over.
-    let works = |index: IfIndex| host.links.get(&index).is_some_and(|link| link.carrier);
-    let mut found = Vec::new();
+    let is_eni = |index: IfIndex| desired.enis.iter().any(|eni| eni.index == index);
+    // The kernel may pass over the routes of an interface without a carrier, such as a bridge
+    // without containers.
+    let has_carrier = |index: IfIndex| host.links.get(&index).is_some_and(|link| link.carrier);
+    let mut destinations = Vec::new();
     for route in host.routes.iter().filter(|route| {
         route.table == TableId::MAIN
             && route.family() == family
@@ -163,16 +159,16 @@ fn elsewhere(host: &Host, desired: &Desired, family: Family) -> Vec<(IpAddr, IfI
         let [hop] = route.hops.as_slice() else {
             continue;
         };
-        let to = stranger(host, route.destination, None);
-        // Not where a longer prefix of main decides.
-        let to = to.filter(|to| best(host, TableId::MAIN, *to) == Some(route));
+        // Only if no longer prefix of the main table decides about the address.
+        let to = other_host(host, route.destination, None)
+            .filter(|to| best(host, TableId::MAIN, *to) == Some(route));
         if let Some(to) = to
-            && !eni(hop.out)
-            && works(hop.out)
+            && !is_eni(hop.out)
+            && has_carrier(hop.out)
         {
-            found.push((to, hop.out));
+            destinations.push((to, hop.out));
         }
     }
-    found.truncate(ELSEWHERE);
-    found
+    destinations.truncate(MAX_ELSEWHERE);
+    destinations
 }

@@ -1,60 +1,78 @@
-//! Rules for access and balance, each tried with a packet it is there for.
+//! Trials of access and balance rules: for each rule a packet that it matches, and whether the
+//! kernel treats the packet as the rule says.
 
 use std::net::IpAddr;
 
-use super::{Overruled, PolicyVerdict, decided, far, refuses, stranger};
+use super::{
+    packets::{decide, far, other_host, refuses},
+    verdict::{Overruled, PolicyVerdict},
+};
 use crate::{
     desired::Desired,
-    explain::{Flow, best, way_out},
-    model::{Family, Host, IfIndex, RouteLookup, Rule, RuleAction, TableId, covers, host_prefix},
+    explain::{best, way_out},
+    model::{
+        Family, Flow, Host, IfIndex, RouteLookup, Rule, RuleAction, TableId, covers, host_prefix,
+    },
 };
 
-/// What `rtm_getroute_parse_ip_proto` takes in the kernel's net/ipv4/ip_input.c.
-const ASKABLE4: [u8; 3] = [1, 6, 17];
+/// IP protocols that a lookup may name: `rtm_getroute_parse_ip_proto` in the kernel's
+/// net/ipv4/ip_input.c refuses all others.
+const LOOKUP_PROTOCOLS4: [u8; 3] = [1, 6, 17];
 /// The same for IPv6.
-const ASKABLE6: [u8; 3] = [6, 17, 58];
+const LOOKUP_PROTOCOLS6: [u8; 3] = [6, 17, 58];
 
-/// The rules that are wanted and there: those that refuse, and those behind the source rules.
-/// One that is not there is drift.
+/// The rules to try: the desired ones that refuse their packets, and those after the source rules.
+/// A rule that is missing on the host is drift, which the plan shows.
 pub(super) fn rules<'a>(desired: &'a Desired, host: &'a Host) -> impl Iterator<Item = &'a Rule> {
-    let behind = desired.ownership.steer_rule_priority(0);
+    let after_source_rules = desired.ownership.steer_rule_priority(0);
     desired
         .rules
         .iter()
-        .filter(move |rule| refuses(rule) || rule.priority >= behind)
+        .filter(move |rule| refuses(rule) || rule.priority >= after_source_rules)
         .filter(|rule| host.rules.contains(rule))
 }
 
-/// A packet that a rule selects, or why none can be asked for.
+/// A packet that a rule matches, or the reason why eni-steer cannot ask the kernel about one.
 pub(super) fn packet(host: &Host, desired: &Desired, rule: &Rule) -> Result<Flow, String> {
-    let askable = match rule.family {
-        Family::V4 => ASKABLE4,
-        Family::V6 => ASKABLE6,
+    let protocols = match rule.family {
+        Family::V4 => LOOKUP_PROTOCOLS4,
+        Family::V6 => LOOKUP_PROTOCOLS6,
     };
-    if let Some(number) = rule.ip_protocol.filter(|number| !askable.contains(number)) {
+    if let Some(number) = rule
+        .ip_protocol
+        .filter(|number| !protocols.contains(number))
+    {
         return Err(format!(
-            "the kernel answers no question for IP protocol {number}"
+            "the kernel cannot look up packets of IP protocol {number}"
         ));
     }
     let to = match rule.to {
-        Some(net) => stranger(host, net, None).ok_or("its destinations are this host's own")?,
+        Some(net) => {
+            other_host(host, net, None).ok_or("all its destinations are addresses of this host")?
+        }
         None => far(rule.family),
     };
     let (iif, from) = match rule.iif.as_deref() {
-        Some("lo") => (None, made_here(host, rule)?),
-        None => match behind_the_host(host, desired, rule) {
+        Some("lo") => (None, own_source(host, rule)?),
+        None => match forwarded_source(host, desired, rule) {
             Some((link, from)) => (Some(link), Some(from)),
-            None => (None, made_here(host, rule)?),
+            None => (None, own_source(host, rule)?),
         },
         Some(name) => {
-            let link = host.link_named(name);
-            let index = link.ok_or_else(|| format!("there is no {name}"))?.index;
+            let index = host
+                .link_named(name)
+                .ok_or_else(|| format!("there is no interface {name}"))?
+                .index;
             let net = rule.from.or_else(|| {
-                let mut nets = host.usable_addresses(index).map(|address| address.net);
-                nets.find(|net| Family::of_net(*net) == rule.family)
+                host.usable_addresses(index)
+                    .map(|address| address.net)
+                    .find(|net| Family::of_net(*net) == rule.family)
             });
-            let from = net.and_then(|net| stranger(host, net.trunc(), None));
-            let from = from.ok_or_else(|| format!("{name} has no neighbour to ask for"))?;
+            let from = net
+                .and_then(|net| other_host(host, net.trunc(), None))
+                .ok_or_else(|| {
+                    format!("{name} has no address from whose subnet packets could come")
+                })?;
             (Some(index), Some(from))
         }
     };
@@ -70,28 +88,30 @@ pub(super) fn packet(host: &Host, desired: &Desired, rule: &Rule) -> Result<Flow
     })
 }
 
-/// The source of a packet of this host, if the rule asks for one. The kernel looks up none
-/// that is not configured.
-fn made_here(host: &Host, rule: &Rule) -> Result<Option<IpAddr>, String> {
+/// The source of a packet that this host makes, if the rule names sources: one of this host's
+/// addresses, because the kernel refuses to look up any other.
+fn own_source(host: &Host, rule: &Rule) -> Result<Option<IpAddr>, String> {
     let Some(net) = rule.from else {
         return Ok(None);
     };
-    let mut own = host.addresses.iter().map(|address| address.ip());
-    let own = own.find(|own| covers(net, host_prefix(*own)));
-    own.map(Some)
+    host.addresses
+        .iter()
+        .map(|address| address.ip())
+        .find(|ip| covers(net, host_prefix(*ip)))
+        .map(Some)
         .ok_or_else(|| format!("no address of this host is in {net}"))
 }
 
-/// A source that main finds behind an interface that is no ENI, and that interface: a
-/// container, whose packets this host forwards.
-fn behind_the_host(host: &Host, desired: &Desired, rule: &Rule) -> Option<(IfIndex, IpAddr)> {
-    let from = stranger(host, rule.from?, None)?;
+/// A source in the rule's prefix that the main table finds behind an interface that is not an ENI,
+/// and that interface: for example a container, whose packets this host forwards.
+fn forwarded_source(host: &Host, desired: &Desired, rule: &Rule) -> Option<(IfIndex, IpAddr)> {
+    let from = other_host(host, rule.from?, None)?;
     let link = way_out(host, best(host, TableId::MAIN, from)?)?;
     let is_eni = desired.enis.iter().any(|eni| eni.index == link.index);
     (!is_eni && !link.loopback).then_some((link.index, from))
 }
 
-/// Puts what is wrong with an answer into the verdict.
+/// Compares the kernel's answer with what the rule says, and adds a difference to the verdict.
 pub(super) fn judge(
     host: &Host,
     desired: &Desired,
@@ -109,10 +129,10 @@ pub(super) fn judge(
     if as_wanted {
         return;
     }
-    let winner = decided(host, desired, flow).winner;
-    let packet = words(host, flow);
+    let winner = decide(host, desired, flow).winner;
+    let packet = packet_text(host, flow);
     match &winner.rule {
-        // The order of our own rules is the configuration's.
+        // The configuration determines the order of eni-steer's own rules, so this is not an error.
         Some(first) if winner.rule_is_ours && first != rule => verdict.notes.push(format!(
             "{packet}: 'ip {0} rule {first}' decides before 'ip {0} rule {rule}'",
             rule.family
@@ -127,22 +147,22 @@ pub(super) fn judge(
 }
 
 /// A packet in the words of `ip route get`.
-fn words(host: &Host, flow: &Flow) -> String {
+fn packet_text(host: &Host, flow: &Flow) -> String {
     let mut words = flow.to.to_string();
-    let mut say = |word: &str, value: Option<String>| {
+    let mut add = |word: &str, value: Option<String>| {
         if let Some(value) = value {
             words.push_str(&format!(" {word} {value}"));
         }
     };
-    say("from", flow.from.map(|from| from.to_string()));
-    say("iif", flow.iif.map(|index| host.name(index)));
-    say(
+    add("from", flow.from.map(|from| from.to_string()));
+    add("iif", flow.iif.map(|index| host.name(index)));
+    add(
         "mark",
         (flow.mark != 0).then(|| format!("{:#x}", flow.mark)),
     );
-    say("uid", flow.uid.map(|uid| uid.to_string()));
-    say("ipproto", flow.ip_protocol.map(|number| number.to_string()));
-    say("sport", flow.sport.map(|port| port.to_string()));
-    say("dport", flow.dport.map(|port| port.to_string()));
+    add("uid", flow.uid.map(|uid| uid.to_string()));
+    add("ipproto", flow.ip_protocol.map(|number| number.to_string()));
+    add("sport", flow.sport.map(|port| port.to_string()));
+    add("dport", flow.dport.map(|port| port.to_string()));
     words
 }

@@ -1,41 +1,42 @@
-//! Slots of addresses: which address, owned by whom, counts where.
+//! Assigns slots to addresses. The slot of an address and its owner says where its packets are
+//! counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use aya::maps::MapError;
-use eni_steer_common::{AddressRow, NO_ENI, Owner, names};
+use eni_steer_common::{AddressRow, Owner, names};
 use ipnet::IpNet;
 
-use super::{batch, convert, error::BpfError, maps::Maps, write::now};
-
-/// Which slot counts which address with which owner (an ENI slot or [`NO_ENI`]).
-#[derive(Debug, Default)]
-pub(super) struct AddressIndex {
-    slots: BTreeMap<(IpNet, u16), u32>,
-    free: BTreeSet<u32>,
-}
+use super::{
+    batch, convert, error::BpfError, handles::Maps, values::boot_nanoseconds, writer::AddressIndex,
+};
 
 impl Maps {
-    /// The slot of an address with this owner: the one it had, or a free one, or the one that
-    /// nobody has needed for the longest time.
+    /// Returns the slot of an address with this owner (an ENI slot or [`eni_steer_common::NO_ENI`]): the
+    /// slot it had before, else a free one, else the one that was released the longest time ago.
     pub(super) fn address_slot(&mut self, net: IpNet, eni: u16) -> Result<u32, BpfError> {
-        if self.index.is_none() {
-            self.index = Some(self.read_index()?);
+        if self.writer.index.is_none() {
+            self.writer.index = Some(self.read_index()?);
         }
         if let Some(slot) = self
+            .writer
             .index
             .as_ref()
             .and_then(|index| index.slots.get(&(net, eni)))
         {
             return Ok(*slot);
         }
-        let free = self.index.as_mut().and_then(|index| index.free.pop_first());
+        let free = self
+            .writer
+            .index
+            .as_mut()
+            .and_then(|index| index.free.pop_first());
         let slot = match free {
             Some(slot) => slot,
             None => self.reclaim_address()?,
         };
         let row = AddressRow {
-            since: now(),
+            since: boot_nanoseconds(),
             address: convert::address(net.addr()),
             family: convert::family_of(net.addr()) as u8,
             length: net.prefix_len(),
@@ -43,32 +44,33 @@ impl Maps {
             zero: 0,
         };
         self.set_address(slot, row)?;
-        if let Some(index) = &mut self.index {
+        if let Some(index) = &mut self.writer.index {
             index.slots.insert((net, eni), slot);
         }
         Ok(slot)
     }
 
-    /// Notes down when an address was released: the longest released are given away first.
+    /// Records when an address lost its owner. The slots that were released first are reused first.
     pub(super) fn release_address(&mut self, owner: Owner) -> Result<(), BpfError> {
         let mut row = self.address(owner.address)?;
-        row.since = now();
+        row.since = boot_nanoseconds();
         self.set_address(owner.address, row)
     }
 
-    /// Frees every address slot of an ENI slot that is given to another ENI.
-    pub(super) fn forget_addresses_of(&mut self, eni: u16) -> Result<(), BpfError> {
+    /// Frees all address slots of an ENI slot, before another ENI gets the ENI slot.
+    pub(super) fn free_addresses_of(&mut self, eni: u16) -> Result<(), BpfError> {
         for slot in 0..self.addresses.len() {
             let row = self.address(slot)?;
             if row.family != 0 && row.eni == eni {
-                self.clear_cell(slot)?;
+                self.clear_address_counters(slot)?;
                 self.set_address(slot, AddressRow::default())?;
             }
         }
-        self.index = None;
+        self.writer.index = None;
         Ok(())
     }
 
+    /// The row of an address slot.
     pub(super) fn address(&self, slot: u32) -> Result<AddressRow, BpfError> {
         self.addresses
             .get(&slot, 0)
@@ -81,6 +83,7 @@ impl Maps {
             .map_err(|cause| BpfError::map(format!("write {} {slot}", names::ADDRESSES), cause))
     }
 
+    /// Reads the slots of all addresses from the map.
     fn read_index(&self) -> Result<AddressIndex, BpfError> {
         let mut index = AddressIndex::default();
         let rows = batch::array(&self.addresses, names::ADDRESSES)?;
@@ -97,7 +100,7 @@ impl Maps {
         Ok(index)
     }
 
-    /// Takes the slot that was released longest ago, and forgets what it counted.
+    /// Frees the slot that was released the longest time ago, and clears its counters.
     fn reclaim_address(&mut self) -> Result<u32, BpfError> {
         let used: BTreeSet<u32> = self
             .all_owners()?
@@ -119,14 +122,14 @@ impl Maps {
                 capacity: self.addresses.len(),
             });
         };
-        self.clear_cell(slot)?;
-        if let Some(index) = &mut self.index {
+        self.clear_address_counters(slot)?;
+        if let Some(index) = &mut self.writer.index {
             index.slots.remove(&(net, eni));
         }
         Ok(slot)
     }
 
-    /// Every owner entry, addresses and prefixes.
+    /// All owner entries, of addresses and of prefixes.
     pub(super) fn all_owners(&self) -> Result<Vec<(IpNet, Owner)>, BpfError> {
         let read = |what: &str, cause: MapError| BpfError::map(format!("read {what}"), cause);
         let mut all = Vec::new();
@@ -146,9 +149,4 @@ impl Maps {
         }
         Ok(all)
     }
-}
-
-/// Whether an owner entry names an ENI, not an ambiguity.
-pub(super) fn names_eni(owner: Owner) -> bool {
-    owner.eni != NO_ENI
 }

@@ -1,4 +1,5 @@
-//! Reading and writing maps of many entries: entry by entry, or many with one call.
+//! Reads maps with many entries, entry by entry or many with one system call, and writes per-CPU
+//! values.
 
 use std::{io, ops::Range, os::fd::AsFd};
 
@@ -10,18 +11,19 @@ use aya::{
 use super::{
     error::BpfError,
     sys::{self, Cursor},
+    values::read_pod,
 };
 
-/// Entries asked for at once. A batch of a hash ends at one of its buckets, so it must hold the
-/// fullest one; when it does not, it is doubled.
+/// Entries per system call. A batch of a hash map consists of whole buckets, so it must be as large
+/// as the fullest bucket; if it is not, it is doubled.
 const BATCH: u32 = 256;
-/// Bytes of values asked for at once of an array, about.
+/// Bytes of values per system call for an array, approximately.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// `ENOTSUPP`, which is not in errno.h: the kernel has no batches for this type of map.
+/// `ENOTSUPP`, which errno.h lacks: the kernel cannot read this type of map in batches.
 const ENOTSUPP: i32 = 524;
 
-/// The values of all CPUs of an entry.
+/// Reads an entry: the values of all CPUs.
 pub(super) fn per_cpu<V: Pod>(
     map: &PerCpuArray<MapData, V>,
     index: u32,
@@ -31,7 +33,7 @@ pub(super) fn per_cpu<V: Pod>(
         .map_err(|cause| BpfError::map(format!("read {name} {index}"), cause))
 }
 
-/// Writes the values of all CPUs of an entry.
+/// Writes an entry: the values of all CPUs.
 pub(super) fn set_per_cpu<V: Pod>(
     map: &mut PerCpuArray<MapData, V>,
     index: u32,
@@ -46,7 +48,7 @@ pub(super) fn set_per_cpu<V: Pod>(
         .map_err(|cause| BpfError::map(what(), cause))
 }
 
-/// Every value of an array, with one call.
+/// Reads all values of an array with one system call.
 pub(super) fn array<V: Pod>(
     map: &Array<MapData, V>,
     name: &'static str,
@@ -54,19 +56,19 @@ pub(super) fn array<V: Pod>(
     const {
         assert!(
             size_of::<V>().is_multiple_of(8),
-            "values stand side by side"
+            "the kernel pads values to 8 bytes"
         )
     };
-    let mut found = Vec::with_capacity(map.len() as usize);
+    let mut all = Vec::with_capacity(map.len() as usize);
     Batch::new(1, map.len())
         .next(map.map(), &mut Cursor::default(), |_: u32, values| {
-            found.extend_from_slice(values);
+            all.extend_from_slice(values);
         })
         .map_err(|cause| BpfError::io(format!("read {name}"), cause))?;
-    Ok(found)
+    Ok(all)
 }
 
-/// Every entry of a per-CPU hash, with the values of all CPUs.
+/// Reads all entries of a per-CPU hash map, each with the values of all CPUs.
 pub(super) fn all<K: Pod, V: Pod>(
     map: &MapData,
     cpus: u32,
@@ -82,7 +84,7 @@ pub(super) fn all<K: Pod, V: Pod>(
         }) {
             Ok(true) => return Ok(entries),
             Ok(false) => {}
-            // A bucket with more entries than the batch holds.
+            // A bucket has more entries than fit into the batch.
             Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
                 cursor = before;
                 batch.count *= 2;
@@ -92,25 +94,25 @@ pub(super) fn all<K: Pod, V: Pod>(
     }
 }
 
-/// Tells the entries of a per-CPU array from one index to another, with the values of all CPUs,
-/// and holds no more than a batch of them.
+/// Calls `visit` with the entries of a range of a per-CPU array, each with the values of all CPUs.
+/// Never holds more than one batch in memory.
 pub(super) fn range<V: Pod>(
     map: &PerCpuArray<MapData, V>,
     cpus: u32,
     name: &'static str,
     range: Range<u32>,
-    mut tell: impl FnMut(u32, &[V]),
+    mut visit: impl FnMut(u32, &[V]),
 ) -> Result<(), BpfError> {
     let fit = BATCH_BYTES / (stride::<V>() * cpus as usize);
     let most = u32::try_from(fit).map_or(BATCH, |fit| fit.max(1));
     let mut from = range.start;
     while from < range.end {
         let batch = Batch::new(cpus, most.min(range.end - from));
-        match batch.next(map.map(), &mut Cursor::at(from), &mut tell) {
+        match batch.next(map.map(), &mut Cursor::at(from), &mut visit) {
             Ok(_) => from += batch.count,
-            // Per-CPU arrays have batches since 5.13.
+            // The kernel can read per-CPU arrays in batches since 5.13.
             Err(e) if e.raw_os_error() == Some(ENOTSUPP) => {
-                tell(from, &per_cpu(map, from, name)?);
+                visit(from, &per_cpu(map, from, name)?);
                 from += 1;
             }
             Err(cause) => return Err(BpfError::io(format!("read {name}"), cause)),
@@ -119,9 +121,11 @@ pub(super) fn range<V: Pod>(
     Ok(())
 }
 
-/// Entries with the values of all CPUs, as one call returns them.
+/// One read of several entries, each with the values of all CPUs.
 struct Batch {
+    /// Number of values of an entry.
     cpus: usize,
+    /// Number of entries to read at once.
     count: u32,
 }
 
@@ -133,38 +137,33 @@ impl Batch {
         }
     }
 
-    /// Tells the next entries; whether they were the last ones.
+    /// Reads the next entries and calls `visit` with each. Returns whether they were the last ones.
     fn next<K: Pod, V: Pod>(
         &self,
         map: &MapData,
         cursor: &mut Cursor,
-        mut tell: impl FnMut(K, &[V]),
+        mut visit: impl FnMut(K, &[V]),
     ) -> io::Result<bool> {
         let size = self.count as usize;
         let mut keys = vec![0u8; size * size_of::<K>()];
         let mut values = vec![0u8; size * stride::<V>() * self.cpus];
         let fd = map.fd().as_fd();
         let (found, end) = sys::lookup_batch(fd, cursor, &mut keys, &mut values, self.count)?;
-        let mut of_entry = Vec::with_capacity(self.cpus);
-        for index in 0..found as usize {
-            let at = |cpu: usize| (index * self.cpus + cpu) * stride::<V>();
-            of_entry.clear();
-            of_entry.extend((0..self.cpus).map(|cpu| pod::<V>(&values, at(cpu))));
-            tell(pod(&keys, index * size_of::<K>()), &of_entry);
+        let keys = keys.chunks_exact(size_of::<K>());
+        let values = values.chunks_exact(stride::<V>() * self.cpus);
+        let mut entry = Vec::with_capacity(self.cpus);
+        for (key, values) in keys.zip(values).take(found as usize) {
+            entry.clear();
+            entry.extend(values.chunks_exact(stride::<V>()).filter_map(read_pod::<V>));
+            if let Some(key) = read_pod(key) {
+                visit(key, &entry);
+            }
         }
         Ok(end)
     }
 }
 
-/// Bytes from a CPU's value to the next one's.
+/// Distance in bytes between the values of two CPUs.
 fn stride<V>() -> usize {
     size_of::<V>().next_multiple_of(8)
-}
-
-/// A value at an offset in bytes that the kernel wrote.
-fn pod<T: Pod>(bytes: &[u8], offset: usize) -> T {
-    let bytes = &bytes[offset..offset + size_of::<T>()];
-    // SAFETY: the slice has the size of T, whose every bit pattern is valid (Pod), and the read
-    // is an unaligned one.
-    unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }
 }

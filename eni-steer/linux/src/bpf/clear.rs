@@ -1,17 +1,29 @@
-//! Taking away what can not be read: maps of which some pins are missing, or maps of another
-//! version under our names.
+//! Removes pins that cannot be read: some of the maps are missing, or maps of another version are
+//! pinned under the same names.
 
 use std::collections::BTreeSet;
 
-use super::{BpfError, Maps, PinRoot, attach::detach};
+use super::{error::BpfError, handles::Maps, hooks, pin::PinRoot};
 use crate::netlink::Netlink;
 use eni_steer_core::model::{Direction, IfIndex};
 
-/// Takes our programs off these interfaces and our pins away, if the pins are there and can not
-/// be read; says whether it did. Pins that can be read are left to the plan.
+impl PinRoot {
+    /// Removes all pins, complete or not: first the links with their programs, then the maps.
+    ///
+    /// # Errors
+    /// A pin cannot be removed.
+    pub fn clear(&self) -> Result<(), BpfError> {
+        hooks::tcx::remove_links(self, |_| true)?;
+        Maps::remove_pins(self)
+    }
+}
+
+/// Detaches eni-steer's programs from these interfaces and removes all pins, if there are pins that
+/// cannot be read. Returns whether it did. It leaves readable pins alone, because a plan can remove
+/// them.
 ///
-/// `qdiscs`: interfaces whose clsact qdisc was made by us.
-pub fn clear_unreadable(
+/// `qdiscs` are the interfaces to which eni-steer added a clsact qdisc.
+pub(crate) fn clear_unreadable(
     root: &PinRoot,
     netlink: &Netlink,
     interfaces: &BTreeSet<IfIndex>,
@@ -23,8 +35,8 @@ pub fn clear_unreadable(
     }
     for ifindex in interfaces.iter().copied() {
         for direction in Direction::BOTH {
-            let ours = qdiscs.contains(&ifindex);
-            detach(root, netlink, ifindex, direction, ours)?;
+            let added = qdiscs.contains(&ifindex);
+            hooks::detach(root, netlink, ifindex, direction, added)?;
         }
     }
     root.clear()?;

@@ -1,4 +1,4 @@
-//! Between the model's addresses and those of the maps.
+//! Converts addresses, prefixes and next hops between the model and the maps.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,7 +24,7 @@ pub(super) fn common_family(family: model::Family) -> Family {
     }
 }
 
-/// `None` for a number that is no family of ours.
+/// The family with this number in the maps; `None` if there is none.
 pub(super) fn family_from(number: u8) -> Option<Family> {
     [Family::V4, Family::V6]
         .into_iter()
@@ -46,7 +46,7 @@ pub(super) fn ip(family: Family, address: Address) -> IpAddr {
     }
 }
 
-/// Mask of a prefix length.
+/// The mask of a prefix length.
 pub(super) fn mask(family: Family, length: u8) -> Address {
     let bits = u128::MAX
         .checked_shl(128 - u32::from(length))
@@ -58,7 +58,7 @@ pub(super) fn mask(family: Family, length: u8) -> Address {
     }
 }
 
-/// Prefix length of a mask.
+/// The prefix length of a mask.
 pub(super) fn length(family: Family, mask: Address) -> u8 {
     let bytes = mask.bytes();
     let bytes = match family {
@@ -75,7 +75,7 @@ pub(super) fn prefix_key(net: IpNet) -> Key<PrefixKey> {
     )
 }
 
-/// `None` for an entry that we would not write.
+/// The prefix of a key; `None` for a key that eni-steer never writes.
 pub(super) fn prefix(key: &Key<PrefixKey>) -> Option<IpNet> {
     let data = key.data();
     net(
@@ -97,7 +97,7 @@ pub(super) fn destination_key(eni: u16, destination: IpNet) -> Key<DestinationKe
     )
 }
 
-/// `None` for an entry that we would not write.
+/// The ENI slot and the destination of a key; `None` for a key that eni-steer never writes.
 pub(super) fn destination(key: &Key<DestinationKey>) -> Option<(u16, IpNet)> {
     let data = key.data();
     let net = net(
@@ -109,12 +109,13 @@ pub(super) fn destination(key: &Key<DestinationKey>) -> Option<(u16, IpNet)> {
     Some((data.eni(), net))
 }
 
+/// The prefix in a key, whose length also covers `before` bits of other fields.
 fn net(family: u8, prefix_length: u32, before: u32, address: Address) -> Option<IpNet> {
     let length = u8::try_from(prefix_length.checked_sub(before)?).ok()?;
     IpNet::new(ip(family_from(family)?, address), length).ok()
 }
 
-/// What an address slot counts; `None`: nothing.
+/// The address or prefix that has an address slot; `None` if the slot is free.
 pub(super) fn row_net(row: &AddressRow) -> Option<IpNet> {
     IpNet::new(ip(family_from(row.family)?, row.address), row.length).ok()
 }
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn masks_and_lengths_are_the_same_thing() {
+    fn masks_and_lengths_convert_into_each_other() {
         for length_in in 0..=32 {
             assert_eq!(length(Family::V4, mask(Family::V4, length_in)), length_in);
         }

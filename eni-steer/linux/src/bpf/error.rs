@@ -1,119 +1,119 @@
-//! What can go wrong between this process and the kernel's BPF side.
+//! Errors of programs, maps and pins.
 
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-use aya::{EbpfError, maps::MapError, programs::ProgramError};
+use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
 use crate::{
     netlink::NetlinkError,
     run_files::{self, VERIFIER_LOG},
 };
 
-/// A step that failed: what was tried, on which object. Causes are in the chain.
+/// Which operation failed, and on which object. The cause is the error's source.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
-    /// EPERM or EACCES.
+    /// The kernel refuses for lack of a privilege (EPERM or EACCES).
     #[error("{what}: not permitted")]
     MissingPrivilege {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// The kernel's answer.
+        /// The error of the system call.
         #[source]
         cause: io::Error,
     },
-    /// The kernel lacks something the programs need.
-    #[error("{what}: this kernel can not do it")]
+    /// The kernel lacks a feature.
+    #[error("{what}: this kernel does not support it")]
     KernelTooOld {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// The kernel's answer.
+        /// The error of the system call.
         #[source]
         cause: io::Error,
     },
-    /// There is no bpffs, and none can be mounted.
-    #[error("no bpffs at {path}")]
+    /// No bpffs is mounted, and eni-steer did not or could not mount one.
+    #[error("no BPF file system (bpffs) is mounted at {path}")]
     BpffsMissing {
-        /// Where it should be.
+        /// Where the bpffs should be mounted.
         path: PathBuf,
-        /// Why it could not be mounted, if that was tried.
+        /// Why eni-steer could not mount it, if it tried.
         #[source]
         cause: Option<io::Error>,
     },
-    /// A pin that is not what this version makes.
+    /// A pinned object differs from what this version of eni-steer pins there.
     #[error("{pin} does not fit this version of eni-steer: {what}")]
     LayoutMismatch {
-        /// The pin.
+        /// Path of the pin.
         pin: PathBuf,
-        /// What differs.
+        /// The difference.
         what: String,
     },
-    /// A table has no room.
-    #[error("the table of {what} is full ({capacity} entries)")]
+    /// A map has no room for another entry.
+    #[error("the BPF map of {what} is full ({capacity} entries)")]
     Full {
-        /// What it holds.
+        /// What the map contains.
         what: &'static str,
-        /// Its size.
+        /// How many entries the map can hold.
         capacity: u32,
     },
-    /// An interface that the maps do not know.
-    #[error("interface {ifindex} has not been taken in")]
+    /// The maps have no row for an interface, so it cannot own anything or have a program.
+    #[error("interface {ifindex} is not in the BPF map of managed ENIs")]
     UnknownEni {
-        /// Its index.
+        /// Index of the interface.
         ifindex: u32,
     },
-    /// Somebody else's object stands where ours must be.
-    #[error("{what} of interface {ifindex} is taken: {by}")]
+    /// An object of another program occupies the place that eni-steer needs.
+    #[error("{what} of interface {ifindex} is occupied by {by}, which eni-steer did not create")]
     Taken {
-        /// The place.
+        /// The place that eni-steer needs.
         what: &'static str,
-        /// Interface index.
+        /// Index of the interface.
         ifindex: u32,
-        /// Whose object stands there.
+        /// The object of the other program.
         by: String,
     },
-    /// The kernel refuses a program of this binary.
+    /// The kernel refuses an eBPF program.
     #[error("cannot load program {program}{}", log_text(.log.as_deref()))]
     Load {
-        /// Its name.
+        /// Name of the program.
         program: &'static str,
-        /// The file that holds the verifier's whole log, once it is written
-        /// ([`BpfError::keep_verifier_log`]).
+        /// The file with the verifier's whole log, once it is written
+        /// (`BpfError::keep_verifier_log`).
         log: Option<PathBuf>,
-        /// aya's error, with the verifier's log.
+        /// The error of aya, which contains the verifier's log.
         #[source]
         cause: Box<ProgramError>,
     },
-    /// The object in this binary can not be used.
-    #[error("can not load the BPF object")]
+    /// aya cannot use the object with the eBPF programs that this binary contains.
+    #[error("cannot use the eBPF object inside the eni-steer binary")]
     Object(#[source] Box<EbpfError>),
-    /// A map operation failed.
+    /// A map could not be created, read or written.
     #[error("{what}")]
     Map {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// aya's error.
+        /// The error of aya.
         #[source]
         cause: Box<MapError>,
     },
     /// A file operation or system call failed.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// The kernel's answer.
+        /// The error of the system call.
         #[source]
         cause: io::Error,
     },
-    /// Netlink.
+    /// A netlink request failed, for a qdisc or a filter.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
 }
 
 impl BpfError {
-    /// Whether the interface it is about has gone.
+    /// Returns whether the operation failed because its interface or object no longer exists.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Io { cause, .. } => cause.raw_os_error() == Some(libc::ENODEV),
@@ -122,7 +122,7 @@ impl BpfError {
         }
     }
 
-    /// Sorts an errno: missing privilege is a kind of its own.
+    /// The error of a system call. A missing privilege becomes [`BpfError::MissingPrivilege`].
     pub(super) fn io(what: impl Into<String>, cause: io::Error) -> Self {
         let what = what.into();
         match cause.raw_os_error() {
@@ -131,6 +131,7 @@ impl BpfError {
         }
     }
 
+    /// The error of an operation on a map.
     pub(super) fn map(what: impl Into<String>, cause: impl Into<MapError>) -> Self {
         let what = what.into();
         match errno(cause.into()) {
@@ -142,11 +143,21 @@ impl BpfError {
         }
     }
 
+    /// The error of pinning a map at a path.
+    pub(super) fn pin(path: &Path, cause: PinError) -> Self {
+        let what = format!("pin {}", path.display());
+        match cause {
+            PinError::SyscallError(error) => Self::io(what, error.io_error),
+            other => Self::io(what, io::Error::other(other)),
+        }
+    }
+
+    /// The error of loading a program.
     pub(super) fn load(program: &'static str, cause: ProgramError) -> Self {
         if let ProgramError::LoadError { io_error, .. } = &cause
             && matches!(io_error.raw_os_error(), Some(libc::EPERM))
         {
-            // Without CAP_BPF there is no verifier log either.
+            // Without CAP_BPF the verifier did not run and there is no log.
             return Self::MissingPrivilege {
                 what: format!("load program {program}"),
                 cause: io::Error::from_raw_os_error(libc::EPERM),
@@ -159,11 +170,11 @@ impl BpfError {
         }
     }
 
-    /// Writes the verifier's whole log to `verifier-<program>.log` in a directory, and names the
-    /// file in the error. Other errors, and one without a log, stay as they are; so does one whose
-    /// log cannot be written.
+    /// Writes the verifier's whole log to `verifier-<program>.log` in a directory, and names the file
+    /// in the error. Returns errors without such a log unchanged, and also one whose log cannot be
+    /// written.
     #[must_use]
-    pub fn keep_verifier_log(self, directory: &Path) -> Self {
+    pub(crate) fn keep_verifier_log(self, directory: &Path) -> Self {
         let Self::Load {
             program,
             log: None,
@@ -195,7 +206,7 @@ impl BpfError {
         }
     }
 
-    /// What the user can do about it.
+    /// What the user can do about the error, if there is a general answer.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::MissingPrivilege { .. } => Some(
@@ -204,23 +215,28 @@ impl BpfError {
                     .to_owned(),
             ),
             Self::KernelTooOld { .. } => Some(
-                "eni-steer needs Linux 5.10 or later; TCX needs 6.6: attach = \"clsact\" does not"
+                "eni-steer needs Linux 5.10 or later. TCX needs Linux 6.6: on an older kernel set \
+                 attach = \"clsact\""
                     .to_owned(),
             ),
             Self::BpffsMissing { path, .. } => {
                 Some(format!("mount one: mount -t bpf bpf {}", path.display()))
             }
             Self::LayoutMismatch { .. } => Some(
-                "it was made by another version: use that version, or `eni-steer remove` \
-                 and apply again (counters start from zero)"
+                "another version of eni-steer created it, or another program changed it: use that \
+                 version, or run `eni-steer remove` and then `eni-steer apply` (counters start \
+                 at zero)"
                     .to_owned(),
             ),
-            Self::Full { .. } => {
-                Some("raise the limit in the configuration, then remove and apply".to_owned())
-            }
-            Self::Taken { .. } => {
-                Some("remove it, or choose the other way with attach = \"tcx\"".to_owned())
-            }
+            Self::Full { .. } => Some(
+                "raise the limit in the configuration, then run `eni-steer remove` and \
+                 `eni-steer apply`"
+                    .to_owned(),
+            ),
+            Self::Taken { .. } => Some(
+                "remove that object, or set attach = \"tcx\", which does not need its place"
+                    .to_owned(),
+            ),
             Self::UnknownEni { .. }
             | Self::Load { .. }
             | Self::Object(_)
@@ -230,7 +246,7 @@ impl BpfError {
         }
     }
 
-    /// Whether a privilege or kernel support is missing, rather than something being wrong.
+    /// Returns whether the operation failed because a privilege or a feature of the kernel is missing.
     pub fn is_unsupported(&self) -> bool {
         match self {
             Self::MissingPrivilege { .. }
@@ -254,13 +270,13 @@ fn log_text(log: Option<&Path>) -> String {
         .unwrap_or_default()
 }
 
-/// The errno inside aya's error, if it is one of a system call.
+/// The error of the system call inside aya's error; aya's error if no system call failed.
 fn errno(error: MapError) -> Result<io::Error, MapError> {
     match error {
         MapError::CreateError { io_error, .. } => Ok(io_error),
         MapError::SyscallError(error) => Ok(error.io_error),
         MapError::PinError {
-            error: aya::pin::PinError::SyscallError(error),
+            error: PinError::SyscallError(error),
             ..
         } => Ok(error.io_error),
         other => Err(other),
@@ -284,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_the_file_that_holds_the_whole_log_of_the_verifier() {
+    fn the_error_names_the_file_with_the_whole_log_of_the_verifier() {
         let directory = tempfile::tempdir().expect("a directory");
         let log = "R1 invalid mem access\n".repeat(3000);
         let error = refused(&log).keep_verifier_log(directory.path());

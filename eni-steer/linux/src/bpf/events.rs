@@ -1,4 +1,4 @@
-//! Mismatches, one by one, as the programs report them.
+//! Reads mismatches one by one, as the programs report them.
 
 use std::{collections::VecDeque, io, net::IpAddr};
 
@@ -8,61 +8,65 @@ use eni_steer_common::{Direction, Event, Fate, names};
 use serde::Serialize;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{convert, error::BpfError, maps::Maps};
+use super::{convert, error::BpfError, handles::Maps, values::read_pod};
 use eni_steer_core::{counters::EniId, model::IfIndex};
 
-/// A packet whose local address belongs to another ENI. Sampled: counters are complete, this
-/// is not.
+/// A packet whose local address belongs to another ENI. The programs report only a sample of such
+/// packets; the counters contain all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mismatch {
-    /// Nanoseconds of CLOCK_MONOTONIC.
+    /// When the program saw the packet, in nanoseconds of CLOCK_MONOTONIC.
     pub time: u64,
-    /// Which way it went.
+    /// Whether the packet arrived or was about to leave.
     pub direction: Direction,
-    /// The ENI it was seen on.
+    /// The ENI on which the program saw the packet.
     pub eni: EniId,
-    /// Its interface index, if the ENI is still there.
+    /// Interface index of that ENI, if the ENI still exists.
     pub ifindex: Option<IfIndex>,
-    /// The ENI that owns the local address.
+    /// The ENI that owns the packet's local address.
     pub owner: EniId,
-    /// Its interface index, if the ENI is still there.
+    /// Interface index of the owning ENI, if it still exists.
     pub owner_ifindex: Option<IfIndex>,
-    /// Source address.
+    /// Source address of the packet.
     pub source: IpAddr,
-    /// Source port; 0: none, or not readable.
+    /// Source port; 0 if the packet has none or the program could not read it.
     pub source_port: u16,
-    /// Destination address.
+    /// Destination address of the packet.
     pub destination: IpAddr,
-    /// Destination port; 0: none, or not readable.
+    /// Destination port; 0 if the packet has none or the program could not read it.
     pub destination_port: u16,
-    /// IP protocol.
+    /// IP protocol number, for example 6 for TCP.
     pub protocol: u8,
-    /// `skb->mark`
+    /// The packet's mark (`skb->mark`, set by netfilter or `SO_MARK`).
     pub mark: u32,
-    /// Bytes on the wire.
+    /// Size of the packet on the wire, in bytes.
     pub bytes: u32,
-    /// What became of it (egress only), as in [`eni_steer_common::Fate::label`].
+    /// What the program did with the packet, on egress only: see [`eni_steer_common::Fate::label`].
     pub fate: Option<&'static str>,
 }
 
-/// The stream of mismatches. A ring buffer gives each record to one reader only: there must be
-/// one.
+/// A stream of mismatches. A ring buffer delivers each record to one reader only, so no other process
+/// may read it at the same time.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// Records that were read from the ring buffer and not yet returned.
     waiting: VecDeque<Bytes>,
     maps: Maps,
 }
 
 impl Events {
     /// Opens the ring buffer. Needs a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// The ring buffer is not pinned, or a privilege is missing.
     pub fn open(maps: Maps) -> Result<Self, BpfError> {
         let path = maps.root.map(names::EVENTS);
         let what = || format!("open {}", path.display());
         let ring = MapData::from_pin(&path)
             .and_then(|map| RingBuf::try_from(Map::RingBuf(map)))
             .map_err(|cause| BpfError::map(what(), cause))?;
-        // SAFETY: the ring buffer owns its descriptor, always answers with it, and is dropped
-        // with the AsyncFd.
+        // SAFETY: the ring buffer owns its descriptor, always returns the same one, and is dropped
+        // together with the AsyncFd.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         let ring = ring.map_err(|cause| BpfError::io(what(), cause.into()))?;
         Ok(Self {
@@ -72,13 +76,18 @@ impl Events {
         })
     }
 
-    /// The next mismatch. Cancelling loses none.
+    /// Waits for the next mismatch. Cancelling the call loses none.
+    ///
+    /// # Errors
+    /// The ring buffer or the rows of ENIs cannot be read.
     pub async fn next(&mut self) -> Result<Mismatch, BpfError> {
         loop {
             if let Some(record) = self.waiting.pop_front() {
                 match parse(&record) {
                     Some(event) => return self.describe(&event),
-                    None => tracing::warn!(bytes = record.len(), "not an event: skipped"),
+                    None => {
+                        tracing::warn!(bytes = record.len(), "skipped a record of unexpected size");
+                    }
                 }
                 continue;
             }
@@ -92,10 +101,11 @@ impl Events {
         }
     }
 
+    /// Adds the interfaces of the ENIs to an event.
     fn describe(&self, event: &Event) -> Result<Mismatch, BpfError> {
         let rows = self.maps.eni_rows()?;
         let ifindex = |slot: u16| {
-            let (_, row) = rows.iter().find(|(known, _)| *known == slot)?;
+            let (_, row) = rows.iter().find(|(this, _)| *this == slot)?;
             IfIndex::new(row.home)
         };
         Ok(Mismatch {
@@ -106,6 +116,7 @@ impl Events {
     }
 }
 
+/// Converts an event, without the interfaces of its ENIs.
 fn mismatch(event: &Event) -> Mismatch {
     let family = convert::family_from(event.family).unwrap_or(eni_steer_common::Family::V6);
     let direction = if event.direction == Direction::Ingress as u8 {
@@ -136,19 +147,19 @@ fn mismatch(event: &Event) -> Mismatch {
     }
 }
 
-/// A record of the ring buffer as a mismatch, without the interfaces of its ENIs.
-pub(crate) fn read(record: &[u8]) -> Option<Mismatch> {
+/// Decodes a record of the ring buffer, without the interfaces of its ENIs: the entry point of the
+/// fuzzer.
+pub(crate) fn decode(record: &[u8]) -> Option<Mismatch> {
     parse(record).map(|event| mismatch(&event))
 }
 
-/// A record of the ring buffer; `None` if it has not the size of one.
+/// Decodes a record of the ring buffer; `None` if it does not have the size of an event.
 fn parse(record: &[u8]) -> Option<Event> {
-    if record.len() != size_of::<Event>() {
-        return None;
+    if record.len() == size_of::<Event>() {
+        read_pod(record)
+    } else {
+        None
     }
-    // SAFETY: the length is that of an Event, every bit pattern is a valid Event (it is Pod),
-    // and the read is an unaligned one.
-    Some(unsafe { std::ptr::read_unaligned(record.as_ptr().cast()) })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The programs in this binary, loaded for one ENI and one direction.
+//! Loads the eBPF programs of this binary. Each ENI and direction has a program of its own, because the
+//! ENI's slot is a constant in it.
 
 use std::{
     fs,
@@ -12,29 +13,32 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    programs::{ProgramError, ProgramFd, ProgramType, SchedClassifier},
+    programs::{ProgramError, ProgramType, SchedClassifier},
     sys::{BpfHelper, is_helper_supported},
 };
 use eni_steer_common::names;
 
-use super::{error::BpfError, maps::Maps};
+use super::{error::BpfError, handles::Maps};
 use eni_steer_core::model::{Direction, IfIndex};
 
+/// The object file with the eBPF programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENI_STEER_BPF_OBJECT_PATH"));
 
-/// Identifies the programs in this binary.
+/// Identifies the eBPF programs of this binary. An attached program with another number is replaced.
 pub const BUILD: u64 = hex(env!("ENI_STEER_BPF_OBJECT_HASH"));
 
-/// Ring buffer of aya-log.
+/// Name of aya-log's ring buffer, through which a program logs for developers.
 const LOG_MAP: &str = "AYA_LOGS";
-/// Its size while nothing is logged: a map there must be.
+/// Size of the ring buffer if the program does not log. The program needs the map all the same.
 const NO_LOGS: u32 = 4096;
-/// Its size while something is, as aya-log makes it.
+/// Size of the ring buffer if the program logs: the size that aya-log gives it.
 const LOGS: u32 = 128 << 10;
 
-/// How many threads load at most: each holds the kernel's types meanwhile, some 15 MB.
+/// At most this many threads load programs, because each needs about 15 MB for the kernel's types (BTF)
+/// while it does.
 const THREADS: usize = 8;
 
+/// Parses 16 hex digits at compile time.
 const fn hex(text: &str) -> u64 {
     match u64::from_str_radix(text, 16) {
         Ok(number) => number,
@@ -42,33 +46,36 @@ const fn hex(text: &str) -> u64 {
     }
 }
 
-/// A program that the verifier has accepted, not yet on any hook.
+/// A program that the verifier has accepted and that is not attached yet.
 pub struct LoadedProgram {
-    // Holds maps of its own (.rodata, logs), which live as long as the program does.
+    // It also holds the program's own maps (.rodata, logs).
     ebpf: Ebpf,
     direction: Direction,
 }
 
 /// The name of the program for a direction.
-pub(super) fn name(direction: Direction) -> &'static str {
+pub(super) fn program_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => names::INGRESS,
         Direction::Egress => names::EGRESS,
     }
 }
 
-/// What is to be loaded: the program of a direction, for an ENI that has been taken in.
+/// A program to be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The ENI.
+pub(crate) struct Wanted {
+    /// Interface index of the ENI, which must have a row in the maps.
     pub ifindex: IfIndex,
-    /// The direction.
+    /// Which of the two programs.
     pub direction: Direction,
-    /// Level of its log for developers.
+    /// Level of the log for developers; 0 turns it off.
     pub log_level: u8,
 }
 
-/// Loads the program of a direction for an ENI that has been taken in.
+/// Loads the program of a direction for an ENI that the maps have a row for ([`Maps::set_eni`]).
+///
+/// # Errors
+/// The verifier refuses the program, or a privilege is missing.
 pub fn load(
     maps: &Maps,
     ifindex: IfIndex,
@@ -83,64 +90,73 @@ pub fn load(
     load_all(maps, &[wanted])?.remove(0)
 }
 
-/// Loads programs; what the verifier says to each. It is what takes time, and it has a CPU for
-/// each thread that asks. aya reads the kernel's types (BTF) for each loader, which takes long as
-/// well: one loader does for all of a thread.
-pub fn load_all(
+/// Loads programs and returns the verifier's result for each.
+///
+/// The verifier takes most of the time, so several threads load at once. A loader of aya reads the
+/// kernel's types (BTF), which takes long too, so each thread uses one loader for all its programs.
+pub(crate) fn load_all(
     maps: &Maps,
     all: &[Wanted],
 ) -> Result<Vec<Result<LoadedProgram, BpfError>>, BpfError> {
     let with_slots = all
         .iter()
-        .map(|wanted| Ok((*wanted, u32::from(maps.known_slot(wanted.ifindex)?.0))))
+        .map(|wanted| Ok((*wanted, u32::from(maps.require_eni_row(wanted.ifindex)?.0))))
         .collect::<Result<Vec<_>, BpfError>>()?;
-    let same = Same {
+    let shared = SharedGlobals {
         coarse_clock: u32::from(has_coarse_clock()?),
         source_sets: maps.sources.len(),
         source_seed: source_seed()?,
-        paths: names::PINNED.map(|name| maps.root.map(name)),
+        pins: names::PINNED.map(|name| maps.root.map(name)),
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = with_slots.len().div_ceil(threads.min(THREADS)).max(1);
     let loaded = thread::scope(|scope| {
         let shares = with_slots.chunks(share);
-        let started: Vec<_> = shares
-            .map(|share| scope.spawn(|| load_share(&same, share)))
+        let threads: Vec<_> = shares
+            .map(|share| scope.spawn(|| load_share(&shared, share)))
             .collect();
-        let loaded = started.into_iter().map(|thread| match thread.join() {
+        let loaded = threads.into_iter().map(|thread| match thread.join() {
             Ok(loaded) => loaded,
             Err(panic) => resume_unwind(panic),
         });
         loaded.flatten().collect()
     });
-    give_back();
+    release_free_memory();
     Ok(loaded)
 }
 
-/// What the loaders held goes back to the system: a daemon lives on without it.
-fn give_back() {
+/// Returns the memory that the loaders freed to the system, because a daemon runs on without it.
+fn release_free_memory() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) touches nothing that is allocated.
+    // SAFETY: malloc_trim(3) only releases memory that is not allocated.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// What is the same for all programs.
-struct Same {
+/// The constants and maps that all programs share.
+struct SharedGlobals {
+    /// 1 if the kernel has the helper `bpf_ktime_get_coarse_ns`, else 0.
     coarse_clock: u32,
+    /// Number of sets in the source table.
     source_sets: u32,
+    /// Seed of the hash that finds a source's set.
     source_seed: u64,
-    paths: [PathBuf; names::PINNED.len()],
+    /// Pins of the maps, in the order of [`names::PINNED`].
+    pins: [PathBuf; names::PINNED.len()],
 }
 
-fn load_share(same: &Same, share: &[(Wanted, u32)]) -> Vec<Result<LoadedProgram, BpfError>> {
+/// Loads the programs of one thread; each comes with the slot of its ENI.
+fn load_share(
+    shared: &SharedGlobals,
+    share: &[(Wanted, u32)],
+) -> Vec<Result<LoadedProgram, BpfError>> {
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(names::GLOBAL_COARSE_CLOCK, &same.coarse_clock, true)
-        .override_global(names::GLOBAL_SOURCE_SETS, &same.source_sets, true)
-        .override_global(names::GLOBAL_SOURCE_SEED, &same.source_seed, true);
-    for (name, path) in names::PINNED.iter().zip(&same.paths) {
+        .override_global(names::GLOBAL_COARSE_CLOCK, &shared.coarse_clock, true)
+        .override_global(names::GLOBAL_SOURCE_SETS, &shared.source_sets, true)
+        .override_global(names::GLOBAL_SOURCE_SEED, &shared.source_seed, true);
+    for (name, path) in names::PINNED.iter().zip(&shared.pins) {
         loader.map_pin_path(name, path.as_path());
     }
     let mut loaded = Vec::with_capacity(share.len());
@@ -155,18 +171,19 @@ fn load_share(same: &Same, share: &[(Wanted, u32)]) -> Vec<Result<LoadedProgram,
     loaded
 }
 
+/// Loads one program with the loader's present constants.
 fn load_one(loader: &mut EbpfLoader<'_>, direction: Direction) -> Result<LoadedProgram, BpfError> {
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|cause| BpfError::Object(Box::new(cause)))?;
-    let name = name(direction);
-    program(&mut ebpf, name)
+    let name = program_name(direction);
+    classifier_mut(&mut ebpf, name)
         .and_then(SchedClassifier::load)
         .map_err(|cause| BpfError::load(name, cause))?;
     Ok(LoadedProgram { ebpf, direction })
 }
 
-fn program<'a>(
+fn classifier_mut<'a>(
     ebpf: &'a mut Ebpf,
     name: &'static str,
 ) -> Result<&'a mut SchedClassifier, ProgramError> {
@@ -176,20 +193,21 @@ fn program<'a>(
     }
 }
 
-/// Whether `bpf_ktime_get_coarse_ns` is there (5.11 and later, and backports).
+/// Returns whether the kernel has the helper `bpf_ktime_get_coarse_ns` (since 5.11, and backported).
 fn has_coarse_clock() -> Result<bool, BpfError> {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     if let Some(known) = KNOWN.get() {
         return Ok(*known);
     }
     let helper = BpfHelper::BPF_FUNC_ktime_get_coarse_ns;
-    let found = is_helper_supported(ProgramType::SchedClassifier, helper)
-        .map_err(|cause| BpfError::load("probe of the coarse clock", cause))?;
-    Ok(*KNOWN.get_or_init(|| found))
+    let supported = is_helper_supported(ProgramType::SchedClassifier, helper)
+        .map_err(|cause| BpfError::load("coarse-clock-probe", cause))?;
+    Ok(*KNOWN.get_or_init(|| supported))
 }
 
-/// A number that senders do not know, and that stays the same as long as maps can be there: a
-/// source has the same place for every program (random(4)).
+/// Returns the seed of the hash that finds a source's set. Senders do not know it, so they cannot choose
+/// addresses that share a set. It stays the same until the next boot (random(4)), as long as the maps
+/// exist, so every program finds a source in the same set.
 fn source_seed() -> Result<u64, BpfError> {
     const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
     let id = fs::read_to_string(BOOT_ID)
@@ -200,30 +218,29 @@ fn source_seed() -> Result<u64, BpfError> {
 }
 
 impl LoadedProgram {
-    /// aya's program, for test runs.
+    /// The program as an object of aya, with which tests can run it.
     pub fn classifier(&self) -> Option<&SchedClassifier> {
-        self.ebpf.program(name(self.direction))?.try_into().ok()
+        self.ebpf
+            .program(program_name(self.direction))?
+            .try_into()
+            .ok()
     }
 
-    /// The program's descriptor.
-    pub(super) fn fd(&self) -> Result<&ProgramFd, BpfError> {
-        let name = name(self.direction);
+    /// The program's file descriptor.
+    pub(super) fn as_fd(&self) -> Result<BorrowedFd<'_>, BpfError> {
+        let name = program_name(self.direction);
         self.classifier()
             .ok_or(ProgramError::NotLoaded)
             .and_then(SchedClassifier::fd)
+            .map(AsFd::as_fd)
             .map_err(|cause| BpfError::load(name, cause))
-    }
-
-    /// The same, borrowed.
-    pub(super) fn as_fd(&self) -> Result<BorrowedFd<'_>, BpfError> {
-        self.fd().map(AsFd::as_fd)
     }
 }
 
 impl std::fmt::Debug for LoadedProgram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoadedProgram")
-            .field("name", &name(self.direction))
+            .field("name", &program_name(self.direction))
             .finish_non_exhaustive()
     }
 }

@@ -1,47 +1,63 @@
-//! The programs and their maps, seen from user space.
+//! Loads the eBPF programs, attaches them, and reads and writes their maps.
 //!
-//! Everything that outlives a process is pinned in bpffs, in a directory of the network
-//! namespace ([`PinRoot`]): the maps, and the TCX links that hold the programs to their hooks.
-//! Reading needs only the pins; changing is idempotent, one item at a time.
+//! Everything that outlives a process is pinned in bpffs, in a directory of the network namespace
+//! ([`PinRoot`]): the maps, and the TCX links that attach the programs to their hooks. Reading needs
+//! only the pins. Writing changes one item at a time, and writing an item twice changes nothing.
 //!
 //! ```text
-//! load     the object in this binary, with an ENI's slot patched in
-//! attach   puts a program on a hook: a TCX link, or a filter of clsact
-//! maps     creates, opens, checks and removes the pinned maps
-//! write    settings, ENIs, owners, next hops, exemptions: one item at a time
-//! observe  all of it read back as the model's values
-//! read     the counters, as eni_steer_core::counters::Snapshot
-//! events   mismatches one by one, as the programs report them
+//! layout   type and size of each map            pin      paths of the pins
+//! handles  the open maps, typed                 maps     creates, opens, checks and removes them
+//! load     loads the programs of this binary    hooks    attaches them with TCX or clsact
+//!
+//! settings, enis, owners, addresses, routes     write the maps, from the model's values
+//! observe                                       reads all of it back as the model's values
+//! read, sources, strays                         read the counters as a Snapshot
+//! reset                                         clears counters
+//! memory                                        how much memory the maps need
+//! events                                        mismatches one by one, as the programs report them
 //! ```
 
 mod addresses;
-mod attach;
 mod batch;
 mod clear;
-mod clsact;
 mod convert;
+mod eni_rows;
 mod enis;
 mod error;
 mod events;
-mod limits;
+mod handles;
+mod hooks;
+mod layout;
 mod load;
 mod maps;
+mod memory;
 mod observe;
+mod owners;
 mod pin;
 mod read;
+mod reset;
 mod routes;
+mod settings;
 mod sources;
+mod strays;
 mod sys;
-mod write;
+mod values;
+mod writer;
 
-pub use attach::{Attached, attach, attach_loaded, detach, sweep};
-pub use clear::clear_unreadable;
-pub use clsact::{FILTER_HANDLE, FILTER_PRIORITY, qdisc as clsact_qdisc};
 pub use error::BpfError;
-pub(crate) use events::read as read_event;
 pub use events::{Events, Mismatch};
-pub use limits::Limits;
-pub use load::{BUILD, LoadedProgram, Wanted, load, load_all};
-pub use maps::Maps;
-pub use observe::{ForeignPrograms, foreign_programs, observe};
-pub use pin::{PinRoot, bpffs_ready, ensure_bpffs};
+pub use handles::Maps;
+pub use hooks::{
+    Attached, attach,
+    clsact::{FILTER_HANDLE, FILTER_PRIORITY},
+    detach,
+};
+pub use layout::Limits;
+pub use load::{BUILD, LoadedProgram, load};
+pub use observe::{foreign_programs, observe};
+pub use pin::{PinRoot, ensure_bpffs};
+
+pub(crate) use clear::clear_unreadable;
+pub(crate) use events::decode as decode_event;
+pub(crate) use hooks::{attach_loaded, clsact::qdisc as clsact_qdisc, tcx::remove_stale_links};
+pub(crate) use load::{Wanted, load_all};

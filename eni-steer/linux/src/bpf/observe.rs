@@ -1,54 +1,57 @@
-//! Everything the datapath is told, and what really is attached, read back.
+//! Reads back the content of the maps, and which programs are attached.
 
-use eni_steer_core::model::Hook;
 use std::collections::{BTreeMap, BTreeSet};
 
-use eni_steer_common::{Family, names};
+use eni_steer_common::{Family, NO_ENI, names};
 
 use super::{
-    addresses::names_eni,
-    clsact, convert,
+    convert,
     error::BpfError,
-    maps::{Maps, trie_entries},
+    handles::Maps,
+    hooks::{clsact, tcx},
     pin::PinRoot,
     sys,
+    values::trie_entries,
 };
 use crate::netlink::Netlink;
 use eni_steer_core::model::{
-    AttachKind, Attachment, Datapath, Direction, EniRow, ForeignProgram, IfIndex, Mac, Mode, Owner,
-    Settings,
+    AttachKind, Attachment, Datapath, Direction, EniRow, ForeignProgram, Hook, IfIndex, Mac, Mode,
+    Owner, Settings,
 };
 
-/// Other people's programs, by hook.
-pub type ForeignPrograms = BTreeMap<Hook, Vec<ForeignProgram>>;
+/// Programs and filters of other programs, by hook.
+type ForeignPrograms = BTreeMap<Hook, Vec<ForeignProgram>>;
 
-/// Reads the maps and the hooks; `None`: nothing of ours is pinned. Whole or an error.
+/// Reads the maps and the hooks. Returns `None` if eni-steer has pinned no maps.
 ///
-/// Attached is what the kernel says is attached: a link whose interface is gone is not, a filter
-/// that somebody removed is not.
+/// A program counts as attached only if the kernel lists it on its hook: not through a link whose
+/// interface no longer exists, and not through a filter that another program deleted.
+///
+/// # Errors
+/// A map or a hook cannot be read. An incomplete result is never returned.
 pub fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapath>, BpfError> {
     let maps = match Maps::open(root) {
         Ok(Some(maps)) => maps,
         Ok(None) => return Ok(None),
-        // Some pins without the foreign: cut off while they were made, or taken away by hand.
-        // That is nothing to go on; making the maps completes them.
+        // Some maps are not pinned: eni-steer was interrupted while it created them, or somebody
+        // deleted pins. The rest is of no use to a plan, and creating the maps completes them.
         Err(BpfError::LayoutMismatch { pin, .. }) if !pin.exists() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let homes: BTreeMap<u16, IfIndex> = maps
+    let ifindex_of_slot: BTreeMap<u16, IfIndex> = maps
         .eni_rows()?
         .iter()
         .filter(|(_, row)| row.taken != 0)
         .filter_map(|(slot, row)| Some((*slot, IfIndex::new(row.home)?)))
         .collect();
     let mut datapath = Datapath {
-        settings: Some(settings(&maps)?),
+        settings: Some(read_settings(&maps)?),
         ..Datapath::default()
     };
-    let links = root.links()?;
+    let links = tcx::links(root)?;
     let qdiscs = clsact::qdiscs(netlink)?;
     for (slot, row) in maps.eni_rows()? {
-        let Some(ifindex) = homes.get(&slot).copied() else {
+        let Some(ifindex) = ifindex_of_slot.get(&slot).copied() else {
             continue;
         };
         let eni = EniRow {
@@ -61,7 +64,8 @@ pub fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapath>, Bp
         for direction in Direction::BOTH {
             let kind = if links.iter().any(|link| link.is_on(ifindex, direction)) {
                 AttachKind::Tcx
-            } else if qdiscs.contains_key(&ifindex) && filtered(netlink, ifindex, direction)? {
+            } else if qdiscs.contains_key(&ifindex) && has_our_filter(netlink, ifindex, direction)?
+            {
                 AttachKind::Clsact
             } else {
                 continue;
@@ -77,10 +81,10 @@ pub fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapath>, Bp
         }
     }
     for (net, owner) in maps.all_owners()? {
-        let owner = if names_eni(owner) {
-            homes.get(&owner.eni).copied().map(Owner::Eni)
-        } else {
+        let owner = if owner.eni == NO_ENI {
             Some(Owner::Ambiguous)
+        } else {
+            ifindex_of_slot.get(&owner.eni).copied().map(Owner::Eni)
         };
         if let Some(owner) = owner {
             datapath.owners.insert(net, owner);
@@ -89,7 +93,7 @@ pub fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapath>, Bp
     let read = |name: &'static str| move |cause| BpfError::map(format!("read {name}"), cause);
     for (key, hop) in trie_entries(&maps.next_hops).map_err(read(names::NEXTHOPS))? {
         if let Some((slot, net)) = convert::destination(&key)
-            && let Some(ifindex) = homes.get(&slot)
+            && let Some(ifindex) = ifindex_of_slot.get(&slot)
         {
             datapath
                 .next_hops
@@ -102,8 +106,8 @@ pub fn observe(root: &PinRoot, netlink: &Netlink) -> Result<Option<Datapath>, Bp
     Ok(Some(datapath))
 }
 
-fn settings(maps: &Maps) -> Result<Settings, BpfError> {
-    let raw = maps.raw_settings()?;
+fn read_settings(maps: &Maps) -> Result<Settings, BpfError> {
+    let raw = maps.settings()?;
     Ok(Settings {
         exempt_mark: (raw.exempt_mask != 0).then_some((raw.exempt_mark, raw.exempt_mask)),
         source_length4: convert::length(Family::V4, raw.source_mask4),
@@ -112,42 +116,54 @@ fn settings(maps: &Maps) -> Result<Settings, BpfError> {
     })
 }
 
-fn filtered(netlink: &Netlink, ifindex: IfIndex, direction: Direction) -> Result<bool, BpfError> {
+/// Returns whether eni-steer's clsact filter is on a hook.
+fn has_our_filter(
+    netlink: &Netlink,
+    ifindex: IfIndex,
+    direction: Direction,
+) -> Result<bool, BpfError> {
     let filters = clsact::filters(netlink, ifindex, direction)?;
     Ok(filters.iter().any(|filter| filter.is_ours(direction)))
 }
 
-/// Other people's programs and filters on the hooks of some interfaces, in the order in which
-/// they run, and whether that is before ours. On a hook without ours, all of them count as
-/// before: they would be asked first by clsact, and come after by TCX.
+/// Lists the TCX programs and clsact filters of other programs on the hooks of some interfaces, in the
+/// order in which they run, and says of each whether it runs before eni-steer's. On a hook without a
+/// program of eni-steer all of them count as before: they would run before a clsact filter of
+/// eni-steer, although after a TCX program.
+///
+/// # Errors
+/// The links, the qdiscs or a hook cannot be read.
 pub fn foreign_programs(
     root: &PinRoot,
     netlink: &Netlink,
     interfaces: &BTreeSet<IfIndex>,
 ) -> Result<ForeignPrograms, BpfError> {
-    let links = root.links()?;
+    let links = tcx::links(root)?;
     let qdiscs = clsact::qdiscs(netlink)?;
     let mut foreign = ForeignPrograms::new();
     for ifindex in interfaces.iter().copied() {
         for direction in Direction::BOTH {
-            let mut programs_here = Vec::new();
+            let mut on_hook = Vec::new();
             // TCX programs run before the filters of clsact.
             let mut before_ours = true;
             let ours = links
                 .iter()
                 .find(|link| link.is_on(ifindex, direction))
-                .map(|link| link.tcx.program);
+                .map(tcx::PinnedLink::program);
             let programs = sys::tcx_programs(ifindex, direction).map_err(|cause| {
-                BpfError::io(format!("list programs of interface {ifindex}"), cause)
+                BpfError::io(
+                    format!("list the TCX programs of interface {ifindex}"),
+                    cause,
+                )
             })?;
             for id in programs.unwrap_or_default() {
                 if Some(id) == ours {
                     before_ours = false;
                     continue;
                 }
-                programs_here.push(ForeignProgram {
+                on_hook.push(ForeignProgram {
                     id,
-                    name: sys::program_name(id).unwrap_or_default(),
+                    name: sys::name_of_program(id).unwrap_or_default(),
                     kind: AttachKind::Tcx,
                     before_ours,
                 });
@@ -161,15 +177,15 @@ pub fn foreign_programs(
                     before_ours = false;
                     continue;
                 }
-                programs_here.push(ForeignProgram {
+                on_hook.push(ForeignProgram {
                     id: filter.program.unwrap_or_default(),
                     name: filter.name.unwrap_or(filter.kind),
                     kind: AttachKind::Clsact,
                     before_ours,
                 });
             }
-            if !programs_here.is_empty() {
-                foreign.insert(Hook::tc(ifindex, direction), programs_here);
+            if !on_hook.is_empty() {
+                foreign.insert(Hook::tc(ifindex, direction), on_hook);
             }
         }
     }

@@ -1,18 +1,18 @@
-//! Where things are pinned.
+//! The directories in bpffs in which eni-steer pins maps and links.
 //!
 //! ```text
 //! <bpffs>/eni-steer/<network namespace>/v<layout>/maps/<map>
 //!                                                /links/<ifindex>-<mac>-{in,out}
 //! ```
 //!
-//! Interface indexes and addresses mean something in one network namespace only, and bpffs is
-//! shared by all: hence a directory for each. A link is named by index and MAC address, because
-//! a device that is made again under the same name is another device.
+//! Each network namespace has its own directory, because all namespaces share the bpffs, while
+//! interface indexes and addresses are valid in one namespace only. The name of a link contains index
+//! and MAC address, because an interface that is removed and added again under the same name is another
+//! interface.
 
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::fd::OwnedFd,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -23,16 +23,13 @@ use nix::{
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 
-use super::{
-    error::BpfError,
-    sys::{self, TcxLink},
-};
+use super::error::BpfError;
 use eni_steer_core::model::{Direction, IfIndex, Mac};
 
-/// Our directory in a bpffs.
+/// Name of eni-steer's directory in a bpffs.
 const DIRECTORY: &str = "eni-steer";
 
-/// The pins of one network namespace.
+/// The directory with the pins of one network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRoot {
     bpffs: PathBuf,
@@ -40,12 +37,15 @@ pub struct PinRoot {
     layout: u32,
 }
 
-/// Whether a bpffs is mounted at a path.
-pub fn bpffs_ready(path: &Path) -> bool {
+/// Returns whether a bpffs is mounted at a path.
+fn bpffs_ready(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
-/// Makes sure that a bpffs is mounted at a path, and mounts one if the directory is there.
+/// Mounts a bpffs at a path, unless one is mounted there already.
+///
+/// # Errors
+/// The directory does not exist, or the bpffs cannot be mounted.
 pub fn ensure_bpffs(path: &Path) -> Result<(), BpfError> {
     if bpffs_ready(path) {
         return Ok(());
@@ -57,18 +57,21 @@ pub fn ensure_bpffs(path: &Path) -> Result<(), BpfError> {
     if !path.is_dir() {
         return Err(missing(io::Error::from_raw_os_error(libc::ENOENT)));
     }
-    // Flags and mode as systemd mounts it.
+    // The same flags and mode as systemd uses.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700"))
         .map_err(|errno| missing(errno.into()))
 }
 
 impl PinRoot {
-    /// The pins, below the bpffs at a path, of the network namespace of the calling thread.
+    /// The directory for the network namespace of the calling thread, below the bpffs at a path.
+    ///
+    /// # Errors
+    /// The network namespace cannot be determined.
     pub fn here(bpffs: &Path) -> Result<Self, BpfError> {
         let path = "/proc/thread-self/ns/net";
         let status = nix::sys::stat::stat(path)
-            .map_err(|errno| BpfError::io(format!("look at {path}"), errno.into()))?;
+            .map_err(|errno| BpfError::io(format!("read {path}"), errno.into()))?;
         Ok(Self {
             bpffs: bpffs.to_owned(),
             namespace: status.st_ino,
@@ -76,13 +79,8 @@ impl PinRoot {
         })
     }
 
-    /// The bpffs.
-    pub fn bpffs(&self) -> &Path {
-        &self.bpffs
-    }
-
-    /// An error that names the bpffs, if none is mounted.
-    pub fn require_bpffs(&self) -> Result<(), BpfError> {
+    /// Returns an error if no bpffs is mounted.
+    pub(super) fn require_bpffs(&self) -> Result<(), BpfError> {
         if bpffs_ready(&self.bpffs) {
             return Ok(());
         }
@@ -104,22 +102,23 @@ impl PinRoot {
         self.layout_dir().join("maps")
     }
 
-    fn links_dir(&self) -> PathBuf {
+    /// The directory of the pinned TCX links.
+    pub(super) fn links_dir(&self) -> PathBuf {
         self.layout_dir().join("links")
     }
 
-    /// Where a map is pinned.
+    /// The path at which a map is pinned.
     pub fn map(&self, name: &str) -> PathBuf {
         self.maps_dir().join(name)
     }
 
-    /// Whether there may be pins of maps: their directory is there, or can not be looked at.
+    /// Returns whether maps may be pinned: their directory exists, or cannot be examined.
     pub(super) fn may_have_maps(&self) -> bool {
-        let looked = fs::metadata(self.maps_dir());
-        !matches!(looked, Err(error) if error.kind() == io::ErrorKind::NotFound)
+        let metadata = fs::metadata(self.maps_dir());
+        !matches!(metadata, Err(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Where a link is to be pinned.
+    /// The path at which to pin the link of a hook.
     pub(super) fn link(&self, ifindex: IfIndex, mac: Mac, direction: Direction) -> PathBuf {
         let mac: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
         let way = match direction {
@@ -129,7 +128,7 @@ impl PinRoot {
         self.links_dir().join(format!("{ifindex}-{mac}-{way}"))
     }
 
-    /// Makes the directories, readable by nobody else: addresses are nobody's business.
+    /// Creates the directories. Only root may read them, because the maps contain addresses.
     pub(super) fn create_dirs(&self) -> Result<(), BpfError> {
         for dir in [self.maps_dir(), self.links_dir()] {
             fs::DirBuilder::new()
@@ -141,7 +140,7 @@ impl PinRoot {
         Ok(())
     }
 
-    /// Removes the directories that are empty, from the inside out.
+    /// Deletes the directories that are empty, the innermost first.
     pub(super) fn remove_dirs(&self) -> Result<(), BpfError> {
         for dir in [
             self.maps_dir(),
@@ -153,7 +152,7 @@ impl PinRoot {
             match fs::remove_dir(&dir) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                // Another namespace, or another layout, still has pins there.
+                // Another namespace or another layout has pins there.
                 Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
                 Err(cause) => {
                     return Err(BpfError::io(format!("remove {}", dir.display()), cause));
@@ -163,8 +162,8 @@ impl PinRoot {
         Ok(())
     }
 
-    /// Layouts of other versions that have pins in this namespace.
-    pub fn other_layouts(&self) -> Result<BTreeSet<u32>, BpfError> {
+    /// Lists the layouts of other versions of eni-steer that have pins in this namespace.
+    pub(crate) fn other_layouts(&self) -> Result<BTreeSet<u32>, BpfError> {
         let dir = self.namespace_dir();
         let what = || format!("list {}", dir.display());
         let entries = match fs::read_dir(&dir) {
@@ -183,9 +182,9 @@ impl PinRoot {
         Ok(layouts)
     }
 
-    /// Takes away the pins of another layout, and with its links the programs. Filters of
-    /// clsact stand in the same place in every layout: attaching has replaced them.
-    pub fn retire(&self, layout: u32) -> Result<(), BpfError> {
+    /// Deletes the pins of another layout. That also detaches the programs of its TCX links. Clsact
+    /// filters have the same priority and handle in every layout, so this version's have replaced them.
+    pub(crate) fn remove_layout(&self, layout: u32) -> Result<(), BpfError> {
         let other = Self {
             layout,
             ..self.clone()
@@ -198,77 +197,15 @@ impl PinRoot {
                 Err(cause) => return Err(BpfError::io(what(), cause)),
             };
             for entry in entries {
-                // The pin is the last thing that holds a link to its hook.
+                // Nothing but its pin keeps a link attached.
                 unpin(&entry.map_err(|cause| BpfError::io(what(), cause))?.path())?;
             }
         }
         other.remove_dirs()
     }
-
-    /// Every pinned TCX link, whatever it is attached to by now.
-    pub(super) fn links(&self) -> Result<Vec<PinnedLink>, BpfError> {
-        let dir = self.links_dir();
-        let what = || format!("list {}", dir.display());
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(cause) => return Err(BpfError::io(what(), cause)),
-        };
-        let mut links = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|cause| BpfError::io(what(), cause))?.path();
-            let opened = sys::open_pin(&path)
-                .and_then(|link| Ok((sys::tcx_link(std::os::fd::AsFd::as_fd(&link))?, link)));
-            match opened {
-                Ok((Some(tcx), link)) => links.push(PinnedLink { path, link, tcx }),
-                Ok((None, _)) => {
-                    return Err(BpfError::LayoutMismatch {
-                        pin: path,
-                        what: "it is no TCX link".to_owned(),
-                    });
-                }
-                // Unpinned since the directory was listed.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(cause) => {
-                    return Err(BpfError::io(format!("open {}", path.display()), cause));
-                }
-            }
-        }
-        links.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(links)
-    }
 }
 
-/// A TCX link and its pin.
-#[derive(Debug)]
-pub(super) struct PinnedLink {
-    pub path: PathBuf,
-    pub link: OwnedFd,
-    pub tcx: TcxLink,
-}
-
-impl PinnedLink {
-    /// Whether this link holds a program to the hook.
-    pub fn is_on(&self, ifindex: IfIndex, direction: Direction) -> bool {
-        self.tcx.ifindex == Some(ifindex) && self.tcx.direction == direction
-    }
-
-    /// Takes the program off its hook and the pin away.
-    pub fn remove(self) -> Result<(), BpfError> {
-        match sys::detach_link(std::os::fd::AsFd::as_fd(&self.link)) {
-            Ok(()) => {}
-            Err(cause) => {
-                return Err(BpfError::io(
-                    format!("detach {}", self.path.display()),
-                    cause,
-                ));
-            }
-        }
-        unpin(&self.path)
-    }
-}
-
-/// Removes a pin; one that is gone is removed already.
+/// Deletes a pin; does nothing if it does not exist.
 pub(super) fn unpin(path: &Path) -> Result<(), BpfError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),

@@ -1,30 +1,23 @@
-//! The counters, summed over CPUs.
+//! Reads the counters and sums them over all CPUs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
-use aya::maps::{IterableMap, MapError};
 use eni_steer_common::{
-    self as common, AddressCell, Class, EniRow, Fate, FirstStray, Loss, NO_ENI, StrayKey,
-    StrayValue, names,
+    self as common, Class, EniRow, Fate, Loss, NO_ENI, StrayKey, StrayValue, names,
 };
 use ipnet::IpNet;
 
-use super::{
-    batch::{all, per_cpu, set_per_cpu},
-    convert,
-    error::BpfError,
-    maps::Maps,
-};
+use super::{batch::per_cpu, convert, error::BpfError, handles::Maps};
 use eni_steer_core::{
     counters::{AddressCounters, ByClass, Count, EniCounters, EniId, Snapshot, Timestamp, Totals},
     model::{Direction, IfIndex, Mac},
 };
 
-/// This moment, by both clocks.
-fn now() -> Timestamp {
+/// The current time by the monotonic clock and by the calendar.
+fn timestamp() -> Timestamp {
     let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
         .map(Duration::from)
         .unwrap_or_default();
@@ -40,11 +33,14 @@ fn now() -> Timestamp {
 impl Maps {
     /// Reads all counters.
     ///
-    /// Packets go on while this reads, so no two maps are of quite the same moment. Totals are
-    /// read last: what a packet added to another map before it is in them, and "other" is not
-    /// below zero.
+    /// Packets pass while this function reads, so the maps are not of exactly the same moment. The
+    /// totals are read last. So they contain every packet that the other maps contain, and "other",
+    /// the totals minus the listed sources, is never negative.
+    ///
+    /// # Errors
+    /// A map cannot be read.
     pub fn read(&self) -> Result<Snapshot, BpfError> {
-        let taken_at = now();
+        let taken_at = timestamp();
         let rows = self.eni_rows()?;
         let known: BTreeSet<EniId> = rows
             .iter()
@@ -63,10 +59,11 @@ impl Maps {
             enis,
             cells,
             sources,
-            maps: self.memory_with(listed)?,
+            maps: self.memory_with_sources(listed)?,
         })
     }
 
+    /// The counters of one ENI.
     fn read_eni(&self, slot: u16, row: &EniRow) -> Result<EniCounters, BpfError> {
         let values = per_cpu(&self.counters, slot.into(), names::COUNTERS)?;
         let sum = |of: &dyn Fn(&common::EniCounters) -> common::Count| {
@@ -109,6 +106,7 @@ impl Maps {
         })
     }
 
+    /// The counters of each address on each ENI.
     fn read_cells(&self) -> Result<Vec<AddressCounters>, BpfError> {
         let mut cells = Vec::new();
         let mut addresses = BTreeMap::new();
@@ -148,7 +146,7 @@ impl Maps {
         for (key, values) in strays {
             if let Some((address, owner)) = addresses.get(&key.address) {
                 let cell = stray_cell(*address, *owner, key, &values);
-                // An entry that was made and never counted in says nothing.
+                // A program creates an entry before it counts: one without a time stamp is empty.
                 if cell.first_seen.is_some() {
                     cells.push(cell);
                 }
@@ -157,52 +155,9 @@ impl Maps {
         cells.sort_by_key(|cell| (cell.address, cell.owner, cell.eni, cell.direction));
         Ok(cells)
     }
-
-    pub(super) fn stray_entries(&self) -> Result<Vec<(StrayKey, Vec<StrayValue>)>, BpfError> {
-        all(self.strays.map(), self.cpus, names::STRAYS)
-    }
-
-    pub(super) fn count_strays(&self) -> Result<u32, MapError> {
-        self.strays.keys().map(|key| key.map(|_key| 1)).sum()
-    }
-
-    /// Forgets what an address slot has counted.
-    pub(super) fn clear_cell(&mut self, slot: u32) -> Result<(), BpfError> {
-        let zero = vec![AddressCell::default(); self.cpus as usize];
-        set_per_cpu(&mut self.cells, slot, zero, names::CELLS)?;
-        self.remove_strays(|key| key.address == slot)
-    }
-
-    /// Forgets what an ENI slot has counted. Of addresses that other ENIs own, packets that pass
-    /// meanwhile may be lost: it happens to the 65th ENI that a host ever had.
-    pub(super) fn clear_eni_counters(&mut self, slot: u16) -> Result<(), BpfError> {
-        let zero = vec![common::EniCounters::default(); self.cpus as usize];
-        set_per_cpu(&mut self.counters, slot.into(), zero, names::COUNTERS)?;
-        let of_slot = |place| StrayKey::at(0, place).is_some_and(|key| key.eni == slot);
-        for address in 0..self.addresses.len() {
-            let mut values = per_cpu(&self.cells, address, names::CELLS)?.to_vec();
-            if values.iter().any(|cell| of_slot(cell.first.place)) {
-                for cell in values.iter_mut().filter(|cell| of_slot(cell.first.place)) {
-                    cell.first = FirstStray::default();
-                }
-                set_per_cpu(&mut self.cells, address, values, names::CELLS)?;
-            }
-        }
-        self.remove_strays(|key| key.eni == slot)?;
-        self.clear_sources(slot)
-    }
-
-    fn remove_strays(&mut self, which: impl Fn(&StrayKey) -> bool) -> Result<(), BpfError> {
-        for (key, _) in self.stray_entries()? {
-            if which(&key) {
-                super::maps::removed(self.strays.remove(&key))
-                    .map_err(|cause| BpfError::map("forget a stray", cause))?;
-            }
-        }
-        Ok(())
-    }
 }
 
+/// Counters of zero for an address on an ENI.
 fn empty_cell(
     address: IpNet,
     owner: Option<EniId>,
@@ -223,6 +178,7 @@ fn empty_cell(
     }
 }
 
+/// The sum over all CPUs of a stray entry.
 fn stray_cell(
     address: IpNet,
     owner: Option<EniId>,
@@ -240,18 +196,19 @@ fn stray_cell(
             .map(|value| Count::from(of(value)))
             .fold(Count::default(), Count::wrapping_add)
     };
-    let seen = |of: fn(&StrayValue) -> u64| values.iter().map(of).filter(|time| *time != 0);
+    let times = |of: fn(&StrayValue) -> u64| values.iter().map(of).filter(|time| *time != 0);
     AddressCounters {
         passed: sum(|value| value.passed),
         steered: sum(|value| value.steered),
         dropped: sum(|value| value.dropped),
         exempt: sum(|value| value.exempt),
-        first_seen: seen(|value| value.first_seen).min(),
-        last_seen: seen(|value| value.last_seen).max(),
+        first_seen: times(|value| value.first_seen).min(),
+        last_seen: times(|value| value.last_seen).max(),
         ..empty_cell(address, owner, EniId(key.eni), direction)
     }
 }
 
+/// The name of an interface; `None` if the interface no longer exists.
 fn interface_name(ifindex: IfIndex) -> Option<String> {
     nix::net::if_::if_indextoname(ifindex.get())
         .ok()

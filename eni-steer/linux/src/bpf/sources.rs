@@ -1,4 +1,4 @@
-//! The table of sources, of all CPUs together. See [`eni_steer_common::SourceSet`].
+//! Reads the table of sources, which has a part for each CPU. See [`eni_steer_common::SourceSet`].
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,23 +12,23 @@ use super::{
     batch::{array, per_cpu, range, set_per_cpu},
     convert,
     error::BpfError,
-    maps::Maps,
+    handles::Maps,
 };
 use eni_steer_core::{
     counters::{EniId, Source},
     model::Direction,
 };
 
-/// How often a set is read again that a program was changing meanwhile.
+/// How often to read a set again that a program was changing during the read.
 const TRIES: u32 = 16;
 
 impl Maps {
-    /// The sources of known ENIs, and how many entries there are, of all CPUs and ENIs.
+    /// Returns the sources of known ENIs, and the number of entries of all ENIs on all CPUs.
     pub(super) fn read_sources(
         &self,
         known: &BTreeSet<EniId>,
     ) -> Result<(Vec<Source>, u32), BpfError> {
-        let settings = self.raw_settings()?;
+        let settings = self.settings()?;
         let mut entries = 0;
         let mut values: HashMap<SourceKey, SourceValue> = HashMap::new();
         self.each_set(|_, set| {
@@ -47,15 +47,15 @@ impl Maps {
         Ok((sources, entries))
     }
 
-    /// How many entries are in use, of all CPUs.
+    /// Returns how many entries are in use, on all CPUs together.
     pub(super) fn count_sources(&self) -> Result<u32, BpfError> {
         let mut entries = 0;
         self.each_set(|_, set| entries += set.listed().count())?;
         Ok(u32::try_from(entries).unwrap_or(u32::MAX))
     }
 
-    /// Forgets the sources of an ENI slot. Packets counted in the same sets meanwhile may become
-    /// other.
+    /// Removes the sources of an ENI slot. Packets that are counted in the same sets at the same time
+    /// may be reported as "other".
     pub(super) fn clear_sources(&mut self, slot: u16) -> Result<(), BpfError> {
         let mut of_slot = BTreeSet::new();
         self.each_set(|index, set| {
@@ -78,28 +78,34 @@ impl Maps {
         Ok(())
     }
 
-    /// Has readers look everywhere.
+    /// Marks the whole table as used, so that readers read all of it.
     pub(super) fn mark_all_sources(&mut self) -> Result<(), BpfError> {
         for number in 0..self.source_marks.len() {
             self.source_marks
                 .set(number, 1, 0)
-                .map_err(|cause| BpfError::map("write SOURCE_MARKS", cause))?;
+                .map_err(|cause| BpfError::map(format!("write {}", names::SOURCE_MARKS), cause))?;
         }
         Ok(())
     }
 
-    /// Tells each set of each CPU in which there may be something, by its index.
-    fn each_set(&self, mut tell: impl FnMut(u32, &SourceSet)) -> Result<(), BpfError> {
+    /// Calls `visit` with each set of each CPU that may contain entries, and with the set's index.
+    fn each_set(&self, mut visit: impl FnMut(u32, &SourceSet)) -> Result<(), BpfError> {
         let mut torn = Vec::new();
-        let mut look = |index: u32, sets: &[SourceSet]| {
+        let mut visit_whole = |index: u32, sets: &[SourceSet]| {
             if sets.iter().any(SourceSet::is_torn) {
                 torn.push(index);
             } else {
-                sets.iter().for_each(|set| tell(index, set));
+                sets.iter().for_each(|set| visit(index, set));
             }
         };
         for part in self.used_sets()? {
-            range(&self.sources, self.cpus, names::SOURCES, part, &mut look)?;
+            range(
+                &self.sources,
+                self.cpus,
+                names::SOURCES,
+                part,
+                &mut visit_whole,
+            )?;
         }
         for index in torn {
             let mut sets = per_cpu(&self.sources, index, names::SOURCES)?;
@@ -109,18 +115,19 @@ impl Maps {
                 }
                 sets = per_cpu(&self.sources, index, names::SOURCES)?;
             }
-            // One that never holds still is not guessed at: its sources are other.
+            // A set that a program changed during every read is skipped: its sources are reported as
+            // "other".
             let whole = sets.iter().filter(|set| !set.is_torn());
-            whole.for_each(|set| tell(index, set));
+            whole.for_each(|set| visit(index, set));
         }
         Ok(())
     }
 
-    /// The parts of the table that were ever written to, most of which never are.
+    /// The ranges of sets that a program has ever written to. Usually most of the table is unused.
     fn used_sets(&self) -> Result<Vec<Range<u32>>, BpfError> {
         let sets = self.sources.len();
         let marks = array(&self.source_marks, names::SOURCE_MARKS)?;
-        // What there is no mark for is read.
+        // Sets without a mark are read too.
         let marks = marks.into_iter().chain(std::iter::repeat(1));
         let mut used: Vec<Range<u32>> = Vec::new();
         for (number, mark) in (0..sets.div_ceil(MARKED)).zip(marks) {
@@ -138,13 +145,14 @@ impl Maps {
     }
 }
 
+/// Adds the values of one CPU to a sum.
 fn add(sum: &mut SourceValue, value: &SourceValue) {
     sum.count.add(value.count);
     sum.mismatched = sum.mismatched.wrapping_add(value.mismatched);
     sum.last_seen = sum.last_seen.max(value.last_seen);
 }
 
-/// `None` for a key that no program of ours writes.
+/// Converts an entry; `None` for a key that eni-steer's programs never write.
 fn source(key: &SourceKey, value: &SourceValue, settings: &common::Settings) -> Option<Source> {
     let family = convert::family_from(key.family)?;
     let (direction, length) = if key.direction == Direction::Egress as u8 {

@@ -1,4 +1,4 @@
-//! Addresses on the wire (`RTM_GETADDR`).
+//! Reads the addresses of all interfaces (`RTM_GETADDR`).
 
 use std::net::IpAddr;
 
@@ -6,14 +6,19 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::{RouteNetlinkMessage, address::AddressMessage};
 
 use super::{
-    Message, Netlink, NetlinkError,
-    wire::{self, u32_at},
+    connection::Netlink,
+    errno::NetlinkError,
+    wire::{self, Message, u32_at},
 };
 use eni_steer_core::model::{Address, IfIndex};
 
 impl Netlink {
-    /// All addresses of both families, by interface and in the kernel's order.
-    pub fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
+    /// Lists all IPv4 and IPv6 addresses, sorted by interface and family, else in the kernel's
+    /// order.
+    ///
+    /// # Errors
+    /// The kernel refused the dump, or it could not be read completely.
+    pub(crate) fn addresses(&self) -> Result<Vec<Address>, NetlinkError> {
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let mut addresses = self.dump("list the addresses", request, from_message)?;
         addresses.sort_by_key(|address| (address.index, address.family()));
@@ -21,6 +26,7 @@ impl Netlink {
     }
 }
 
+/// Decodes one message of the dump; `None` for other messages and for families other than IP.
 pub(super) fn from_message(message: &Message<'_>) -> Option<Address> {
     if message.kind != libc::RTM_NEWADDR {
         return None;
@@ -28,7 +34,7 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Address> {
     let (header, attributes) = message.split::<8>()?;
     let [family, length, flags, scope, ..] = *header;
     let family = wire::family_of_byte(family)?;
-    // The header has eight bits for flags; the attribute has all of them.
+    // The header holds the first eight flags; the attribute, if present, holds all of them.
     let mut flags = u32::from(flags);
     let (mut local, mut peer) = (None::<IpAddr>, None::<IpAddr>);
     for (kind, value) in attributes {
@@ -39,7 +45,7 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Address> {
             _ => {}
         }
     }
-    // On a point-to-point interface IFA_ADDRESS is the peer and IFA_LOCAL is ours.
+    // On a point-to-point interface IFA_ADDRESS is the peer's address and IFA_LOCAL this host's.
     let net = IpNet::new(local.or(peer)?, length).ok()?;
     let is = |flag: u32| flags & flag != 0;
     Some(Address {

@@ -1,19 +1,25 @@
-//! A datagram of rtnetlink, read as each of those who wait for such would read it.
+//! Decodes an rtnetlink datagram with every parser of this module: the entry point of the fuzzer.
 
 use rtnetlink::{
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::RouteNetlinkMessage,
 };
 
-use super::{ERROR, Message, address, errno::KernelRefusal, link, route, rule, watch};
+use super::{
+    address,
+    errno::KernelRefusal,
+    link, route, rule, watch,
+    wire::{ERROR, Message},
+};
 
-/// What the messages in a datagram say, in our words; `None`: the first is no message.
-pub(crate) fn read(bytes: &[u8]) -> Option<String> {
+/// Decodes every message of a datagram and returns the results as text. `None` if the wire library
+/// cannot read the first message.
+pub(crate) fn decode_with_every_parser(bytes: &[u8]) -> Option<String> {
     let mut text = String::new();
     for message in Message::all(bytes) {
         let kind = message.kind;
         text += &match kind {
-            ERROR => format!("{:?}", KernelRefusal::of(&message)),
+            ERROR => format!("{:?}", KernelRefusal::from_message(&message)),
             libc::RTM_NEWLINK => format!("{:?}", link::from_message(&message)),
             libc::RTM_NEWADDR => format!("{:?}", address::from_message(&message)),
             libc::RTM_NEWROUTE => format!("{:?}", route::from_message(&message)),

@@ -1,48 +1,49 @@
-//! What the kernel refuses, in its own words, and questions about the errno by name.
+//! Errors of netlink requests: the kernel's errno and its explanation, and named questions about
+//! the errno.
 
-use super::wire::{Attributes, Message, text};
+use super::wire::{Attributes, ERROR, Message, text};
 
-/// `NLMSGERR_ATTR_MSG`: the text of an extended ack.
+/// `NLMSGERR_ATTR_MSG`: the attribute of an extended ack that holds the kernel's explanation.
 const ATTR_MESSAGE: u16 = 1;
 
-/// A request the kernel did not do.
+/// Why a netlink request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
-    /// The kernel refused, with its errno and, where it gave one, its sentence.
+    /// The kernel refused the request.
     #[error("{what}: {}{}", errno_text(*.errno), kernel_text(.message))]
     Refused {
-        /// What was asked.
+        /// The request, as an `ip` command where there is one.
         what: String,
-        /// Positive errno.
+        /// The kernel's errno, as a positive number.
         errno: i32,
-        /// Text of the extended ack.
+        /// The kernel's own explanation, from the extended ack, if it gave one.
         message: Option<String>,
     },
-    /// The socket failed.
+    /// The socket could not be opened, written or read.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// The request that could not be sent or answered.
         what: String,
-        /// Why it failed.
+        /// The error of the system call.
         #[source]
         cause: std::io::Error,
     },
-    /// No answer in time.
+    /// The kernel did not answer in time.
     #[error("{what}: the kernel did not answer within 10 s")]
     Timeout {
-        /// What was asked.
+        /// The request without an answer.
         what: String,
     },
-    /// The table kept changing while it was read.
+    /// Another program changed the table during each attempt to read it.
     #[error("{what}: gave up after 8 attempts: the table kept changing")]
     DumpInterrupted {
-        /// What was asked.
+        /// Which table was to be read.
         what: &'static str,
     },
-    /// An answer that does not fit the question.
-    #[error("{what}: unexpected answer from the kernel")]
+    /// The kernel answered without a route, although it reported no error.
+    #[error("{what}: the kernel's answer contains no route")]
     Unexpected {
-        /// What was asked.
+        /// The route lookup.
         what: String,
     },
 }
@@ -59,27 +60,20 @@ impl NetlinkError {
         matches!(self, Self::Refused { errno, .. } if *errno == wanted)
     }
 
-    /// What was to be added is there already (EEXIST).
-    pub fn exists(&self) -> bool {
+    /// Returns whether the object to be added exists already (EEXIST).
+    pub(crate) fn exists(&self) -> bool {
         self.is(libc::EEXIST)
     }
 
-    /// What was to be removed is gone: a rule (ENOENT), a route (ESRCH), an interface (ENODEV).
+    /// Returns whether the object to be changed or deleted does not exist: a rule (ENOENT), a route
+    /// (ESRCH), an interface (ENODEV).
     pub fn is_gone(&self) -> bool {
         self.is(libc::ENOENT) || self.is(libc::ESRCH) || self.is(libc::ENODEV)
     }
 
-    /// The privilege is missing (EPERM, EACCES).
+    /// Returns whether this process lacks the privilege for the request (EPERM, EACCES).
     pub fn is_denied(&self) -> bool {
         self.is(libc::EPERM) || self.is(libc::EACCES)
-    }
-
-    /// The positive errno, if the kernel gave one.
-    pub fn errno(&self) -> Option<i32> {
-        match self {
-            Self::Refused { errno, .. } => Some(*errno),
-            _ => None,
-        }
     }
 }
 
@@ -94,33 +88,34 @@ fn kernel_text(message: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
-/// What the kernel says where it does not do what it was asked for.
+/// The kernel's refusal of a request, before it is known which request it was.
 #[derive(Debug)]
 pub(super) struct KernelRefusal {
-    /// Positive errno.
+    /// The kernel's errno, as a positive number.
     errno: i32,
-    /// Text of the extended ack.
+    /// The kernel's own explanation, if it gave one.
     message: Option<String>,
 }
 
 impl KernelRefusal {
-    /// What a message that ends an answer says, if it is no success: an errno that is negative;
-    /// behind it, in an error, the request's header (`NETLINK_CAP_ACK`); then attributes.
-    pub fn of(message: &Message<'_>) -> Option<Self> {
+    /// Reads the refusal from the message that ends an answer; `None` if the message reports
+    /// success. Such a message begins with a negative errno. In an error the request's header follows
+    /// (`NETLINK_CAP_ACK`), then the attributes of the extended ack.
+    pub fn from_message(message: &Message<'_>) -> Option<Self> {
         let (code, rest) = message.payload.split_first_chunk()?;
         let code = i32::from_ne_bytes(*code);
         if code >= 0 {
             return None;
         }
-        let header = if message.kind == super::ERROR { 16 } else { 0 };
+        let header = if message.kind == ERROR { 16 } else { 0 };
         Some(Self {
             errno: code.saturating_neg(),
             message: rest.get(header..).and_then(extended_ack),
         })
     }
 
-    /// The error of a request.
-    pub fn of_request(self, what: String) -> NetlinkError {
+    /// The refusal as the error of this request.
+    pub fn into_error(self, what: String) -> NetlinkError {
         NetlinkError::Refused {
             what,
             errno: self.errno,
@@ -129,7 +124,7 @@ impl KernelRefusal {
     }
 }
 
-/// The kernel's sentence among the attributes of an extended ack.
+/// Finds the kernel's explanation among the attributes of an extended ack.
 fn extended_ack(attributes: &[u8]) -> Option<String> {
     Attributes(attributes)
         .find(|(kind, _)| *kind == ATTR_MESSAGE)
@@ -140,31 +135,31 @@ fn extended_ack(attributes: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// An error with these attributes.
-    fn answer(attributes: &[u8]) -> Option<String> {
+    /// The explanation in an error message whose extended ack has these attributes.
+    fn explanation(attributes: &[u8]) -> Option<String> {
         let payload = [&(-22i32).to_ne_bytes(), [0; 16].as_slice(), attributes].concat();
         let message = Message {
-            kind: super::super::ERROR,
+            kind: ERROR,
             flags: 0,
             sequence: 0,
             payload: &payload,
         };
-        KernelRefusal::of(&message)?.message
+        KernelRefusal::from_message(&message)?.message
     }
 
     #[test]
-    fn the_kernels_sentence_is_found_behind_other_attributes() {
+    fn the_kernels_explanation_is_found_behind_other_attributes() {
         let mut ack = vec![8, 0, 2, 0, 1, 2, 3, 4];
         ack.extend([24, 0, 1, 0]);
         ack.extend(b"Invalid sport range\0");
-        assert_eq!(answer(&ack).as_deref(), Some("Invalid sport range"));
+        assert_eq!(explanation(&ack).as_deref(), Some("Invalid sport range"));
     }
 
     #[test]
-    fn a_cut_off_ack_is_no_sentence_and_no_panic() {
+    fn a_truncated_ack_has_no_explanation_and_does_not_panic() {
         let ack = [24, 0, 1, 0, b'x'];
         for length in 0..=ack.len() {
-            assert_eq!(answer(&ack[..length]), None);
+            assert_eq!(explanation(&ack[..length]), None);
         }
     }
 }

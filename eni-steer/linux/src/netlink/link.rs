@@ -1,4 +1,4 @@
-//! Interfaces on the wire (`RTM_GETLINK`, `RTM_SETLINK`).
+//! Reads interfaces (`RTM_GETLINK`) and changes their group (`RTM_SETLINK`).
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
@@ -6,22 +6,25 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Message, Netlink, NetlinkError, Request,
-    wire::{Attributes, text, u32_at},
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{Attributes, Message, text, u16_at, u32_at},
 };
 use eni_steer_core::model::{Group, IfIndex, Link, Mac, TunableKind};
 
-/// `IFLA_INET_CONF`: all of `net.ipv4.conf.<interface>`, in the order of linux/ip.h.
+/// `IFLA_INET_CONF`: the values of all sysctls in `net.ipv4.conf.<interface>`, in the order of
+/// linux/ip.h.
 const INET_CONF: u16 = 1;
 
-/// An interface, and those of its sysctls that are tunables; an interface without IPv4 has none.
+/// An interface, and the sysctls of it that eni-steer may change. An interface without IPv4 has no
+/// such sysctls.
 pub(crate) type Interface = (Link, Vec<(TunableKind, u32)>);
 
 impl Netlink {
-    /// All interfaces, by index.
+    /// Lists all interfaces, sorted by index.
     pub(crate) fn interfaces(&self) -> Result<Vec<Interface>, NetlinkError> {
         let mut request = LinkMessage::default();
-        // Gathering statistics takes longer than all the rest of an interface.
+        // For the kernel, gathering an interface's statistics takes longer than everything else.
         let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
         request.attributes.push(mask);
         let request = RouteNetlinkMessage::GetLink(request);
@@ -31,7 +34,7 @@ impl Netlink {
     }
 }
 
-/// Puts an interface into a group.
+/// The request that puts an interface into a group.
 pub(crate) fn set_group(index: IfIndex, group: Group) -> Request {
     let mut message = LinkMessage::default();
     message.header.index = index.get();
@@ -39,12 +42,13 @@ pub(crate) fn set_group(index: IfIndex, group: Group) -> Request {
     Request::new(RouteNetlinkMessage::SetLink(message), 0)
 }
 
+/// Decodes one message of the dump; `None` for messages of another type.
 pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
     if message.kind != libc::RTM_NEWLINK {
         return None;
     }
     let (header, attributes) = message.split::<16>()?;
-    let layer = super::wire::u16_at(header, 2)?;
+    let layer = u16_at(header, 2)?;
     let flags = u32_at(header, 8)?;
     let is = |flag: libc::c_int| flags & flag.cast_unsigned() != 0;
     let mut link = Link {
@@ -88,22 +92,23 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
     Some((link, tunables))
 }
 
-/// The values of a kind among nested attributes.
+/// The values of all nested attributes of this kind.
 fn of_kind(nested: &[u8], kind: u16) -> impl Iterator<Item = &[u8]> {
     Attributes(nested)
         .filter(move |(this, _)| *this == kind)
         .map(|(_, value)| value)
 }
 
+/// The sysctls that eni-steer may change, from the value of `IFLA_INET_CONF`.
 fn sysctls(conf: &[u8]) -> impl Iterator<Item = (TunableKind, u32)> {
     TunableKind::SYSCTLS.into_iter().filter_map(|kind| {
-        // IPV4_DEVCONF_* of linux/ip.h, which begins with 1.
-        let at = match kind {
+        // IPV4_DEVCONF_* of linux/ip.h; the numbers begin with 1.
+        let number = match kind {
             TunableKind::Group => return None,
             TunableKind::RpFilter => 8,
             TunableKind::ArpAnnounce => 18,
             TunableKind::ArpIgnore => 19,
         };
-        Some((kind, u32_at(conf, (at - 1) * 4)?))
+        Some((kind, u32_at(conf, (number - 1) * 4)?))
     })
 }

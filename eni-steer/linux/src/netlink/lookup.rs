@@ -1,4 +1,5 @@
-//! The kernel's own route lookup (`RTM_GETROUTE` for one destination, `ip route get`).
+//! Asks the kernel for the route of one packet (`RTM_GETROUTE` for one destination, which is
+//! `ip route get`).
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
@@ -6,47 +7,52 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Netlink, NetlinkError, Request,
+    connection::{Netlink, Request},
+    errno::NetlinkError,
     route::from_answer,
     wire::{address_to_wire, family_to_wire},
 };
 use eni_steer_core::model::{Family, Flow, RouteKind, RouteLookup};
 
 impl Netlink {
-    /// Asks the kernel where a packet would go.
-    pub fn lookup(&self, question: &Flow) -> Result<RouteLookup, NetlinkError> {
-        let family = Family::of(question.to);
-        let what = format!("ip {family} route get {}", question.to);
+    /// Asks the kernel which route a packet of this flow would take.
+    ///
+    /// # Errors
+    /// The kernel could not be asked, or its answer is not a route. That the kernel has no route for
+    /// the flow is not an error but [`RouteLookup::Refused`].
+    pub fn lookup(&self, flow: &Flow) -> Result<RouteLookup, NetlinkError> {
+        let family = Family::of(flow.to);
+        let what = format!("ip {family} route get {}", flow.to);
         let mut request = RouteMessage::default();
         request.header.address_family = family_to_wire(family);
         request.header.destination_prefix_length = family.bits();
         if family == Family::V4 {
-            // Without this flag the answer says "main" whatever the table. IPv6 always names
-            // the table, and refuses the flag (inet6_rtm_valid_getroute_req).
+            // Without this flag the answer names table main, whichever table has the route. IPv6
+            // always names the right table, and refuses the flag (inet6_rtm_valid_getroute_req).
             request.header.flags = RouteFlags::LookupTable;
         }
         request
             .attributes
-            .push(RouteAttribute::Destination(address_to_wire(question.to)));
-        if let Some(from) = question.from {
+            .push(RouteAttribute::Destination(address_to_wire(flow.to)));
+        if let Some(from) = flow.from {
             request.header.source_prefix_length = family.bits();
             request
                 .attributes
                 .push(RouteAttribute::Source(address_to_wire(from)));
         }
-        if question.mark != 0 {
-            request.attributes.push(RouteAttribute::Mark(question.mark));
+        if flow.mark != 0 {
+            request.attributes.push(RouteAttribute::Mark(flow.mark));
         }
-        if let Some(iif) = question.iif {
+        if let Some(iif) = flow.iif {
             request.attributes.push(RouteAttribute::Iif(iif.get()));
         }
-        let more = [
-            question.uid.map(RouteAttribute::Uid),
-            question.ip_protocol.map(RouteAttribute::IpProto),
-            question.sport.map(RouteAttribute::Sport),
-            question.dport.map(RouteAttribute::Dport),
+        let selectors = [
+            flow.uid.map(RouteAttribute::Uid),
+            flow.ip_protocol.map(RouteAttribute::IpProto),
+            flow.sport.map(RouteAttribute::Sport),
+            flow.dport.map(RouteAttribute::Dport),
         ];
-        request.attributes.extend(more.into_iter().flatten());
+        request.attributes.extend(selectors.into_iter().flatten());
         let request = Request::new(RouteNetlinkMessage::GetRoute(request), 0);
         let mut answers = self.ask_all(vec![request], |_| what.clone(), from_answer);
         let answers = match answers.swap_remove(0) {
@@ -57,7 +63,7 @@ impl Netlink {
                     libc::EHOSTUNREACH,
                     libc::EACCES,
                     libc::EINVAL,
-                    // rp_filter, for what comes in by an interface.
+                    // rp_filter would drop a packet that arrives on this interface.
                     libc::EXDEV,
                 ]
                 .contains(&errno) =>

@@ -1,4 +1,5 @@
-//! Neighbours (`RTM_NEWNEIGH`): only to have a gateway resolved before it is needed.
+//! Neighbours (`RTM_NEWNEIGH`): eni-steer only asks the kernel to resolve gateways before the first
+//! packet needs them.
 
 use std::net::IpAddr;
 
@@ -10,23 +11,28 @@ use rtnetlink::packet_route::{
     },
 };
 
-use super::{Message, Netlink, NetlinkError, Request, wire::family_to_wire};
+use super::{
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{Message, family_to_wire},
+};
 use eni_steer_core::model::{Family, IfIndex};
 
 impl Netlink {
-    /// Starts resolution of neighbours (`ip neigh add ... use`, NTF_USE): the first steered packet
-    /// then need not wait for it. The kernel decides how long an entry lives. One that somebody
-    /// has made permanent stays as it is: NTF_USE would make it one that is to be resolved
-    /// (`__neigh_update` of net/core/neighbour.c, since 5.16). Returns what was refused.
-    pub fn warm_neighbours(&self, all: &[(IfIndex, IpAddr)]) -> Vec<NetlinkError> {
+    /// Asks the kernel to resolve neighbours (`ip neigh add ... use`, NTF_USE), so that the first
+    /// steered packet does not wait for it. The kernel decides how long it keeps an entry. Permanent
+    /// entries are left as they are, because NTF_USE would turn one into an entry that the kernel has
+    /// to resolve (`__neigh_update` of net/core/neighbour.c, since 5.16). Returns the requests that
+    /// the kernel refused.
+    pub(crate) fn warm_neighbours(&self, all: &[(IfIndex, IpAddr)]) -> Vec<NetlinkError> {
         let get = |(on, ip): &(IfIndex, IpAddr)| {
             Request::new(RouteNetlinkMessage::GetNeighbour(message(*on, *ip)), 0)
         };
-        let words =
+        let command =
             |verb: &str, (on, ip): (IfIndex, IpAddr)| format!("ip neigh {verb} {ip} dev #{on}");
         let known = self.ask_all(
             all.iter().map(get).collect(),
-            |at| words("get", all[at]),
+            |at| command("get", all[at]),
             is_permanent,
         );
         let mut refused = Vec::new();
@@ -44,14 +50,15 @@ impl Netlink {
             Request::new(RouteNetlinkMessage::NewNeighbour(entry), NLM_F_CREATE)
         };
         let answers = self.change_all(wanted.iter().map(warm).collect(), |at| {
-            words("replace", wanted[at])
+            command("replace", wanted[at])
         });
         refused.extend(answers.into_iter().filter_map(Result::err));
         refused
     }
 }
 
-/// Whether nobody but who made this entry may change it.
+/// Returns whether the answer describes an entry that the kernel never resolves anew; `None` if the
+/// message is not an entry.
 fn is_permanent(answer: &Message<'_>) -> Option<bool> {
     match answer.parse()? {
         RouteNetlinkMessage::NewNeighbour(found) => Some(matches!(
@@ -62,7 +69,7 @@ fn is_permanent(answer: &Message<'_>) -> Option<bool> {
     }
 }
 
-/// The entry of this neighbour.
+/// A message that names this neighbour.
 pub(super) fn message(on: IfIndex, ip: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family_to_wire(Family::of(ip));

@@ -19,7 +19,7 @@ use rtnetlink::{
     },
 };
 
-use super::{Message, Netlink, NetlinkError, Request, neighbour::message};
+use super::{Netlink, NetlinkError, Request, neighbour::message, wire::Message};
 
 /// How often the table is read while questions are open.
 const INTERVAL: Duration = Duration::from_millis(50);

@@ -1,4 +1,5 @@
-//! Routes on the wire (`RTM_NEWROUTE`, `RTM_DELROUTE`, `RTM_GETROUTE` as a dump).
+//! Lists, adds, replaces and deletes routes (`RTM_GETROUTE` as a dump, `RTM_NEWROUTE`,
+//! `RTM_DELROUTE`).
 
 use std::net::IpAddr;
 
@@ -12,31 +13,34 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Message, Netlink, NetlinkError, Request,
-    wire::{self, Attributes, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{self, Attributes, Message, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
 };
 use eni_steer_core::model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any};
 
-/// Length of `struct rtmsg`.
+/// Length in bytes of `struct rtmsg`, which precedes the attributes.
 const HEADER: usize = 12;
-/// `RTNH_F_ONLINK`, of a route's header and of a leg's.
+/// `RTNH_F_ONLINK`, a flag of a route's header and of a next hop's.
 const ONLINK: u32 = 4;
-/// `RTAX_LOCK` and `RTAX_MTU`.
+/// `RTAX_LOCK`: which of the metrics the kernel may not adjust.
 const LOCK: u16 = 1;
+/// `RTAX_MTU`: the metric that limits the packet size.
 const MTU: u16 = 2;
 
-/// Which routes are listed.
+/// Which routes [`Netlink::routes`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routes {
-    /// Those that send packets on, or refuse to.
+    /// Routes that send packets to an interface, or refuse them.
     Forwarding,
-    /// Those by which packets come to this host: several for each of its addresses.
+    /// Routes that deliver packets to this host itself; the kernel keeps several for each of its
+    /// addresses.
     Delivery,
-    /// Those of [`Routes::Forwarding`] that carry this protocol number.
+    /// The routes of [`Routes::Forwarding`] that carry this protocol number.
     Of(Protocol),
 }
 
-/// All kinds of [`Routes::Forwarding`].
+/// The route types of [`Routes::Forwarding`].
 const FORWARDING: [RouteKind; 5] = [
     RouteKind::Unicast,
     RouteKind::Blackhole,
@@ -44,26 +48,29 @@ const FORWARDING: [RouteKind; 5] = [
     RouteKind::Prohibit,
     RouteKind::Throw,
 ];
-/// All kinds of [`Routes::Delivery`].
+/// The route types of [`Routes::Delivery`].
 const DELIVERY: [RouteKind; 4] = [
     RouteKind::Local,
     RouteKind::Broadcast,
     RouteKind::Anycast,
     RouteKind::Multicast,
 ];
-/// Any kind (`RTN_UNSPEC`).
+/// `RTN_UNSPEC`: a request with this type lists routes of every type.
 const ANY: RouteKind = RouteKind::Other(0);
 
 impl Netlink {
-    /// Routes of both families and all tables, without cached ones. The kernel passes over those
-    /// of another kind far faster than it would tell of them, so each kind is asked for
-    /// (`rtm_type`, which a strictly checked dump goes by: `ip_valid_fib_dump_req` of
+    /// Lists routes of both families and all tables, without cached ones. The kernel skips routes of
+    /// another type far faster than it can send them, so one request per type is faster than one for
+    /// all (`rtm_type`, which the kernel honours under strict checking: `ip_valid_fib_dump_req` of
     /// net/ipv4/fib_frontend.c, since 4.20).
+    ///
+    /// # Errors
+    /// The kernel refused a dump, or it could not be read completely.
     pub fn routes(&self, which: Routes) -> Result<Vec<Route>, NetlinkError> {
         let (kinds, protocol): (&[RouteKind], _) = match which {
             Routes::Forwarding => (&FORWARDING, 0),
             Routes::Delivery => (&DELIVERY, 0),
-            // Few, of whatever kind.
+            // Few routes carry one protocol number, so one request for all types is enough.
             Routes::Of(protocol) => (&[ANY], protocol.0),
         };
         let mut routes = Vec::new();
@@ -79,28 +86,29 @@ impl Netlink {
                     Routes::Forwarding | Routes::Delivery => route.kind == *kind,
                 };
                 let read = |message: &Message<'_>| from_message(message).filter(wanted);
-                self.dump_behind(&mut routes, "list the routes", request, read)?;
+                self.dump_into(&mut routes, "list the routes", request, read)?;
             }
         }
         Ok(routes)
     }
 }
 
-/// Adds a route; the kernel refuses one whose destination, metric and TOS are in its table.
+/// The request that adds a route. The kernel refuses it if the table already has a route with the
+/// same destination, metric and TOS.
 pub(crate) fn add(route: &Route) -> Request {
     let message = RouteNetlinkMessage::NewRoute(to_message(route));
     Request::new(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// Puts a route in the place of the one with the same table, destination and metric, without a
-/// moment in which neither is there.
+/// The request that replaces the route with the same table, destination and metric. At every moment
+/// one of the two routes is in effect.
 pub(crate) fn replace(route: &Route) -> Request {
     let message = RouteNetlinkMessage::NewRoute(to_message(route));
     Request::new(message, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
-/// Deletes exactly this route: the kernel compares the protocol too (ESRCH if it differs), so a
-/// route of somebody else never matches.
+/// The request that deletes exactly this route. The kernel compares the protocol number too (ESRCH
+/// if it differs), so it never deletes a route of another program.
 pub(crate) fn delete(route: &Route) -> Request {
     Request::new(RouteNetlinkMessage::DelRoute(to_message(route)), 0)
 }
@@ -137,13 +145,13 @@ fn kind_from_wire(kind: u8) -> RouteKind {
 
 fn gateway_to_wire(family: Family, gateway: IpAddr) -> RouteAttribute {
     match (family, gateway) {
-        // RFC 5549: an IPv6 next hop for an IPv4 route has an attribute of its own.
+        // RFC 5549: an IPv6 next hop of an IPv4 route stands in an attribute of its own.
         (Family::V4, IpAddr::V6(v6)) => RouteAttribute::Via(RouteVia::Inet6(v6)),
         _ => RouteAttribute::Gateway(address_to_wire(gateway)),
     }
 }
 
-/// RTA_VIA begins with the next hop's own family.
+/// The address in RTA_VIA, whose first two bytes are the next hop's own family.
 fn via(value: &[u8]) -> Option<IpAddr> {
     let family = wire::family_of_byte(u8::try_from(u16_at(value, 0)?).ok()?)?;
     wire::address(family, value.get(2..)?)
@@ -197,18 +205,19 @@ fn to_message(route: &Route) -> RouteMessage {
         hops => attributes.push(RouteAttribute::MultiPath(
             hops.iter()
                 .map(|hop| {
-                    let mut leg = RouteNextHop::default();
-                    leg.interface_index = hop.out.get();
-                    // The wire counts from 0: "weight 1" is 0 (rtnetlink(7), rtnh_hops).
-                    leg.hops = u8::try_from(hop.weight.saturating_sub(1)).unwrap_or(u8::MAX);
+                    let mut nexthop = RouteNextHop::default();
+                    nexthop.interface_index = hop.out.get();
+                    // The message counts from 0: "weight 1" is 0 (rtnetlink(7), rtnh_hops).
+                    nexthop.hops = u8::try_from(hop.weight.saturating_sub(1)).unwrap_or(u8::MAX);
                     if hop.onlink {
-                        leg.flags |= RouteNextHopFlags::Onlink;
+                        nexthop.flags |= RouteNextHopFlags::Onlink;
                     }
                     if let Some(gateway) = hop.gateway {
-                        leg.attributes
+                        nexthop
+                            .attributes
                             .push(gateway_to_wire(route.family(), gateway));
                     }
-                    leg
+                    nexthop
                 })
                 .collect(),
         )),
@@ -216,14 +225,15 @@ fn to_message(route: &Route) -> RouteMessage {
     message
 }
 
-/// Normalises; `None` for other families and for cached copies of routes.
+/// Decodes one message of a dump; `None` for families other than IP and for cached copies of
+/// routes.
 pub(super) fn from_message(message: &Message<'_>) -> Option<Route> {
     let (header, _) = message.split::<HEADER>()?;
     let cached = u32_at(header, 8)? & libc::RTM_F_CLONED != 0;
     if cached { None } else { from_answer(message) }
 }
 
-/// The same of an answer, which is a cached copy by nature.
+/// Decodes the answer to a route lookup, which always carries the flag of a cached copy.
 pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
     if message.kind != libc::RTM_NEWROUTE {
         return None;
@@ -238,7 +248,7 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
         hops: Vec::new(),
         metric: 0,
         source: None,
-        // IPv6 has no scopes; the field is what the sender wrote into it.
+        // IPv6 has no scopes: the field holds whatever the program that added the route wrote.
         scope: if family == Family::V4 { scope } else { 0 },
         tos,
         mtu: None,
@@ -258,12 +268,12 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
             libc::RTA_GATEWAY | libc::RTA_VIA => {
                 gateway = gateway_from_wire(family, kind, value);
             }
-            libc::RTA_MULTIPATH => legs(family, value, &mut route.hops)?,
+            libc::RTA_MULTIPATH => nexthops(family, value, &mut route.hops)?,
             libc::RTA_METRICS => {
                 for (metric, value) in Attributes(value) {
                     match (metric, u32_at(value, 0)) {
                         (MTU, mtu) => route.mtu = mtu,
-                        // The kernel writes a zero lock mask beside other metrics.
+                        // The kernel sends an empty lock mask along with other metrics.
                         (LOCK, Some(0)) => {}
                         _ => route.partial = true,
                     }
@@ -274,7 +284,7 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
         }
     }
     if let (true, Some(out)) = (route.hops.is_empty(), out) {
-        // With room for no more: of thousands of routes few have another.
+        // A vector with room for one: among thousands of routes few have a second next hop.
         route.hops = vec![Hop {
             out,
             gateway,
@@ -283,15 +293,15 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
         }];
     }
     if route.kind.refuses() || route.kind == RouteKind::Throw {
-        // IPv6 hangs such routes on the loopback interface.
+        // IPv6 attaches such routes to the loopback interface.
         route.hops.clear();
     }
     Some(route)
 }
 
-/// The legs of a multipath route: each is a header of 8 bytes (`struct rtnexthop`) with its own
-/// length, and attributes.
-fn legs(family: Family, mut rest: &[u8], hops: &mut Vec<Hop>) -> Option<()> {
+/// Decodes the next hops of a multipath route. Each is a header of 8 bytes (`struct rtnexthop`),
+/// which holds the length, and attributes.
+fn nexthops(family: Family, mut rest: &[u8], hops: &mut Vec<Hop>) -> Option<()> {
     while let Some(header) = rest.first_chunk::<8>() {
         let [_, _, flags, weight, ..] = *header;
         let length = usize::from(u16_at(header, 0)?);
@@ -300,7 +310,7 @@ fn legs(family: Family, mut rest: &[u8], hops: &mut Vec<Hop>) -> Option<()> {
             out: IfIndex::new(u32_at(header, 4)?)?,
             gateway: attributes.find_map(|(kind, value)| gateway_from_wire(family, kind, value)),
             onlink: u32::from(flags) & ONLINK != 0,
-            // The wire counts from 0 (rtnetlink(7), rtnh_hops).
+            // The message counts from 0 (rtnetlink(7), rtnh_hops).
             weight: u16::from(weight) + 1,
         });
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Rules on the wire (`RTM_NEWRULE`, `RTM_DELRULE`, `RTM_GETRULE`).
+//! Lists, adds and deletes rules (`RTM_GETRULE`, `RTM_NEWRULE`, `RTM_DELRULE`).
 
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::{
@@ -11,20 +11,21 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    Message, Netlink, NetlinkError, Request,
-    wire::{self, family_to_wire, prefix, text, u16_at, u32_at},
+    connection::{Netlink, Request},
+    errno::NetlinkError,
+    wire::{self, Message, family_to_wire, prefix, text, u16_at, u32_at},
 };
 use eni_steer_core::model::{
     Family, Group, PortRange, Priority, Protocol, Rule, RuleAction, TableId, UidRange,
 };
 
-/// Length of `struct fib_rule_hdr` (linux/fib_rules.h).
+/// Length in bytes of `struct fib_rule_hdr`, which precedes the attributes (linux/fib_rules.h).
 const HEADER: usize = 12;
 
-/// `FIB_RULE_INVERT`
+/// `FIB_RULE_INVERT`: the rule applies to packets that do not match (`ip rule add not ...`).
 const INVERT: u32 = 2;
 
-/// Kinds of attributes (`FRA_*` of linux/fib_rules.h).
+/// Numbers of the attributes (`FRA_*` of linux/fib_rules.h).
 mod attribute {
     pub const DST: u16 = 1;
     pub const SRC: u16 = 2;
@@ -43,34 +44,37 @@ mod attribute {
     pub const IP_PROTO: u16 = 22;
     pub const SPORT_RANGE: u16 = 23;
     pub const DPORT_RANGE: u16 = 24;
-    /// With all bits set they come back with every rule that names one port.
+    /// The kernel sends the port masks, with all bits set, with every rule that names one port.
     pub const SPORT_MASK: u16 = 28;
     pub const DPORT_MASK: u16 = 29;
 }
 
 impl Netlink {
-    /// All rules of both families, in the order in which the kernel asks them.
+    /// Lists all rules of both families, in the order in which the kernel evaluates them.
+    ///
+    /// # Errors
+    /// The kernel refused a dump, or it could not be read completely.
     pub fn rules(&self) -> Result<Vec<Rule>, NetlinkError> {
         let mut rules = Vec::new();
-        // One family at a time: a dump of all families at once has been seen incomplete.
+        // One family at a time: a dump of all families at once was seen to be incomplete.
         for family in Family::BOTH {
             let mut request = RuleMessage::default();
             request.header.family = family_to_wire(family);
             let request = RouteNetlinkMessage::GetRule(request);
-            self.dump_behind(&mut rules, "list the rules", request, from_message)?;
+            self.dump_into(&mut rules, "list the rules", request, from_message)?;
         }
         Ok(rules)
     }
 }
 
-/// Adds a rule; the kernel refuses one that is there.
+/// The request that adds a rule. The kernel refuses a rule that exists already.
 pub(crate) fn add(rule: &Rule) -> Request {
     let message = RouteNetlinkMessage::NewRule(to_message(rule));
     Request::new(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// Deletes exactly this rule. The kernel compares every selector that is given, the protocol
-/// too, so a rule of somebody else never matches.
+/// The request that deletes exactly this rule. The kernel compares every selector of the request and
+/// the protocol number, so it never deletes a rule of another program.
 pub(crate) fn delete(rule: &Rule) -> Request {
     Request::new(RouteNetlinkMessage::DelRule(to_message(rule)), 0)
 }
@@ -124,7 +128,7 @@ fn to_message(rule: &Rule) -> RuleMessage {
     match rule.action {
         RuleAction::Table(TableId(table)) => {
             header.action = WireAction::ToTable;
-            // A table above 255 does not fit the header: RT_TABLE_COMPAT stands for it.
+            // A table above 255 does not fit into the header, which then holds RT_TABLE_COMPAT.
             header.table = u8::try_from(table).unwrap_or(libc::RT_TABLE_COMPAT);
             attributes.push(RuleAttribute::Table(table));
         }
@@ -151,8 +155,8 @@ fn to_message(rule: &Rule) -> RuleMessage {
     message
 }
 
-/// Normalises: what the kernel fills in by itself (`suppress_prefixlength -1`, a full mask)
-/// is left out, so that a rule equals itself after a trip through the kernel.
+/// Decodes one message of a dump. Values that the kernel adds by itself (`suppress_prefixlength -1`,
+/// a mask with all bits set) are left out, so that a rule read back equals the rule that was sent.
 pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
     if message.kind != libc::RTM_NEWRULE {
         return None;
@@ -300,7 +304,7 @@ mod tests {
         })
     }
 
-    /// A rule as the kernel would tell it, with one more attribute.
+    /// A rule as the kernel would send it, with one more attribute.
     fn with_attribute(kind: u16, value: &[u8]) -> Rule {
         let main = RuleAction::Table(TableId::MAIN);
         let rule = Rule::new(Family::V4, Priority(7), Protocol(0), main);
@@ -315,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_that_is_not_known_makes_a_rule_partial_and_what_the_kernel_adds_does_not() {
-        // A tunnel, a realm, a DSCP, a flow label, and what is to come.
+    fn an_unknown_selector_makes_a_rule_partial_and_what_the_kernel_adds_does_not() {
+        // A tunnel, a realm, a DSCP, a flow label, and one that no kernel has yet.
         for kind in [12, 11, 25, 26, 99] {
             assert!(with_attribute(kind, &[0; 8]).partial, "{kind}");
         }

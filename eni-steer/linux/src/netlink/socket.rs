@@ -1,9 +1,9 @@
-//! One conversation with the kernel at a time: a datagram of requests goes out, its answers come
-//! in. The kernel answers while the request is sent, so that reading hardly ever waits.
+//! A netlink socket that sends one datagram of requests at a time and reads the answers. The kernel
+//! answers while it takes the requests, so reading hardly ever waits.
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, RawFd},
     time::Duration,
 };
 
@@ -13,27 +13,31 @@ use nix::{
 };
 use rtnetlink::sys::{self, SocketAddr, protocols::NETLINK_ROUTE};
 
-use super::{NetlinkError, wire::Message};
+use super::{errno::NetlinkError, wire::Message};
 
-/// How long the kernel may take for one answer; a lost one must not hang us.
+/// How long to wait for one answer, so that a lost answer does not block eni-steer for ever.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The kernel's limit, where the system's own is lower: a dump while we are not scheduled.
+/// Requested size of the receive buffer; the kernel grants at most net.core.rmem_max. The buffer
+/// must hold the part of a dump that the kernel sends while this process is not scheduled.
 const RECEIVE_BUFFER: u32 = 4 << 20;
-/// Twice the longest datagram of a dump (`netlink_dump` of net/netlink/af_netlink.c).
+/// Size of the read buffer: twice the longest datagram of a dump (`netlink_dump` of
+/// net/netlink/af_netlink.c).
 const LONGEST: usize = 64 << 10;
 
+/// An open rtnetlink socket.
 pub(super) struct Socket {
     socket: sys::Socket,
+    /// Sequence number of the latest request.
     sequence: u32,
     buffer: Vec<u8>,
 }
 
 impl Socket {
-    /// The socket and its port.
+    /// Opens a socket and returns it with its netlink port.
     pub fn open() -> io::Result<(Self, u32)> {
         let mut socket = sys::Socket::new(NETLINK_ROUTE)?;
         let port = socket.bind_auto()?.port_number();
-        // Nobody but the kernel may answer.
+        // Port 0 is the kernel: a connected socket drops messages of other senders.
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_non_blocking(true)?;
         socket.set_netlink_get_strict_chk(true)?;
@@ -48,8 +52,8 @@ impl Socket {
         Ok((opened, port))
     }
 
-    /// The number of a new request, by which its answers are known.
-    pub fn number(&mut self) -> u32 {
+    /// Returns the sequence number for a new request. Its answers carry the same number.
+    pub fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
         self.sequence
     }
@@ -58,12 +62,12 @@ impl Socket {
         self.socket.as_raw_fd()
     }
 
-    /// Sends requests, and reads messages until `is_last` says that one was the last.
-    pub fn converse(
+    /// Sends requests and reads messages until `is_last` returns true for one of them.
+    pub fn exchange(
         &mut self,
         requests: &[u8],
         mut is_last: impl FnMut(&Message<'_>) -> bool,
-    ) -> Result<(), ConversationError> {
+    ) -> Result<(), ExchangeError> {
         send(self.fd(), requests, MsgFlags::empty()).map_err(io::Error::from)?;
         loop {
             let length = match recv(self.fd(), &mut self.buffer, MsgFlags::MSG_TRUNC) {
@@ -78,47 +82,47 @@ impl Socket {
             let Some(datagram) = self.buffer.get(..length) else {
                 return Err(io::Error::from_raw_os_error(libc::EMSGSIZE).into());
             };
-            // All of them, so that what follows the last one is not taken for another's.
+            // The whole datagram is read even behind the last answer, so that nothing of it is left
+            // for the next exchange.
             if Message::all(datagram).fold(false, |last, message| last | is_last(&message)) {
                 return Ok(());
             }
         }
     }
 
-    fn wait(&self) -> Result<(), ConversationError> {
-        // SAFETY: the socket owns the descriptor and outlives this borrow.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.fd()) };
-        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    /// Waits until the kernel has sent something.
+    fn wait(&self) -> Result<(), ExchangeError> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(TIMEOUT).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
-            Ok(0) => Err(ConversationError::Timeout),
+            Ok(0) => Err(ExchangeError::Timeout),
             Ok(_) | Err(nix::Error::EINTR) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).into()),
         }
     }
 }
 
-/// Why a conversation has broken off.
+/// Why an exchange ended before the last answer.
 #[derive(Debug)]
-pub(super) enum ConversationError {
-    /// The socket failed.
+pub(super) enum ExchangeError {
+    /// The socket could not be written or read.
     Io(io::Error),
-    /// No answer in time.
+    /// The kernel did not answer in time.
     Timeout,
 }
 
-impl From<io::Error> for ConversationError {
+impl From<io::Error> for ExchangeError {
     fn from(cause: io::Error) -> Self {
         Self::Io(cause)
     }
 }
 
-impl ConversationError {
-    /// The error of a request that was under way.
-    pub fn of_request(&self, what: String) -> NetlinkError {
+impl ExchangeError {
+    /// The error of a request whose answer was still outstanding.
+    pub fn to_error(&self, what: String) -> NetlinkError {
         match self {
             Self::Io(cause) => {
-                // An io::Error can not be cloned, and several requests may share this one.
+                // Several requests may share this error, and an io::Error cannot be cloned.
                 let cause = match cause.raw_os_error() {
                     Some(errno) => io::Error::from_raw_os_error(errno),
                     None => io::Error::new(cause.kind(), cause.to_string()),

@@ -1,5 +1,5 @@
-//! Notifications of changes (rtnetlink multicast groups). An event says that something
-//! changed and who did it; what the host is like now is always observed anew.
+//! Notifications of changes (rtnetlink multicast groups). An event only reports that something
+//! changed, and which program changed it. The daemon then reads the host again.
 
 use std::{io, os::fd::AsFd};
 
@@ -18,12 +18,12 @@ use rtnetlink::{
 
 use socket2::{SockFilter, SockRef};
 
-use super::{NetlinkError, wire::family_of_byte};
+use super::{errno::NetlinkError, wire::family_of_byte};
 use eni_steer_core::model::Protocol;
 
-/// What is subscribed to. The table of events in the daemon is about these and no
-/// others. Nexthop objects are left out: the wire library has no such message.
-pub const GROUPS: [MulticastGroup; 9] = [
+/// The groups that [`Watch`] subscribes to: each one leads to an [`Event`]. Nexthop objects are left
+/// out, because the wire library cannot decode their messages.
+const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
@@ -35,70 +35,73 @@ pub const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Tc,
 ];
 
-/// Room for a burst of thousands of routes while a pass is under way.
+/// Size of the receive buffer: room for a burst of thousands of routes while the daemon is busy.
 const RECEIVE_BUFFER: u32 = 8 << 20;
 
-/// What changed.
+/// A change in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// An interface: up, down, renamed, come, gone, another MTU or group.
+    /// An interface was added, removed or changed: its state, name, MTU or group.
     Link,
-    /// An address came or went.
+    /// An address was added or removed.
     Address,
-    /// A route of this protocol came or went.
+    /// A route was added or deleted.
     Route {
-        /// Its protocol.
+        /// The protocol number of the route.
         protocol: Protocol,
-        /// It went.
+        /// Whether the route was deleted.
         deleted: bool,
     },
-    /// A rule of this protocol came or went.
+    /// A rule was added or deleted.
     Rule {
-        /// Its protocol.
+        /// The protocol number of the rule.
         protocol: Protocol,
-        /// It went.
+        /// Whether the rule was deleted.
         deleted: bool,
     },
-    /// A neighbour could not be resolved.
+    /// The kernel could not resolve a neighbour.
     NeighbourLost,
-    /// A qdisc or filter came or went.
+    /// A qdisc or filter was added or deleted.
     TrafficControl,
-    /// The kernel had more to say than we could take: anything may have changed.
+    /// The receive buffer overflowed and notifications were lost: anything may have changed.
     Overrun,
 }
 
-/// An event and the netlink port of who caused it: the process id of most programs, 0 for
-/// the kernel itself.
+/// An event, and the netlink port of the program that caused it. For most programs the port is their
+/// process id; the kernel itself has port 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// What changed.
+    /// The change that the kernel reported.
     pub event: Event,
-    /// Who did it.
+    /// The netlink port of the program that made the change.
     pub port: u32,
 }
 
-/// The subscription.
+/// A subscription to the kernel's notifications.
 pub struct Watch {
     messages: futures_util::stream::BoxStream<'static, Option<Notification>>,
 }
 
 impl Watch {
-    /// Subscribes. Everything that changes from now on is told.
+    /// Subscribes: [`Watch::next`] reports every change from now on. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The socket could not be opened.
     pub fn open() -> Result<Self, NetlinkError> {
-        let opened = || -> std::io::Result<_> {
+        let subscribe = || -> std::io::Result<_> {
             let (mut connection, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
             let socket = connection.socket_mut().socket_mut();
-            leave_out_neighbours(socket)?;
+            ignore_routine_neighbour_changes(socket)?;
             socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
             Ok((connection, handle, messages))
         };
         let (connection, handle, messages) =
-            opened().map_err(|cause| NetlinkError::io("subscribe to rtnetlink", cause))?;
+            subscribe().map_err(|cause| NetlinkError::io("subscribe to rtnetlink", cause))?;
         tokio::spawn(connection);
         let messages = messages
             .map(move |(message, _)| {
-                // The connection ends when its last handle goes.
-                let _alive = &handle;
+                // The connection ends when its last handle is dropped.
+                let _keep_open = &handle;
                 let port = message.header.port_number;
                 match message.payload {
                     NetlinkPayload::InnerMessage(inner) => {
@@ -115,7 +118,7 @@ impl Watch {
         Ok(Self { messages })
     }
 
-    /// The next notification; `None`: the subscription broke off.
+    /// Waits for the next notification; `None` if the subscription has ended.
     pub async fn next(&mut self) -> Option<Notification> {
         loop {
             if let Some(notification) = self.messages.next().await? {
@@ -125,18 +128,18 @@ impl Watch {
     }
 }
 
-/// Neighbours that age, are confirmed and are forgotten are everyday life, on a busy host many a
-/// second: a filter of the socket leaves out all but those that can not be resolved, so that
-/// nobody is woken (`Documentation/networking/filter.rst`).
-fn leave_out_neighbours(socket: &impl AsFd) -> io::Result<()> {
+/// Attaches a filter to the socket that drops notifications of neighbours, except of those that the
+/// kernel cannot resolve. Other changes of neighbours are routine, on a busy host many a second, and
+/// would wake the daemon for nothing (`Documentation/networking/filter.rst`).
+fn ignore_routine_neighbour_changes(socket: &impl AsFd) -> io::Result<()> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const ANY_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
     const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
-    // A filter reads in network byte order what netlink writes in the host's.
+    // A filter reads in network byte order; netlink writes in the host's byte order.
     let op = |code: u32, (yes, no): (u8, u8), k: u32| SockFilter::new(code as u16, yes, no, k);
     let host = |value: u16| u32::from(value.to_be());
-    // nlmsg_type, and ndm_state behind the header of 16 bytes.
+    // The offsets of nlmsg_type, and of ndm_state behind the header of 16 bytes.
     let (kind, state) = (4, 16 + 8);
     let filter = [
         op(LOAD, (0, 0), kind),
@@ -150,6 +153,7 @@ fn leave_out_neighbours(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).attach_filter(&filter)
 }
 
+/// Which event a message reports; `None` if it concerns nothing that eni-steer reads.
 pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
     let protocol = |protocol: RouteProtocol| Protocol(u8::from(protocol));
     Some(match message {
@@ -184,15 +188,15 @@ pub(super) fn classify(message: &RouteNetlinkMessage) -> Option<Event> {
     })
 }
 
-/// `None`: a rule of a family that is not ours to look at.
+/// The protocol number of a rule; `None` for families other than IP.
 fn protocol_of_rule(rule: &RuleMessage) -> Option<RouteProtocol> {
     family_of_byte(u8::from(rule.header.family))?;
     let mut attributes = rule.attributes.iter();
-    let found = attributes.find_map(|attribute| match attribute {
+    let protocol = attributes.find_map(|attribute| match attribute {
         RuleAttribute::Protocol(number) => Some(*number),
         _ => None,
     });
-    Some(found.unwrap_or(RouteProtocol::Unspec))
+    Some(protocol.unwrap_or(RouteProtocol::Unspec))
 }
 
 #[cfg(test)]
@@ -202,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_of_multicast_routing_is_no_event_and_one_of_ip_tells_whose_it_is() {
+    fn rules_of_multicast_routing_are_ignored_and_rules_of_ip_carry_their_protocol() {
         let event = |family| {
             let mut rule = RuleMessage::default();
             rule.header.family = family;

@@ -1,7 +1,8 @@
-//! Messages and attributes as bytes, and small conversions the object files share.
+//! Splits datagrams into messages and attributes, and converts values that several files need.
 //!
-//! What is there in thousands - addresses, routes, rules - is read from the bytes: of each only
-//! what is looked for. All else is read by the wire library.
+//! Links, addresses, routes and rules come in thousands, so they are decoded from the bytes, and only
+//! the attributes that eni-steer needs. The wire library (netlink-packet-route) decodes everything
+//! else.
 
 use std::net::IpAddr;
 
@@ -11,7 +12,12 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteAd
 
 use eni_steer_core::model::Family;
 
-/// One message of a datagram.
+/// Ends an answer: an error, or an acknowledgement if the errno in it is 0 (netlink(7)).
+pub(super) const ERROR: u16 = libc::NLMSG_ERROR as u16;
+/// Ends the messages of a dump (netlink(7)).
+pub(super) const DONE: u16 = libc::NLMSG_DONE as u16;
+
+/// One message of a netlink datagram, still encoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
     pub kind: u16,
@@ -21,7 +27,8 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// The messages of a datagram (netlink(7): a header of 16 bytes, lengths padded to 4).
+    /// Iterates over the messages of a datagram (netlink(7): each begins with a header of 16 bytes,
+    /// and lengths are padded to 4). Ends at the first message that is cut short.
     pub fn all(datagram: &'a [u8]) -> impl Iterator<Item = Self> {
         let mut rest = datagram;
         std::iter::from_fn(move || {
@@ -38,8 +45,8 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// The message as the wire library reads it. One that it can not read is left out of what
-    /// is seen, and told.
+    /// Decodes the message with the wire library. Logs a warning and returns `None` if the library
+    /// cannot read it.
     pub fn parse(&self) -> Option<RouteNetlinkMessage> {
         use rtnetlink::packet_core::NetlinkDeserializable;
         let mut header = NetlinkHeader::default();
@@ -47,20 +54,23 @@ impl<'a> Message<'a> {
         match RouteNetlinkMessage::deserialize(&header, self.payload) {
             Ok(message) => Some(message),
             Err(error) => {
-                tracing::warn!("a message of the kernel can not be read: {error}");
+                tracing::warn!(
+                    "ignored a netlink message of the kernel that cannot be decoded: {error}"
+                );
                 None
             }
         }
     }
 
-    /// A header of so many bytes, and the attributes behind it.
+    /// Splits the payload into a header of `HEADER` bytes and the attributes behind it.
     pub fn split<const HEADER: usize>(&self) -> Option<(&'a [u8; HEADER], Attributes<'a>)> {
         let (header, attributes) = self.payload.split_first_chunk::<HEADER>()?;
         Some((header, Attributes(attributes)))
     }
 }
 
-/// Attributes: kind and value (rtnetlink(7): a header of 4 bytes, lengths padded to 4).
+/// Iterates over attributes as pairs of number and value (rtnetlink(7): each begins with a header of
+/// 4 bytes, and lengths are padded to 4).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a>(pub &'a [u8]);
 
@@ -69,7 +79,7 @@ impl<'a> Iterator for Attributes<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let length = usize::from(u16_at(self.0, 0)?);
-        // The two highest bits say what is in it, not which it is.
+        // The two highest bits are flags about the value (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
         let kind = u16_at(self.0, 2)? & 0x3fff;
         let value = self.0.get(4..length)?;
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -77,21 +87,23 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
+/// Reads a number in host byte order at this offset.
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
+/// Reads a number in host byte order at this offset.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// A name that ends with a zero.
+/// Decodes a text that ends with a zero byte.
 pub(super) fn text(bytes: &[u8]) -> String {
     let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// An address of a family; one of another length is none.
+/// Decodes an address; `None` if the length does not fit the family.
 pub(super) fn address(family: Family, bytes: &[u8]) -> Option<IpAddr> {
     Some(match family {
         Family::V4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
@@ -99,16 +111,16 @@ pub(super) fn address(family: Family, bytes: &[u8]) -> Option<IpAddr> {
     })
 }
 
-/// A request as the kernel takes it, appended to others.
+/// Encodes a request and appends it to a datagram.
 pub(super) fn append(
     requests: &mut Vec<u8>,
     request: RouteNetlinkMessage,
     flags: u16,
-    number: u32,
+    sequence: u32,
 ) {
     let mut message = NetlinkMessage::from(request);
     message.header.flags = flags;
-    message.header.sequence_number = number;
+    message.header.sequence_number = sequence;
     message.finalize();
     let start = requests.len();
     let end = start + message.buffer_len();
@@ -116,7 +128,7 @@ pub(super) fn append(
     message.serialize(&mut requests[start..end]);
 }
 
-/// A message as the kernel would send it.
+/// Encodes a message as the kernel would send it.
 #[cfg(test)]
 pub(super) fn bytes_of(message: RouteNetlinkMessage) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -131,8 +143,8 @@ pub(super) fn family_to_wire(family: Family) -> AddressFamily {
     }
 }
 
-/// The family of a header's byte; `None` for those that are not ours to look at (MPLS,
-/// multicast routing).
+/// The family that a header names; `None` for families other than IPv4 and IPv6, such as MPLS or
+/// multicast routing.
 pub(super) fn family_of_byte(byte: u8) -> Option<Family> {
     match AddressFamily::from(byte) {
         AddressFamily::Inet => Some(Family::V4),
@@ -145,7 +157,7 @@ pub(super) fn address_to_wire(address: IpAddr) -> RouteAddress {
     RouteAddress::from(address)
 }
 
-/// A prefix with its host bits cleared, as the kernel keeps them.
+/// A prefix with its host bits cleared, as the kernel stores prefixes.
 pub(super) fn prefix(address: IpAddr, length: u8) -> Option<IpNet> {
     IpNet::new(address, length).ok().map(|net| net.trunc())
 }

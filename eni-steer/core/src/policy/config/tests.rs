@@ -346,6 +346,33 @@ fn a_number_that_serves_two_purposes_is_refused() {
 }
 
 #[test]
+fn the_band_holds_at_least_901_priorities_between_local_and_main() {
+    for (first, last, fits) in [
+        (20000, 20899, false),
+        (20000, 20900, true),
+        (0, 901, false),
+        (1, 901, true),
+        (31865, 32765, true),
+        (31866, 32766, false),
+    ] {
+        let text = format!("[policy]\npriorities = '{first}-{last}'");
+        let loaded = LoadedConfig::from_files(&files(&[&text]));
+        assert_eq!(loaded.is_ok(), fits, "{first}-{last}");
+    }
+}
+
+#[test]
+fn the_tables_come_after_those_of_the_kernel() {
+    let fits = |base: u32| {
+        let text = format!("[policy]\ntable-base = {base}");
+        LoadedConfig::from_files(&files(&[&text])).is_ok()
+    };
+    assert_eq!([fits(255), fits(256)], [false, true]);
+    let most = u32::MAX - crate::ownership::TABLES;
+    assert_eq!([fits(most), fits(most + 1)], [true, false]);
+}
+
+#[test]
 fn two_enis_may_have_the_same_table_if_one_is_not_managed() {
     read(&["[[eni]]\nname = 'a'\ntable = 7\nmanaged = false\n[[eni]]\nname = 'b'\ntable = 7"]);
 }

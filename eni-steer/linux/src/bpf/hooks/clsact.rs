@@ -1,8 +1,10 @@
-//! Our filter on the clsact qdisc, for kernels without TCX.
+//! Attaches programs with filters on the clsact qdisc, for kernels without TCX.
 //!
-//! A filter outlives the process that made it, and a second one would pile up beside it. So ours
-//! has a fixed priority and a fixed handle, is replaced in its place, and is known again by
-//! priority, handle and name together: what another tool put there is never touched.
+//! A filter outlives the process that adds it, and adding it again would create a second one. So
+//! eni-steer's filter has a fixed priority and a fixed handle, and is replaced in place. eni-steer
+//! recognises it by priority, handle and program name together, and never touches other filters.
+//!
+//! aya can add clsact filters too, but does not list foreign ones or replace one in place by name.
 
 use eni_steer_common::names;
 use rtnetlink::{
@@ -21,38 +23,43 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-use super::{error::BpfError, load};
-use crate::netlink::{Netlink, Request};
+use crate::{
+    bpf::{error::BpfError, load::program_name},
+    netlink::{Netlink, Request},
+};
 use eni_steer_core::model::{Direction, IfIndex};
 
-/// Priority of our filter: the number by which our routes and rules are known as well.
+/// Priority of eni-steer's filter: the same number as the protocol of its routes and rules.
 pub const FILTER_PRIORITY: u16 = 229;
-/// Handle of our filter.
+/// Handle of eni-steer's filter, which together with the priority identifies it on a hook.
 pub const FILTER_HANDLE: u32 = 0x229;
 
-/// `ETH_P_ALL` in network byte order, as `tcm_info` wants it.
+/// `ETH_P_ALL` in network byte order, as the field `tcm_info` needs it.
 const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
 const CLSACT: &str = "clsact";
 const INGRESS: &str = "ingress";
 
-/// One filter on a hook.
+/// A filter on a hook, of eni-steer or of another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filter {
-    pub priority: u16,
-    pub handle: u32,
+pub(in crate::bpf) struct Filter {
+    priority: u16,
+    handle: u32,
+    /// Type of the filter, for example "bpf" or "u32".
     pub kind: String,
-    /// Name and kernel id of its program, if it is a BPF filter.
+    /// Name of its program, if it is a BPF filter.
     pub name: Option<String>,
+    /// Kernel id of its program, if it is a BPF filter.
     pub program: Option<u32>,
 }
 
 impl Filter {
-    fn in_our_place(&self) -> bool {
+    fn has_our_handle(&self) -> bool {
         self.priority == FILTER_PRIORITY && self.handle == FILTER_HANDLE
     }
 
+    /// Returns whether eni-steer added this filter.
     pub fn is_ours(&self, direction: Direction) -> bool {
-        self.in_our_place() && self.name.as_deref() == Some(load::name(direction))
+        self.has_our_handle() && self.name.as_deref() == Some(program_name(direction))
     }
 }
 
@@ -73,9 +80,9 @@ fn header(ifindex: IfIndex) -> TcHeader {
     }
 }
 
-/// The qdiscs that stand where clsact would, `clsact` or `ingress`, of all interfaces that have
+/// The type of the qdisc in the place of clsact, `clsact` or `ingress`, for each interface that has
 /// one.
-pub(super) fn qdiscs(netlink: &Netlink) -> Result<BTreeMap<IfIndex, String>, BpfError> {
+pub(in crate::bpf) fn qdiscs(netlink: &Netlink) -> Result<BTreeMap<IfIndex, String>, BpfError> {
     let request = TcMessage::from_parts(TcHeader::default(), Vec::new());
     let request = RouteNetlinkMessage::GetQueueDiscipline(request);
     let qdiscs = netlink.dump("list qdiscs", request, |message| match message.parse()? {
@@ -94,13 +101,13 @@ pub(super) fn qdiscs(netlink: &Netlink) -> Result<BTreeMap<IfIndex, String>, Bpf
     Ok(qdiscs?.into_iter().collect())
 }
 
-/// The one of an interface.
-pub fn qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<Option<String>, BpfError> {
+/// The type of the qdisc in the place of clsact on one interface.
+pub(crate) fn qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<Option<String>, BpfError> {
     Ok(qdiscs(netlink)?.remove(&ifindex))
 }
 
 /// The filters of a hook, in the order in which they run. Without a qdisc there are none.
-pub(super) fn filters(
+pub(in crate::bpf) fn filters(
     netlink: &Netlink,
     ifindex: IfIndex,
     direction: Direction,
@@ -110,7 +117,7 @@ pub(super) fn filters(
     let request = RouteNetlinkMessage::GetTrafficFilter(TcMessage::from_parts(header, Vec::new()));
     let filters = netlink.dump("list filters", request, |message| {
         match message.parse()? {
-            // A header without a handle announces a priority, not a filter.
+            // A message without a handle describes a priority, not a filter.
             RouteNetlinkMessage::NewTrafficFilter(message)
                 if u32::from(message.header.handle) != 0 =>
             {
@@ -124,6 +131,7 @@ pub(super) fn filters(
     Ok(filters)
 }
 
+/// Decodes a filter.
 fn filter(message: TcMessage) -> Filter {
     let mut filter = Filter {
         priority: (message.header.info >> 16) as u16,
@@ -152,32 +160,32 @@ fn filter(message: TcMessage) -> Filter {
     filter
 }
 
-/// Puts the program into our filter, which is made if it is missing; in one step, so that no
-/// packet is missed. Returns whether the qdisc had to be made.
-pub(super) fn put(
+/// Attaches a program: adds eni-steer's filter, or replaces it atomically, so that no packet passes in
+/// between. Returns whether a qdisc had to be added.
+pub(super) fn attach(
     netlink: &Netlink,
     ifindex: IfIndex,
     direction: Direction,
     program: BorrowedFd<'_>,
 ) -> Result<bool, BpfError> {
     let added = ensure_qdisc(netlink, ifindex)?;
-    let there = filters(netlink, ifindex, direction)?;
-    if let Some(other) = there
+    let existing = filters(netlink, ifindex, direction)?;
+    if let Some(other) = existing
         .iter()
-        .find(|filter| filter.in_our_place() && !filter.is_ours(direction))
+        .find(|filter| filter.has_our_handle() && !filter.is_ours(direction))
     {
         return Err(BpfError::Taken {
-            what: "the place of our filter (priority 229, handle 0x229)",
+            what: "the clsact filter with priority 229 and handle 0x229",
             ifindex: ifindex.get(),
             by: format!(
-                "{} {}",
+                "a filter {} {}",
                 other.kind,
                 other.name.as_deref().unwrap_or_default()
             ),
         });
     }
     let message = TcMessage::from_parts(
-        our_place(ifindex, direction),
+        our_filter(ifindex, direction),
         vec![
             TcAttribute::Kind(TcFilterBpf::KIND.to_owned()),
             TcAttribute::Options(vec![
@@ -185,33 +193,36 @@ pub(super) fn put(
                     program.as_raw_fd().cast_unsigned(),
                 )),
                 TcOption::Bpf(TcFilterBpfOption::ProgName(
-                    load::name(direction).to_owned(),
+                    program_name(direction).to_owned(),
                 )),
                 TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
             ]),
         ],
     );
-    let what = format!("attach {} to interface {ifindex}", load::name(direction));
+    let what = format!("attach {} to interface {ifindex}", program_name(direction));
     let message = RouteNetlinkMessage::NewTrafficFilter(message);
     netlink.change(&what, Request::new(message, NLM_F_CREATE))?;
     Ok(added)
 }
 
-/// Removes our filter, if it is there.
+/// Deletes eni-steer's filter, if it exists.
 pub(super) fn remove(
     netlink: &Netlink,
     ifindex: IfIndex,
     direction: Direction,
 ) -> Result<(), BpfError> {
-    let there = filters(netlink, ifindex, direction)?;
-    if !there.iter().any(|filter| filter.is_ours(direction)) {
+    let existing = filters(netlink, ifindex, direction)?;
+    if !existing.iter().any(|filter| filter.is_ours(direction)) {
         return Ok(());
     }
     let message = TcMessage::from_parts(
-        our_place(ifindex, direction),
+        our_filter(ifindex, direction),
         vec![TcAttribute::Kind(TcFilterBpf::KIND.to_owned())],
     );
-    let what = format!("detach {} from interface {ifindex}", load::name(direction));
+    let what = format!(
+        "detach {} from interface {ifindex}",
+        program_name(direction)
+    );
     let request = RouteNetlinkMessage::DelTrafficFilter(message);
     match netlink.change(&what, Request::new(request, 0)) {
         Err(error) if error.is_gone() => Ok(()),
@@ -219,7 +230,7 @@ pub(super) fn remove(
     }
 }
 
-/// Removes the clsact qdisc if no filter is left on it. Only for one that we have made.
+/// Deletes the clsact qdisc if it has no filters. Only for a qdisc that eni-steer added.
 pub(super) fn remove_empty_qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<(), BpfError> {
     if qdisc(netlink, ifindex)?.as_deref() != Some(CLSACT) {
         return Ok(());
@@ -237,13 +248,14 @@ pub(super) fn remove_empty_qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<
     }
 }
 
+/// Adds a clsact qdisc if there is none. Returns whether it did.
 fn ensure_qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<bool, BpfError> {
     match qdisc(netlink, ifindex)?.as_deref() {
         Some(CLSACT) => return Ok(false),
-        // It has no egress, and replacing it would throw away the filters on it.
+        // An ingress qdisc has no egress hook, and replacing it would delete its filters.
         Some(INGRESS) => {
             return Err(BpfError::Taken {
-                what: "the place of the clsact qdisc",
+                what: "the place for the clsact qdisc",
                 ifindex: ifindex.get(),
                 by: "an ingress qdisc".to_owned(),
             });
@@ -255,7 +267,7 @@ fn ensure_qdisc(netlink: &Netlink, ifindex: IfIndex) -> Result<bool, BpfError> {
     let request = Request::new(request, NLM_F_CREATE | NLM_F_EXCL);
     match netlink.change(&what, request) {
         Ok(()) => Ok(true),
-        // Somebody was faster: it is theirs.
+        // Another program added it at the same time: eni-steer must not remove it later.
         Err(error) if error.exists() => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -271,7 +283,8 @@ fn qdisc_message(ifindex: IfIndex) -> TcMessage {
     TcMessage::from_parts(header, vec![TcAttribute::Kind(CLSACT.to_owned())])
 }
 
-fn our_place(ifindex: IfIndex, direction: Direction) -> TcHeader {
+/// The header that identifies eni-steer's filter on a hook.
+fn our_filter(ifindex: IfIndex, direction: Direction) -> TcHeader {
     let mut header = header(ifindex);
     header.parent = parent(direction);
     header.handle = FILTER_HANDLE.into();
@@ -282,4 +295,5 @@ fn our_place(ifindex: IfIndex, direction: Direction) -> TcHeader {
     header
 }
 
+// The kernel cuts program names off after 15 characters, and `is_ours` compares whole names.
 const _: () = assert!(names::INGRESS.len() <= 15 && names::EGRESS.len() <= 15);

@@ -1,43 +1,44 @@
-//! How large the maps are made, and what they cost.
+//! Type, key size, value size and number of entries of each map. Opening a pinned map compares it
+//! with this layout.
 
 use aya_obj::generated::bpf_map_type::{self, *};
 use eni_steer_common::{
     AddressCell, AddressRow, DestinationKey, EniCounters, EniRow, MARKED, MAX_ENIS, NextHop, Owner,
     PrefixKey, Settings, ShortTable, SourceSet, StrayKey, StrayValue, WAYS, names,
 };
-use eni_steer_core::counters::MapMemory;
-use serde::Serialize;
 
-/// `BPF_F_NO_PREALLOC`: entries are allocated when they are first used.
+/// `BPF_F_NO_PREALLOC`: the kernel allocates an entry when it is first written.
 const NO_PREALLOC: u32 = 1;
-/// What the kernel keeps for an entry of a hash map beside key and values (`struct htab_elem`,
-/// its bucket, its list node).
+/// Bytes that the kernel needs for an entry of a hash map besides key and values
+/// (`struct htab_elem`, its bucket, its list node).
 const HASH_OVERHEAD: u64 = 80;
-/// A node of a trie (`struct lpm_trie_node`); a prefix can cost a second, inner one.
+/// Bytes that the kernel needs for an entry of a trie besides key and value: a node
+/// (`struct lpm_trie_node`), and possibly a second, inner one.
 const TRIE_OVERHEAD: u64 = 2 * 40;
 
-/// Of arm64; a ring buffer is made of whole pages.
+/// The largest page size, which arm64 has. A ring buffer consists of whole pages.
 const LARGEST_PAGE: u32 = 64 << 10;
 
-/// Sizes of the maps. Memory of per-CPU maps grows with the CPUs the machine may have, so
-/// what matters is given in bytes, not in entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The sizes with which the maps are created. The size of the source table is given in bytes, because
+/// its memory grows with the number of CPUs that the machine may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Owned addresses and prefixes of each family, and the cells that count them.
+    /// Maximum number of owned addresses of each family, and of addresses and prefixes that are
+    /// counted.
     pub addresses: u32,
-    /// Delegated prefixes.
+    /// Maximum number of delegated prefixes.
     pub prefixes: u32,
-    /// Routes of all ENIs' tables together.
+    /// Maximum number of routes in the tables of all ENIs together.
     pub next_hops: u32,
-    /// Exempt destinations.
+    /// Maximum number of exempt destinations.
     pub exempt: u32,
-    /// Pairs of an owned address and an ENI that does not own it, in each direction: memory
-    /// is taken only for those that occur.
+    /// Maximum number of triples of an owned address, an ENI that does not own it, and a direction.
+    /// The kernel allocates memory only for those that occur.
     pub strays: u32,
-    /// Memory for sources, bytes.
+    /// Memory for the source table in bytes.
     pub source_bytes: u64,
-    /// Ring buffer of events, bytes: rounded up to a power of two, at least 64 KiB (the largest
-    /// page).
+    /// Size of the ring buffer of events in bytes, rounded up to a power of two and at least 64 KiB
+    /// (the largest page).
     pub event_bytes: u32,
 }
 
@@ -56,19 +57,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many sources each CPU can list on a machine that may have this many CPUs.
-    pub fn sources(&self, cpus: u32) -> u32 {
-        self.source_sets(cpus).saturating_mul(WAYS as u32)
-    }
-
-    /// How many sets of them fit into their budget.
+    /// How many sets of sources fit into their memory.
     fn source_sets(&self, cpus: u32) -> u32 {
-        let set = entry_bytes(&self.spec(names::SOURCES), cpus);
+        let set = self.spec(names::SOURCES).entry_bytes(cpus);
         let sets = self.source_bytes / set;
         u32::try_from(sets).unwrap_or(u32::MAX).max(8)
     }
 
-    /// What each map is, in the order of [`names::PINNED`].
+    /// The layout of every map, in the order of [`names::PINNED`].
     pub(super) fn specs(&self, cpus: u32) -> Vec<Spec> {
         names::PINNED
             .iter()
@@ -86,6 +82,7 @@ impl Limits {
             .collect()
     }
 
+    /// The layout of a map, except for what depends on the number of CPUs.
     fn spec(&self, name: &'static str) -> Spec {
         let enis = u32::from(MAX_ENIS);
         match name {
@@ -115,7 +112,7 @@ impl Limits {
     }
 }
 
-/// One map: what it is and how large.
+/// The layout of one map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spec {
     pub name: &'static str,
@@ -124,9 +121,10 @@ pub(super) struct Spec {
     pub value: u32,
     pub entries: u32,
     pub flags: u32,
-    /// Whether `entries` is a matter of configuration rather than of layout.
+    /// Whether the number of entries is configurable. A pinned map keeps the number it was created
+    /// with.
     pub sized: bool,
-    /// How many things an entry has room for, on all CPUs together where each has its own.
+    /// How many items fit into one entry. For the source table: on all CPUs together.
     pub slots: u32,
 }
 
@@ -164,6 +162,7 @@ impl Spec {
         Self::new::<(), ()>(name, BPF_MAP_TYPE_RINGBUF, bytes).sized()
     }
 
+    /// With a value for each CPU.
     fn per_cpu(mut self) -> Self {
         self.kind = match self.kind {
             BPF_MAP_TYPE_ARRAY => BPF_MAP_TYPE_PERCPU_ARRAY,
@@ -172,17 +171,19 @@ impl Spec {
         self
     }
 
+    /// With memory that the kernel allocates per entry.
     fn lazy(mut self) -> Self {
         self.flags = NO_PREALLOC;
         self
     }
 
+    /// With a configurable number of entries.
     fn sized(mut self) -> Self {
         self.sized = true;
         self
     }
 
-    /// Whether entries come and go, so that how many there are says something.
+    /// Returns whether entries are added and removed, so that their number is worth reporting.
     pub(super) fn counts_entries(&self) -> bool {
         self.slots > 1
             || !matches!(
@@ -190,76 +191,24 @@ impl Spec {
                 BPF_MAP_TYPE_ARRAY | BPF_MAP_TYPE_PERCPU_ARRAY | BPF_MAP_TYPE_RINGBUF
             )
     }
-}
 
-/// Bytes of an entry, as near as can be said from outside.
-fn entry_bytes(spec: &Spec, cpus: u32) -> u64 {
-    let (key, value) = (
-        u64::from(spec.key),
-        u64::from(spec.value.next_multiple_of(8)),
-    );
-    let cpus = u64::from(cpus);
-    match spec.kind {
-        BPF_MAP_TYPE_ARRAY => value,
-        BPF_MAP_TYPE_PERCPU_ARRAY => value * cpus,
-        BPF_MAP_TYPE_HASH => key + value + HASH_OVERHEAD,
-        BPF_MAP_TYPE_LPM_TRIE => key + value + TRIE_OVERHEAD,
-        BPF_MAP_TYPE_RINGBUF => 1,
-        _ => key + value * cpus + HASH_OVERHEAD,
+    /// Returns whether the kernel allocates entries when they are first written.
+    pub(super) fn is_lazy(&self) -> bool {
+        self.flags & NO_PREALLOC != 0
     }
-}
 
-/// What a map costs now, and what it can grow to.
-pub(super) fn map_memory(spec: &Spec, entries: Option<u32>, cpus: u32) -> MapMemory {
-    let entry = entry_bytes(spec, cpus);
-    let at_most = entry * u64::from(spec.entries);
-    // A map without preallocation has its buckets from the start, and entries as they come.
-    let bytes = match entries {
-        Some(entries) if spec.flags & NO_PREALLOC != 0 => {
-            let buckets = match spec.kind {
-                BPF_MAP_TYPE_LPM_TRIE => 0,
-                _ => u64::from(spec.entries.next_power_of_two()) * 16,
-            };
-            buckets + entry * u64::from(entries)
+    /// Bytes that one entry needs, as far as a program outside the kernel can tell.
+    pub(super) fn entry_bytes(&self, cpus: u32) -> u64 {
+        let key = u64::from(self.key);
+        let value = u64::from(self.value.next_multiple_of(8));
+        let cpus = u64::from(cpus);
+        match self.kind {
+            BPF_MAP_TYPE_ARRAY => value,
+            BPF_MAP_TYPE_PERCPU_ARRAY => value * cpus,
+            BPF_MAP_TYPE_HASH => key + value + HASH_OVERHEAD,
+            BPF_MAP_TYPE_LPM_TRIE => key + value + TRIE_OVERHEAD,
+            BPF_MAP_TYPE_RINGBUF => 1,
+            _ => key + value * cpus + HASH_OVERHEAD,
         }
-        _ => at_most,
-    };
-    MapMemory {
-        name: spec.name,
-        entries,
-        capacity: spec.entries.saturating_mul(spec.slots),
-        bytes,
-        bytes_at_most: at_most.max(bytes),
-    }
-}
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_budget_of_sources_holds_on_small_and_large_machines() {
-        let limits = Limits::default();
-        for cpus in [1, 2, 8, 96, 512] {
-            let specs = limits.specs(cpus);
-            let spec = specs
-                .iter()
-                .find(|spec| spec.name == names::SOURCES)
-                .expect("there is such a map");
-            let bytes = map_memory(spec, Some(0), cpus).bytes;
-            assert!(bytes <= limits.source_bytes, "{bytes} bytes on {cpus} CPUs");
-            assert!(bytes > limits.source_bytes / 2 || cpus > 256);
-        }
-        assert!(limits.sources(2) > 100_000);
-        assert!(limits.sources(96) > 5_000);
-    }
-
-    #[test]
-    fn all_maps_at_their_defaults_cost_less_than_64_mb_on_16_cpus() {
-        let all: u64 = Limits::default()
-            .specs(16)
-            .iter()
-            .map(|spec| map_memory(spec, Some(0), 16).bytes)
-            .sum();
-        assert!(all < 64 << 20, "{all} bytes");
     }
 }

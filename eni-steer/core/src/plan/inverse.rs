@@ -1,6 +1,6 @@
-//! What undoes a step, and what undoes a plan.
+//! The step that undoes another step.
 
-use super::{Change, Plan, Step};
+use super::step::{Change, Step};
 
 impl<T> Change<T> {
     fn swapped(self) -> Self {
@@ -12,8 +12,8 @@ impl<T> Change<T> {
 }
 
 impl Step {
-    /// The step that undoes this one.
-    pub fn inverse(self) -> Self {
+    /// The step that undoes this one: each change with `from` and `to` swapped.
+    pub(crate) fn inverse(self) -> Self {
         match self {
             Self::SavedValue { tunable, change } => Self::SavedValue {
                 tunable,
@@ -62,21 +62,6 @@ impl Step {
                 hook,
                 change: change.swapped(),
             },
-        }
-    }
-}
-
-impl Plan {
-    /// The plan that undoes this one once it is done: each step undone, the last one first.
-    pub fn revert(&self) -> Self {
-        Self {
-            steps: self
-                .steps
-                .iter()
-                .rev()
-                .cloned()
-                .map(Step::inverse)
-                .collect(),
         }
     }
 }
