@@ -91,7 +91,7 @@ impl TrafficVerdict {
 }
 
 /// Judges the counters. `owners` lists each address with the ENI that should own it.
-pub fn judge(counters: &Snapshot, owners: &[(IpNet, Option<EniId>)]) -> TrafficVerdict {
+pub(crate) fn judge(counters: &Snapshot, owners: &[(IpNet, Option<EniId>)]) -> TrafficVerdict {
     let addresses = owners
         .iter()
         .map(|(address, owner)| judge_address(counters, *address, *owner))
