@@ -132,8 +132,12 @@ fn addresses_on_two_enis(desired: &Desired) -> Vec<Finding> {
     owners
         .filter(|(_, owner)| **owner == Owner::Ambiguous)
         .map(|(net, _)| {
-            let holders = desired.enis.iter().filter(|eni| eni.owned.contains(net));
-            let holders: Vec<&str> = holders.map(|eni| eni.name.as_str()).collect();
+            let holders: Vec<&str> = desired
+                .enis
+                .iter()
+                .filter(|eni| eni.owned.contains(net))
+                .map(|eni| eni.name.as_str())
+                .collect();
             let net = destination_text(*net).to_string();
             Finding {
                 severity: Severity::Warning,

@@ -5,21 +5,21 @@
 //!
 //! ```text
 //! links, addresses, routes, rules, sysctls, programs      policy
-//!                        |  observe   eni-steer-linux: reads only; whole or an error
+//!                        |  observe   eni-steer-linux reads the host: everything, or an error
 //!                        v
 //!                     desired         what this host should have
 //!                        v
-//!                      plan           desired minus observed, as steps that can be printed
+//!                      plan           the steps from the host as it is to what it should have
 //!                        v
-//!                      apply          does the steps by an Executor; undoes them if one fails
+//!                      apply          an Executor carries out the steps; a failure undoes them
 //!                        v
-//!                     verify          observe again, plan again, nothing left; then: do the
-//!                                     kernel's lookups and the counters agree?
+//!                     verify          a new plan is empty; the kernel's lookups and the counters
+//!                                     agree with the policy
 //! ```
 //!
 //! The modules are listed in the order of the arrow. This crate depends on no runtime, no libc and
 //! no BPF library, so a decision cannot read the host: the compiler forbids it. `eni-steer-linux`
-//! reads and changes the host, `eni-steer` (the command) prints and keeps.
+//! reads and changes the host; the command `eni-steer` prints reports and contains the daemon.
 
 pub mod model;
 pub mod ownership;

@@ -298,7 +298,7 @@ fn what_was_done_before_a_real_failure_is_undone() {
         .and_then(|n| n.parse().ok())
         .expect("how many were undone");
     assert!(undone > 10, "{told}");
-    assert!(told.contains("is occupied by a filter"), "{told}");
+    assert!(told.contains("is occupied by a bpf filter"), "{told}");
     // Without that filter the same command succeeds.
     let del = ["filter", "del", "dev", "eth1", "egress", "prio", "229"];
     run_ok(&lab.host, "tc", del);

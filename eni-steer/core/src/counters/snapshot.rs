@@ -213,7 +213,7 @@ impl Totals {
 
 impl Timestamp {
     /// Time from a CLOCK_MONOTONIC time to this moment.
-    pub fn age(&self, monotonic: u64) -> Duration {
+    pub(crate) fn age(&self, monotonic: u64) -> Duration {
         Duration::from_nanos(self.monotonic.saturating_sub(monotonic))
     }
 }

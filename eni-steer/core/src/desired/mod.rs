@@ -121,7 +121,7 @@ impl Desired {
                 Err(error) => error,
             };
             let about = |eni: &crate::policy::EniPolicy| {
-                let named = discover::find(cx, &eni.select).map(|link| link.name.as_str());
+                let named = selector::link(cx, &eni.select).map(|link| link.name.as_str());
                 let subject = error.eni();
                 subject.is_some() && (subject == named || subject == Some(&eni.select.to_string()))
             };

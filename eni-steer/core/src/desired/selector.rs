@@ -37,8 +37,10 @@ mod tests {
         let mut host = fake_host()
             .virtual_link(2, "eth1.100", "vlan", &["10.8.0.4/24"])
             .eni(3, "eth1", &["172.16.20.177/24"]);
-        let mac = host.link_named("eth1").and_then(|link| link.mac);
-        let mac = mac.expect("eth1 has one");
+        let mac = host
+            .link_named("eth1")
+            .and_then(|link| link.mac)
+            .expect("eth1 has a MAC address");
         host.link_mut("eth1.100").mac = Some(mac);
         let cx = Context {
             host: &host,

@@ -45,11 +45,11 @@ impl FakeExecutor {
             }
             Step::Route { change } => {
                 let Change { from, to } = change;
-                let at = from.as_ref().map(|from| {
+                let find = |from: &Route| {
                     let at = host.routes.iter().position(|route| route == from);
                     at.ok_or(Refused("no such route"))
-                });
-                let at = at.transpose()?;
+                };
+                let at = from.as_ref().map(find).transpose()?;
                 if let Some(to) = to {
                     accept_route(host, to, from.is_some())?;
                 }

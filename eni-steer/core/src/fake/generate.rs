@@ -433,15 +433,15 @@ pub(crate) fn observed() -> impl Strategy<Value = Host> {
     );
     (a_bare_host(), routes, rules, datapath, rest).prop_map(
         |(mut host, routes, rules, datapath, (values, leases, all))| {
-            let (foreign, own, in_the_way, rarely) = routes;
-            let in_the_way = in_the_way.into_iter().filter(|_| rarely == 0);
+            let (foreign, own, obstacles, rarely) = routes;
+            let in_the_way = obstacles.into_iter().filter(|_| rarely == 0);
             for mut route in foreign.into_iter().chain(own).chain(in_the_way) {
                 if possible(&host, &mut route) {
                     host.routes.push(route);
                 }
             }
-            let (foreign, own, in_the_way, again, rarely) = rules;
-            let in_the_way = in_the_way.into_iter().filter(|_| rarely == 0);
+            let (foreign, own, obstacles, again, rarely) = rules;
+            let in_the_way = obstacles.into_iter().filter(|_| rarely == 0);
             for rule in foreign.into_iter().chain(own).chain(in_the_way) {
                 if !host.rules.contains(&rule) {
                     host.rules.push(rule);

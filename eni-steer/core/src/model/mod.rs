@@ -29,9 +29,7 @@ pub use neighbour::Reachability;
 pub use route::{Hop, Route, RouteKind, destination_text};
 pub use rule::{PortRange, Rule, RuleAction, UidRange};
 pub use tunable::{SavedValue, Tunable, TunableKind};
-pub(crate) use units::host_prefix;
-pub use units::{
-    Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, covers, link_local,
-};
+pub use units::{Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, link_local};
+pub(crate) use units::{covers, host_prefix};
 
 pub use eni_steer_common::{Direction, Mode};

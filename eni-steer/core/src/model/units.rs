@@ -144,7 +144,7 @@ pub(crate) fn host_prefix(address: IpAddr) -> IpNet {
 }
 
 /// Whether `outer` holds every address of `inner`; both may have host bits set.
-pub fn covers(outer: IpNet, inner: IpNet) -> bool {
+pub(crate) fn covers(outer: IpNet, inner: IpNet) -> bool {
     outer.prefix_len() <= inner.prefix_len() && outer.contains(&inner.addr())
 }
 

@@ -92,8 +92,8 @@ fn policy(case: &str, file: &str) -> Option<(Policy, Absence)> {
         Some("wait") => Absence::Wait,
         _ => Absence::Error,
     };
-    let policy = serde_json::from_value(value);
-    let policy = policy.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let policy =
+        serde_json::from_value(value).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     Some((policy, absence))
 }
 

@@ -2,9 +2,12 @@
 
 use eni_steer_common::{EniRow, MAX_ENIS, NO_ENI};
 use ipnet::IpNet;
-use nix::net::if_::if_indextoname;
 
-use super::{error::BpfError, handles::Maps, values::boot_nanoseconds};
+use super::{
+    error::BpfError,
+    handles::Maps,
+    values::{boot_nanoseconds, interface_name},
+};
 use eni_steer_core::model::{self, IfIndex};
 
 impl Maps {
@@ -64,7 +67,7 @@ impl Maps {
             // An interface with another MAC address than before is another ENI.
             self.release_eni(*slot, *row)?;
         }
-        let no_interface = |ifindex| ifindex == 0 || if_indextoname(ifindex).is_err();
+        let no_interface = |ifindex| ifindex == 0 || interface_name(ifindex).is_none();
         if let Some(former) = rows
             .iter()
             .find(|(_, row)| same_mac(row) && no_interface(row.home))

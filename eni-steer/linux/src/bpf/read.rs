@@ -10,7 +10,7 @@ use eni_steer_common::{
 };
 use ipnet::IpNet;
 
-use super::{batch::per_cpu, convert, error::BpfError, handles::Maps};
+use super::{batch::per_cpu, convert, error::BpfError, handles::Maps, values::interface_name};
 use eni_steer_core::{
     counters::{AddressCounters, ByClass, Count, EniCounters, EniId, Snapshot, Timestamp, Totals},
     model::{Direction, IfIndex, Mac},
@@ -96,7 +96,7 @@ impl Maps {
             id: EniId(slot),
             mac: Mac(row.mac),
             ifindex,
-            name: ifindex.and_then(interface_name),
+            name: interface_name(row.home).and_then(|name| name.into_string().ok()),
             totals: Totals {
                 ingress: by_class(&|value| value.ingress),
                 egress: by_class(&|value| value.egress),
@@ -206,11 +206,4 @@ fn stray_cell(
         last_seen: times(|value| value.last_seen).max(),
         ..empty_cell(address, owner, EniId(key.eni), direction)
     }
-}
-
-/// The name of an interface; `None` if the interface no longer exists.
-fn interface_name(ifindex: IfIndex) -> Option<String> {
-    nix::net::if_::if_indextoname(ifindex.get())
-        .ok()
-        .and_then(|name| name.into_string().ok())
 }

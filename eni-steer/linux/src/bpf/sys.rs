@@ -70,7 +70,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// BPF_OBJ_GET: opens the object that is pinned at a path.
 ///
 /// aya's `PinnedLink::from_pin` opens a link, but gives out neither its descriptor nor its interface.
-pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let mut attr = zeroed();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
@@ -80,7 +80,7 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 /// BPF_OBJ_PIN: pins a link at a path.
 ///
 /// aya pins only links that it created or opened itself, and [`create_tcx_link`] creates this one.
-pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     let mut attr = zeroed();
     attr.__bindgen_anon_4.pathname = path.as_ptr() as u64;
@@ -92,7 +92,7 @@ pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 ///
 /// aya's `attach_with_options` with `LinkOrder::first()` finds the interface by name. A name can move to
 /// another interface after eni-steer has read the host; an index cannot.
-pub fn create_tcx_link(
+pub(super) fn create_tcx_link(
     program: BorrowedFd<'_>,
     ifindex: IfIndex,
     direction: Direction,
@@ -109,7 +109,7 @@ pub fn create_tcx_link(
 ///
 /// aya's `attach_to_link` needs a link that aya opened, so the pin would have to be opened and examined
 /// a second time.
-pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_update.link_fd = raw(link);
     attr.link_update.__bindgen_anon_1.new_prog_fd = raw(program);
@@ -120,7 +120,7 @@ pub fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
 /// link open.
 ///
 /// aya has no call for it: it only closes its own descriptor of a link.
-pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_detach.link_fd = raw(link);
     bpf(bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
@@ -128,7 +128,7 @@ pub fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
 
 /// What the kernel reports about a TCX link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcxLink {
+pub(super) struct TcxLink {
     /// The interface; `None` if the link is no longer attached, because its interface was removed or it
     /// was detached.
     pub ifindex: Option<IfIndex>,
@@ -141,7 +141,7 @@ pub struct TcxLink {
 /// BPF_OBJ_GET_INFO_BY_FD: describes a link; `None` if it is not a TCX link.
 ///
 /// aya's `LinkInfo` has the program's id, but neither the interface nor the direction.
-pub fn tcx_link(link: BorrowedFd<'_>) -> io::Result<Option<TcxLink>> {
+pub(super) fn tcx_link(link: BorrowedFd<'_>) -> io::Result<Option<TcxLink>> {
     // SAFETY: a struct of integers and of a union of integers, for which zero is a valid value.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     object_info(link, &mut info)?;
@@ -175,8 +175,8 @@ fn object_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
 /// kernel has no TCX.
 ///
 /// aya's `query_tcx` finds the interface by name, and also opens each program: it fails without
-/// CAP_SYS_ADMIN, or if one of them is detached meanwhile.
-pub fn tcx_programs(ifindex: IfIndex, direction: Direction) -> io::Result<Option<Vec<u32>>> {
+/// CAP_SYS_ADMIN, or if one of them is unloaded during the call.
+pub(super) fn tcx_programs(ifindex: IfIndex, direction: Direction) -> io::Result<Option<Vec<u32>>> {
     // The kernel allows at most 64 programs on a hook.
     let mut ids = vec![0u32; 64];
     let mut attr = zeroed();
@@ -202,7 +202,7 @@ pub fn tcx_programs(ifindex: IfIndex, direction: Direction) -> io::Result<Option
 /// The name of the program with a kernel id; `None` if this process may not open it (CAP_SYS_ADMIN).
 ///
 /// aya 0.14 opens a program by its id only while it lists all programs of the machine.
-pub fn name_of_program(id: u32) -> Option<String> {
+pub(super) fn name_of_program(id: u32) -> Option<String> {
     let mut attr = zeroed();
     attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
     let program = new_fd(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr).ok()?;
@@ -221,7 +221,7 @@ pub fn name_of_program(id: u32) -> Option<String> {
 /// A position in a map, between two batches. The kernel stores a bucket number in it for hash maps, and
 /// an index for arrays.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cursor(Option<[u8; 32]>);
+pub(super) struct Cursor(Option<[u8; 32]>);
 
 impl Cursor {
     /// The position before the entry of an array at this index.
@@ -238,7 +238,7 @@ impl Cursor {
 /// them. Returns how many it read, and whether the end of the map is reached.
 ///
 /// aya has no call that reads several entries at once.
-pub fn lookup_batch(
+pub(super) fn lookup_batch(
     map: BorrowedFd<'_>,
     cursor: &mut Cursor,
     keys: &mut [u8],

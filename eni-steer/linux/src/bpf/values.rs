@@ -1,7 +1,7 @@
 //! Helpers that several files of this module need: time stamps, values and entries of maps, errors of
 //! writing them.
 
-use std::{borrow::Borrow, fmt::Display, io};
+use std::{borrow::Borrow, ffi::CString, fmt::Display, io};
 
 use aya::{
     Pod,
@@ -17,6 +17,14 @@ pub(super) fn boot_nanoseconds() -> u64 {
         .map(std::time::Duration::from)
         .unwrap_or_default();
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The name of an interface; `None` if there is no interface with this index.
+pub(super) fn interface_name(ifindex: u32) -> Option<CString> {
+    // nix 0.31 returns an empty name instead of an error if the interface does not exist.
+    nix::net::if_::if_indextoname(ifindex)
+        .ok()
+        .filter(|name| !name.is_empty())
 }
 
 /// Copies a value from the beginning of bytes that the kernel wrote; `None` if there are too few.
@@ -68,5 +76,24 @@ pub(super) fn removed(result: Result<(), MapError>) -> Result<(), MapError> {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_interface_that_exists_has_a_name() {
+        let loopback = nix::net::if_::if_nametoindex("lo").expect("there is a loopback interface");
+        assert_eq!(interface_name(loopback), Some(c"lo".to_owned()));
+        assert_eq!(interface_name(i32::MAX.cast_unsigned()), None);
+    }
+
+    #[test]
+    fn a_value_is_read_only_from_enough_bytes() {
+        let bytes = 0x0102_0304_u32.to_ne_bytes();
+        assert_eq!(read_pod(&bytes), Some(0x0102_0304_u32));
+        assert_eq!(read_pod::<u32>(&bytes[..3]), None);
     }
 }

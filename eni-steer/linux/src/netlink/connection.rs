@@ -172,7 +172,7 @@ impl Netlink {
 }
 
 /// Sends the requests of one datagram and returns the answers to each. Only the last request asks for
-/// an acknowledgement: the kernel reports refusals without being asked.
+/// an acknowledgement, because the kernel reports refusals in any case.
 fn ask_datagram<T>(
     socket: &mut Socket,
     requests: Vec<Request>,

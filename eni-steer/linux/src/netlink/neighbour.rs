@@ -57,7 +57,7 @@ impl Netlink {
     }
 }
 
-/// Returns whether the answer describes an entry that the kernel never resolves anew; `None` if the
+/// Returns whether the answer describes an entry that the kernel never resolves again; `None` if the
 /// message is not an entry.
 fn is_permanent(answer: &Message<'_>) -> Option<bool> {
     match answer.parse()? {

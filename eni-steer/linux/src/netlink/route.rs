@@ -145,7 +145,7 @@ fn kind_from_wire(kind: u8) -> RouteKind {
 
 fn gateway_to_wire(family: Family, gateway: IpAddr) -> RouteAttribute {
     match (family, gateway) {
-        // RFC 5549: an IPv6 next hop of an IPv4 route stands in an attribute of its own.
+        // RFC 5549: an IPv6 next hop of an IPv4 route has a separate attribute.
         (Family::V4, IpAddr::V6(v6)) => RouteAttribute::Via(RouteVia::Inet6(v6)),
         _ => RouteAttribute::Gateway(address_to_wire(gateway)),
     }

@@ -54,7 +54,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel refused a dump, or it could not be read completely.
-    pub fn rules(&self) -> Result<Vec<Rule>, NetlinkError> {
+    pub(crate) fn rules(&self) -> Result<Vec<Rule>, NetlinkError> {
         let mut rules = Vec::new();
         // One family at a time: a dump of all families at once was seen to be incomplete.
         for family in Family::BOTH {

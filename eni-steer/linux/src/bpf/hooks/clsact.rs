@@ -4,7 +4,8 @@
 //! eni-steer's filter has a fixed priority and a fixed handle, and is replaced in place. eni-steer
 //! recognises it by priority, handle and program name together, and never touches other filters.
 //!
-//! aya can add clsact filters too, but does not list foreign ones or replace one in place by name.
+//! aya can add a clsact filter too, but it finds the interface by name, and it lists neither qdiscs nor
+//! the filters of other programs.
 
 use eni_steer_common::names;
 use rtnetlink::{
@@ -53,8 +54,17 @@ pub(in crate::bpf) struct Filter {
 }
 
 impl Filter {
+    /// Returns whether the filter has the priority and the handle of eni-steer's filter.
     fn has_our_handle(&self) -> bool {
         self.priority == FILTER_PRIORITY && self.handle == FILTER_HANDLE
+    }
+
+    /// The filter in words, for an error.
+    fn describe(&self) -> String {
+        match &self.name {
+            Some(name) => format!("a {} filter named {name}", self.kind),
+            None => format!("a {} filter", self.kind),
+        }
     }
 
     /// Returns whether eni-steer added this filter.
@@ -63,6 +73,7 @@ impl Filter {
     }
 }
 
+/// The clsact hook of a direction.
 fn parent(direction: Direction) -> TcHandle {
     TcHandle {
         major: TcHandle::CLSACT.major,
@@ -177,11 +188,7 @@ pub(super) fn attach(
         return Err(BpfError::Taken {
             what: "the clsact filter with priority 229 and handle 0x229",
             ifindex: ifindex.get(),
-            by: format!(
-                "a filter {} {}",
-                other.kind,
-                other.name.as_deref().unwrap_or_default()
-            ),
+            by: other.describe(),
         });
     }
     let message = TcMessage::from_parts(
