@@ -18,8 +18,9 @@ use crate::{
 /// An epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Epoch {
-    /// What routing depended on when it began ([`fingerprint`]).
-    pub fingerprint: u64,
+    /// What routing depended on when it began ([`fingerprint`]); `None`: the change that began it
+    /// was just made, and nobody has looked since.
+    pub fingerprint: Option<u64>,
     /// When it began.
     pub began: Timestamp,
     /// The counters of owned addresses at that time.
@@ -28,9 +29,9 @@ pub struct Epoch {
 
 impl Epoch {
     /// An epoch that begins now.
-    pub fn begin(host: &Host, desired: &Desired, now: &Snapshot) -> Self {
+    pub fn begin(fingerprint: Option<u64>, now: &Snapshot) -> Self {
         Self {
-            fingerprint: fingerprint(host, desired),
+            fingerprint,
             began: now.taken_at,
             addresses: now.cells.clone(),
         }
@@ -183,8 +184,9 @@ mod tests {
         let host = two_enis();
         let desired = Desired::for_host(&host, &Policy::default(), Absence::Error, 1);
         let desired = desired.unwrap_or_else(|e| panic!("{e}"));
-        let epoch = Epoch::begin(&host, &desired, &snapshot(100, 7));
-        assert_eq!(epoch.fingerprint, fingerprint(&host, &desired));
+        let print = fingerprint(&host, &desired);
+        let epoch = Epoch::begin(Some(print), &snapshot(100, 7));
+        assert_eq!(epoch.fingerprint, Some(print));
         let text = serde_json::to_string(&epoch).expect("it can be written");
         let read: Epoch = serde_json::from_str(&text).expect("it can be read");
         assert_eq!(read, epoch);

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    desired::{Absence, Desired},
+    desired::{Absence, Desired, PolicyError},
     model::{Family, Host, Owner, destination_text},
     policy::Policy,
 };
@@ -18,6 +18,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
+    /// The host does not allow the policy.
+    PolicyRefused,
+    /// The configuration has a mistake or cannot be read.
+    ConfigurationWrong,
     /// The kernel's rule that looks up the main table is gone.
     MainRuleMissing,
     /// eni-steer could not read a source of gateways, such as a lease file.
@@ -86,6 +90,28 @@ pub fn of_host(host: &Host) -> Vec<Finding> {
         remedy: Vec::new(),
     });
     main_rules.chain(sources).collect()
+}
+
+/// The finding that the host does not allow the policy.
+pub fn of_error(error: &PolicyError) -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        code: Code::PolicyRefused,
+        object: "policy".to_owned(),
+        why: error.to_string(),
+        remedy: vec![error.hint()],
+    }
+}
+
+/// The finding that the configuration is wrong: eni-steer goes by the policy that was applied last.
+pub fn of_configuration(error: &str, hint: Option<&str>) -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        code: Code::ConfigurationWrong,
+        object: "configuration".to_owned(),
+        why: format!("{error}; this report goes by the policy that was applied last"),
+        remedy: hint.map(str::to_owned).into_iter().collect(),
+    }
 }
 
 /// All findings about a host under a policy, the most severe first.

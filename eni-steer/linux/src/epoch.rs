@@ -5,6 +5,7 @@ use std::{fs, io};
 use eni_steer_core::epoch::Epoch;
 
 use crate::{
+    bpf::{BpfError, Maps, PinRoot},
     paths::Paths,
     run_files::{directory, remove_file, replace},
     state::StateError,
@@ -19,11 +20,48 @@ pub fn read(paths: &Paths) -> Option<Epoch> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Replaces the file.
+/// Why the epoch in force is not known to be the right one.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochError {
+    /// The counters could not be read.
+    #[error(transparent)]
+    Bpf(#[from] BpfError),
+    /// The file could not be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Begins a new epoch if the host is not as it was when the one in force began. `fingerprint`:
+/// what routing depends on now; `None`: the caller has just changed it. Without programs there are
+/// no counters and no epoch.
 ///
 /// # Errors
-/// The run directory cannot be written.
-pub fn write(epoch: &Epoch, paths: &Paths) -> Result<(), StateError> {
+/// The counters could not be read, or the file not written.
+pub fn renew(paths: &Paths, fingerprint: Option<u64>) -> Result<(), EpochError> {
+    let known = read(paths);
+    match known {
+        Some(known) if known.fingerprint.is_some() && known.fingerprint == fingerprint => Ok(()),
+        // The change that began it is made, and this is what came of it.
+        Some(known) if known.fingerprint.is_none() && fingerprint.is_some() => {
+            let settled = Epoch {
+                fingerprint,
+                ..known
+            };
+            Ok(write(&settled, paths)?)
+        }
+        _ => {
+            let pins = PinRoot::here(&paths.bpffs)?;
+            let Some(maps) = Maps::open(&pins)? else {
+                return Ok(());
+            };
+            let epoch = Epoch::begin(fingerprint, &maps.read()?);
+            Ok(write(&epoch, paths)?)
+        }
+    }
+}
+
+/// Replaces the file.
+fn write(epoch: &Epoch, paths: &Paths) -> Result<(), StateError> {
     let directory = directory(paths)?;
     let path = directory.join(FILE);
     let bytes = serde_json::to_vec(epoch).map_err(io::Error::from);

@@ -79,7 +79,7 @@ pub(super) struct Global {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Show ENIs, gateways, tables and programs, and where the host differs from the policy
-    Status,
+    Status(StatusArgs),
     /// Show what apply would change, and change nothing
     ///
     /// The exit code is 0 if there is nothing to do and 3 if there is.
@@ -135,6 +135,30 @@ pub(super) enum ConfigCommand {
 pub(super) struct ShowArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Show only this ENI, with its addresses
+    pub eni: Option<String>,
+    /// Show only ENIs with trouble
+    #[arg(long, conflicts_with_all = ["all", "eni"])]
+    pub bad: bool,
+    /// List every address
+    #[arg(long)]
+    pub all: bool,
+    /// End with an exit code for monitors: 0 OK, 1 unconfirmed, 2 attention, 3 unknown
+    #[arg(long)]
+    pub check: bool,
+    /// Show the report again every TIME (2s if left out) until interrupted
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        num_args = 0..=1,
+        default_missing_value = "2s"
+    )]
+    pub watch: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use eni_steer_core::{apply::apply, desired::Desired, plan::Plan};
-use eni_steer_linux::{bpf::PinRoot, executor::LinuxExecutor, run_files, state::State};
+use eni_steer_linux::{bpf::PinRoot, epoch, executor::LinuxExecutor, run_files, state::State};
 
 use super::{
     context::Context,
@@ -43,6 +43,10 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
         let text = step.describe(host);
         return Err(Failure::from(error).context(format!("this step failed: {text}; {undone}")));
     }
+    // What is counted from now on is judged by how the host is now.
+    if let Err(error) = epoch::renew(paths, None) {
+        tracing::debug!("cannot begin a new epoch: {error}");
+    }
     let now = context.look_again(desired.ownership.protocol)?;
     let left = Plan::between(desired, &now);
     match left.steps.first() {
@@ -64,6 +68,7 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
 /// of tunables and qdiscs (they are restored by now), and logs of the verifier.
 pub(super) fn clear_leftovers(context: &Context) -> Result<(), Failure> {
     PinRoot::here(&context.paths.bpffs)?.clear()?;
+    epoch::remove(&context.paths)?;
     run_files::remove_verifier_logs(&run_files::directory(&context.paths)?)?;
     Ok(State::default().write(&context.paths)?)
 }

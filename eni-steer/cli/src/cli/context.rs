@@ -62,7 +62,16 @@ impl Context {
     /// command without `--eni` waits too, so that both compute the same plan.
     pub(super) fn new(global: &Global, args: &PolicyArgs) -> Result<Self, Failure> {
         require_privilege()?;
-        let mut context = Self::with(global, policy_in_force(global, args)?)?;
+        Self::of(global, policy_in_force(global, args)?, args)
+    }
+
+    /// Reads the host, with a policy that is known already.
+    pub(super) fn of(
+        global: &Global,
+        policy: EffectivePolicy,
+        args: &PolicyArgs,
+    ) -> Result<Self, Failure> {
+        let mut context = Self::with(global, policy)?;
         if context.daemon.is_some() && !args.names_enis() {
             context.absence = Absence::Wait;
         }

@@ -13,21 +13,23 @@ use eni_steer_linux::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Success.
-    Fine = 0,
+    Fine,
     /// Failure of any other kind.
-    Failed = 1,
+    Failed,
     /// Wrong usage or configuration, or the host does not allow what the user wants.
-    Usage = 2,
+    Usage,
     /// The host differs from the policy: the plan is not empty.
-    Drift = 3,
+    Drift,
     /// Traffic is asymmetric.
-    Asymmetric = 4,
+    Asymmetric,
     /// A privilege or a kernel feature is missing.
-    Unsupported = 5,
+    Unsupported,
     /// The user did not confirm in time, and eni-steer undid the change.
-    Undone = 6,
+    Undone,
     /// Traffic could not be judged: none was seen, or nothing counts it.
-    Unknown = 7,
+    Unknown,
+    /// `status --check`: 0 OK, 1 unconfirmed, 2 attention, 3 unknown.
+    Monitor(u8),
 }
 
 impl Exit {
@@ -45,7 +47,17 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Drift => 3,
+            Exit::Asymmetric => 4,
+            Exit::Unsupported => 5,
+            Exit::Undone => 6,
+            Exit::Unknown => 7,
+            Exit::Monitor(code) => code,
+        })
     }
 }
 
@@ -70,6 +82,16 @@ impl Failure {
     /// A mistake in the command line.
     pub fn usage(message: String, hint: impl Into<String>) -> Self {
         Self::new(Exit::Usage, anyhow::anyhow!(message), hint)
+    }
+
+    /// The error and its causes, in one line.
+    pub fn text(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// Puts what eni-steer was doing in front of the error.

@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let global = cli.global;
     match cli.command {
-        Command::Status => status::run(&global),
+        Command::Status(args) => status::run(&global, &args),
         Command::Plan(args) => plan::run(&global, &args),
         Command::Apply(args) => apply::run(&global, &args),
         Command::Confirm => confirm::confirm(&global),

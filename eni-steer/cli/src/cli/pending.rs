@@ -113,6 +113,17 @@ pub(super) fn prepare(
     })
 }
 
+/// How long until the guard undoes a change, in seconds; `None`: nothing waits for a confirmation.
+/// The time runs from the last write of the file, which is when the change was done.
+pub(super) fn seconds_left(paths: &Paths) -> Option<u64> {
+    let path = file(paths).ok()?;
+    let pending = Pending::read(&path).ok()?;
+    let written = fs::metadata(&path).and_then(|data| data.modified()).ok()?;
+    let gone = written.elapsed().unwrap_or_default();
+    let time = Duration::from_millis(pending.milliseconds);
+    Some(time.saturating_sub(gone).as_secs())
+}
+
 impl Pending {
     fn write(&self, file: &Path) -> io::Result<()> {
         let bytes = serde_json::to_vec_pretty(self)?;

@@ -101,6 +101,16 @@ pub(super) fn policy_to_undo(global: &Global) -> Result<EffectivePolicy, Failure
     }
 }
 
+/// The default policy, where neither the configuration nor a policy that was applied can be read.
+pub(super) fn defaults(global: &Global) -> Result<EffectivePolicy, Failure> {
+    let state = State::read(&global.paths())?;
+    Ok(EffectivePolicy::new(
+        state,
+        Policy::default(),
+        Source::Automatic,
+    ))
+}
+
 fn without_flags(global: &Global, state: State) -> Result<EffectivePolicy, Failure> {
     let (path, named) = global.config_path();
     let files = read_configuration(&path, named)?;

@@ -1,40 +1,103 @@
-//! `status`: shows ENIs, differences from the policy, the daemon and findings.
+//! `status`: the state of eni-steer on this host. It always answers: a configuration with a mistake,
+//! an ENI that is missing, another program's rule in the band are findings, not errors.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-use eni_steer_core::report::StatusReport;
+use eni_steer_core::{
+    desired::{Absence, Desired},
+    findings::{self, Finding},
+    report::{StatusInputs, StatusReport},
+};
+use eni_steer_linux::bpf;
 
 use super::{
-    args::{Global, PolicyArgs},
-    context::Context,
+    args::{Global, PolicyArgs, StatusArgs},
+    context::{Context, require_privilege},
     failure::{Exit, Failure},
+    pending,
+    policy::{policy_in_force, policy_to_undo},
     verify::{begin_epoch, counted, inspect},
 };
-use crate::render;
+use crate::render::{self, StatusView};
 
-pub(super) fn run(global: &Global) -> Result<Exit, Failure> {
-    let context = Context::new(global, &PolicyArgs::default())?;
-    let desired = context.desired()?;
+pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
+    require_privilege()?;
+    loop {
+        let report = report(global)?;
+        if let Some(name) = &args.eni
+            && !report.enis.iter().any(|one| one.eni.name == *name)
+        {
+            return Err(Failure::usage(
+                format!("{name} is not a managed ENI"),
+                "'eni-steer status' lists the ENIs",
+            ));
+        }
+        print(global, args, &report)?;
+        match args.watch {
+            Some(time) => std::thread::sleep(time),
+            None if args.check => return Ok(Exit::Monitor(report.verdict.exit())),
+            None => return Ok(Exit::Fine),
+        }
+    }
+}
+
+fn report(global: &Global) -> Result<StatusReport, Failure> {
+    let (context, wrong) = context(global)?;
+    let (desired, errors) = match context.desired() {
+        Ok(desired) => (desired, Vec::new()),
+        Err(_refused) => Desired::despite_errors(&context.host, &context.policy, bpf::BUILD),
+    };
     let verdict = inspect(&context.netlink, &desired, &context.host)?;
     let counters = counted(&context.paths, None)?;
-    begin_epoch(&context.paths, &context.host, &desired, counters.as_ref());
-    let report = StatusReport::new(
-        context.source.to_string(),
-        context.state.policy.is_some(),
-        context.daemon.clone(),
-        &context.host,
-        &context.policy,
-        context.absence,
-        &desired,
-        &verdict,
+    begin_epoch(&context.paths, &context.host, &desired);
+    Ok(StatusReport::new(StatusInputs {
+        source: context.source.to_string(),
+        applied: context.state.policy.is_some(),
+        unconfirmed: pending::seconds_left(&context.paths),
+        daemon: context.daemon.clone(),
+        host: &context.host,
+        policy: &context.policy,
+        absence: Absence::Wait,
+        desired: &desired,
+        errors: &errors,
+        findings: wrong,
+        verdict: &verdict,
         counters,
-    );
+    }))
+}
+
+/// The host and the policy in effect. If the configuration is wrong, the policy that was applied
+/// last, and a finding.
+fn context(global: &Global) -> Result<(Context, Vec<Finding>), Failure> {
+    let args = PolicyArgs::default();
+    match policy_in_force(global, &args) {
+        Ok(policy) => Ok((Context::of(global, policy, &args)?, Vec::new())),
+        Err(failure) => {
+            let policy =
+                policy_to_undo(global).or_else(|_also_wrong| super::policy::defaults(global))?;
+            let finding = findings::of_configuration(&failure.text(), failure.hint());
+            Ok((Context::of(global, policy, &args)?, vec![finding]))
+        }
+    }
+}
+
+fn print(global: &Global, args: &StatusArgs, report: &StatusReport) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
+    if args.watch.is_some() && out.is_terminal() {
+        // Home, and clear what follows.
+        write!(out, "\x1b[H\x1b[J")?;
+    }
     if global.json {
-        render::json(&report, &mut out)?;
+        render::json(report, &mut out)?;
     } else {
-        render::status(&report, &mut out)?;
+        let view = StatusView {
+            eni: args.eni.clone(),
+            bad: args.bad,
+            all: args.all,
+            details: global.verbose > 0,
+        };
+        render::status(report, &view, &mut out)?;
     }
     out.flush()?;
-    Ok(Exit::Fine)
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use eni_steer_core::{
     counters::Snapshot,
     desired::Desired,
-    epoch::{self, Epoch},
+    epoch,
     model::Host,
     report::{Counted, VerifyReport},
     symmetry::Period,
@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let states = context.netlink.probe_neighbours(&asked, PATIENCE)?;
     policy.gateways = gateway_checks(&desired, &states);
     let counted = counted(&context.paths, args.window)?;
-    begin_epoch(&context.paths, &context.host, &desired, counted.as_ref());
+    begin_epoch(&context.paths, &context.host, &desired);
     let required = args.require_traffic.into();
     let report = VerifyReport::new(&context.host, &desired, policy, counted.as_ref(), required);
     let mut out = std::io::stdout().lock();
@@ -105,20 +105,9 @@ fn read(paths: &Paths) -> Result<Option<Snapshot>, Failure> {
 }
 
 /// Begins a new epoch if the host is not as it was when the last one began: what is counted from
-/// now on is judged by how the host is now. A note that cannot be written costs no more than that.
-pub(super) fn begin_epoch(
-    paths: &Paths,
-    host: &Host,
-    desired: &Desired,
-    counted: Option<&Counted>,
-) {
-    let Some(counted) = counted else { return };
-    let known = epoch_file::read(paths).map(|epoch| epoch.fingerprint);
-    if known == Some(epoch::fingerprint(host, desired)) {
-        return;
-    }
-    let epoch = Epoch::begin(host, desired, &counted.all);
-    if let Err(error) = epoch_file::write(&epoch, paths) {
-        tracing::debug!("cannot write down that the host changed: {error}");
+/// now on is judged by how the host is now. A file that cannot be written costs no more than that.
+pub(super) fn begin_epoch(paths: &Paths, host: &Host, desired: &Desired) {
+    if let Err(error) = epoch_file::renew(paths, Some(epoch::fingerprint(host, desired))) {
+        tracing::debug!("cannot begin a new epoch: {error}");
     }
 }

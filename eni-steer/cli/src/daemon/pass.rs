@@ -10,13 +10,13 @@ use std::{
 use eni_steer_core::{
     apply::{Executor, apply_best_effort},
     desired::{Absence, Desired, PolicyError},
-    findings,
+    epoch, findings,
     model::Host,
     plan::{Change, Plan, Step},
     policy::Policy,
 };
 use eni_steer_linux::{
-    bpf,
+    bpf, epoch as epoch_file,
     executor::{LinuxExecutor, StepError, warm_gateways},
     netlink::{Netlink, NetlinkError},
     observe::{ObserveError, observe},
@@ -66,6 +66,8 @@ pub struct PassState {
     /// Rules and routes that were in place after the last pass, as plan lines.
     in_place: BTreeSet<String>,
     backoff: RepairBackoff,
+    /// What routing depended on in the last pass, if it changed nothing.
+    fingerprint: Option<u64>,
 }
 
 /// An executor that refuses further steps once the daemon stops, so that a pass under way ends
@@ -125,6 +127,7 @@ pub fn pass(
     };
     plan.steps
         .retain(|step| is_due(step, &host, state, &mut done, began));
+    let fingerprint = plan.is_empty().then(|| epoch::fingerprint(&host, &desired));
     if !plan.is_empty() {
         let executor = LinuxExecutor::new(netlink.clone(), paths.clone(), &host, &policy.sizes)?;
         let report = apply_best_effort(&plan, &mut Stoppable { executor, stop });
@@ -137,6 +140,13 @@ pub fn pass(
             .collect();
         warm_gateways(netlink, &desired);
     }
+    // After the steps: what is counted from now on is judged by how the host is now.
+    if (fingerprint.is_none() || fingerprint != state.fingerprint)
+        && let Err(error) = epoch_file::renew(paths, fingerprint)
+    {
+        tracing::debug!("cannot begin a new epoch: {error}");
+    }
+    state.fingerprint = fingerprint;
     let add_rule = |rule| Step::Rule {
         change: Change {
             from: None,

@@ -14,7 +14,7 @@ use serde::Serialize;
 pub use config::{ConfigReport, config};
 pub use counters::counters;
 pub use plan::{Detail, plan};
-pub use status::status;
+pub use status::{StatusView, status};
 pub use verify::verify;
 
 /// Version of the JSON reports. Within a version, keys are added but never removed or renamed.

@@ -2,7 +2,7 @@
 //! groups that no other program uses.
 
 use super::{
-    context::Context, eni::Eni, error::PolicyError, removal::removal_commands, routes,
+    context::Context, eni::Eni, error::PolicyError, removal::removal_commands, routes, selector,
     tables::balance_table,
 };
 use crate::{
@@ -181,6 +181,30 @@ fn group_without_us(cx: &Context<'_>, index: IfIndex) -> Group {
             .get(&index)
             .map_or(Group(0), |link| link.group)
     })
+}
+
+/// The ENIs of the policy that a daemon waits for: missing, down, or without an address.
+pub(super) fn absent(cx: &Context<'_>) -> Vec<PolicyError> {
+    let managed = cx.policy.enis.iter().filter(|eni| eni.managed);
+    managed
+        .filter_map(|wanted| {
+            let Some(link) = selector::link(cx, &wanted.select) else {
+                let known = cx.host.links.values().map(|link| link.name.clone());
+                return Some(PolicyError::UnknownInterface {
+                    name: wanted.select.to_string(),
+                    known: known.collect(),
+                });
+            };
+            let eni = link.name.clone();
+            if !link.up {
+                Some(PolicyError::Down { eni })
+            } else if cx.host.usable_addresses(link.index).next().is_none() {
+                Some(PolicyError::NoAddress { eni })
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

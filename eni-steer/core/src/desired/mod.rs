@@ -90,8 +90,13 @@ impl Desired {
     /// As much as can be said where the host does not allow the policy, with every reason why it
     /// does not. For commands that report: nothing may be changed by it.
     pub fn despite_errors(host: &Host, policy: &Policy, build: u64) -> (Self, Vec<PolicyError>) {
+        let cx = &Context {
+            host,
+            policy,
+            absence: Absence::Wait,
+        };
+        let mut errors = checks::absent(cx);
         let mut policy = policy.clone();
-        let mut errors = Vec::new();
         // Each round leaves out what the last error was about: an ENI of the policy, or at last
         // the rules. There are no more rounds than things to leave out.
         for _ in 0..=policy.enis.len() + 2 {

@@ -10,5 +10,5 @@ mod verify;
 pub use counters::{CountersReport, Unlisted};
 pub use daemon::DaemonReport;
 pub use plan::{PlanReport, StepReport};
-pub use status::{EniStatus, StatusReport};
+pub use status::{EniStatus, Headline, StatusInputs, StatusReport};
 pub use verify::{Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport};

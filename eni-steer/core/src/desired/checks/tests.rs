@@ -361,6 +361,13 @@ fn what_can_be_said_is_said_whatever_is_wrong_with_the_rest() {
         !desired.rules.is_empty(),
         "what the rules should be is still known"
     );
+    let down = two_enis().down("eth1");
+    let (names, errors) = despite(&down, &both());
+    assert_eq!(names, ["eth0", "eth1"]);
+    assert_eq!(errors, ["eth1 is down"]);
+    let bare = two_enis().without_address("eth1", "172.16.20.177/24");
+    let (_, errors) = despite(&bare, &both());
+    assert!(errors[0].contains("eth1"), "{errors:?}");
     // Two mistakes are two errors.
     let mut twice = both();
     twice.enis[0].table = Some(TableId(254));
