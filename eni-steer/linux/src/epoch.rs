@@ -54,7 +54,7 @@ pub fn renew(paths: &Paths, fingerprint: Option<u64>) -> Result<(), EpochError> 
             let Some(maps) = Maps::open(&pins)? else {
                 return Ok(());
             };
-            let epoch = Epoch::begin(fingerprint, &maps.read()?);
+            let epoch = Epoch::begin(fingerprint, &maps.read_addresses()?);
             Ok(write(&epoch, paths)?)
         }
     }

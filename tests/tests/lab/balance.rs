@@ -108,13 +108,16 @@ fn new_connections_are_spread_by_the_weights_and_none_leaves_by_the_wrong_eni() 
 fn verify_tries_balance_and_names_the_foreign_rule_that_takes_its_place() {
     let (lab, steer) = balanced(Shape::SameSubnet, "{ eth0 = 1, eth1 = 1 }");
     let _report = lab.on_failure_print();
-    steer.exits(&lab, &["verify"], 0);
+    steer.exits(&lab, &["verify", "--require-traffic", "none"], 0);
     for family in ["-4", "-6"] {
         ip(
             &lab.host,
             &format!("{family} rule add pref 15000 iif lo uidrange 0-0 lookup main"),
         );
-        let text = steer.run(&lab, &["verify"]).expect_code(3).stdout;
+        let text = steer
+            .run(&lab, &["verify", "--require-traffic", "none"])
+            .expect_code(3)
+            .stdout;
         let ours =
             format!("Routing: the rule 'ip {family} rule pref 20900 from all iif lo lookup 21999");
         let mut lines = text.lines().skip_while(|line| !line.starts_with(&ours));
@@ -126,7 +129,7 @@ fn verify_tries_balance_and_names_the_foreign_rule_that_takes_its_place() {
         assert!(cause.contains("pref 15000"), "{cause}");
         ip(&lab.host, &format!("{family} rule del pref 15000"));
     }
-    steer.exits(&lab, &["verify"], 0);
+    steer.exits(&lab, &["verify", "--require-traffic", "none"], 0);
 }
 
 /// A TCP connection would break if one of its packets left by another ENI, because the cloud

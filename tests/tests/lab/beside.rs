@@ -48,7 +48,7 @@ fn expect_reached_by(lab: &Lab, peer: &eni_steer_tests::NetNs) {
 /// `verify` finds everything in place.
 #[track_caller]
 fn expect_in_place(steer: &Steer, lab: &Lab) {
-    steer.exits(lab, &["verify"], 0);
+    steer.exits(lab, &["verify", "--require-traffic", "none"], 0);
     steer.exits(lab, &["plan"], 0);
 }
 
@@ -56,7 +56,9 @@ fn expect_in_place(steer: &Steer, lab: &Lab) {
 /// the rule.
 #[track_caller]
 fn expect_named(steer: &Steer, lab: &Lab, tool: &str, priority: u32) -> String {
-    let verify = steer.run(lab, &["verify"]).expect_code(3);
+    let verify = steer
+        .run(lab, &["verify", "--require-traffic", "none"])
+        .expect_code(3);
     assert!(verify.stdout.contains(tool), "{tool}: {verify}");
     let report = steer.json(lab, &["verify"]);
     let misrouted = report["policy"]["misrouted"].as_array().expect("a list");

@@ -4,6 +4,7 @@
 
 mod access;
 mod addresses;
+mod answers;
 mod apply;
 mod bad_input;
 mod balance;

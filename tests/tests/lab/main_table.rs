@@ -145,7 +145,7 @@ fn a_vpn_peer_gets_its_answer_from_the_address_of_any_eni() {
             // And the rest of the world is answered by the ENI.
             expect_symmetry(&lab, 1, lab.eni(1).v4().into());
             expect_symmetry(&lab, 0, lab.eni(0).v6().into());
-            steer.exits(&lab, &["verify"], 0);
+            steer.exits(&lab, &["verify", "--require-traffic", "none"], 0);
         }
     }
     steer.ok(&lab, &["remove"]);

@@ -100,7 +100,7 @@ fn a_hand_made_rule_is_reported_and_works_on_until_it_is_removed() {
     for address in lab.eni(1).both() {
         expect_symmetry(&lab, 1, address);
     }
-    steer.exits(&lab, &["verify"], 0);
+    steer.exits(&lab, &["verify", "--require-traffic", "none"], 0);
 }
 
 #[test]

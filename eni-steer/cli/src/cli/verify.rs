@@ -43,7 +43,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     if global.json {
         render::json(&report, &mut out)?;
     } else {
-        render::verify(&report, &mut out)?;
+        render::verify(&report, context.policy.ownership.last, &mut out)?;
     }
     out.flush()?;
     Ok(report

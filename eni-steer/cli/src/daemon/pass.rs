@@ -68,7 +68,12 @@ pub struct PassState {
     backoff: RepairBackoff,
     /// What routing depended on in the last pass, if it changed nothing.
     fingerprint: Option<u64>,
+    /// When the last epoch began.
+    epoch_began: Option<Instant>,
 }
+
+/// How often an epoch begins at most while every pass changes something.
+const EPOCH: Duration = Duration::from_secs(1);
 
 /// An executor that refuses further steps once the daemon stops, so that a pass under way ends
 /// after its current step.
@@ -141,10 +146,15 @@ pub fn pass(
         warm_gateways(netlink, &desired);
     }
     // After the steps: what is counted from now on is judged by how the host is now.
-    if (fingerprint.is_none() || fingerprint != state.fingerprint)
-        && let Err(error) = epoch_file::renew(paths, fingerprint)
+    // While another program keeps deleting what a pass restores, once a second is enough.
+    let lately = state.epoch_began.is_some_and(|at| at.elapsed() < EPOCH);
+    if (fingerprint.is_none() && !lately)
+        || (fingerprint.is_some() && fingerprint != state.fingerprint)
     {
-        tracing::debug!("cannot begin a new epoch: {error}");
+        if let Err(error) = epoch_file::renew(paths, fingerprint) {
+            tracing::debug!("cannot begin a new epoch: {error}");
+        }
+        state.epoch_began = Some(Instant::now());
     }
     state.fingerprint = fingerprint;
     let add_rule = |rule| Step::Rule {

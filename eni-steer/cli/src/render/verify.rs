@@ -8,10 +8,11 @@ use std::{
 };
 
 use eni_steer_core::{
-    model::{Reachability, destination_text},
+    known_tools::KERNEL,
+    model::{Family, Priority, Reachability, RuleAction, TableId, destination_text},
     report::VerifyReport,
     symmetry::{AddressVerdict, Class, Period, RequireTraffic, Sighting, TrafficVerdict, Verdict},
-    verify::{Cause, Overruled, PolicyVerdict},
+    verify::{Cause, Overruled, PolicyVerdict, Winner},
 };
 
 use super::table::Table;
@@ -21,8 +22,8 @@ const FEW: usize = 12;
 /// At most this many addresses with trouble are listed.
 const MANY: usize = 20;
 
-/// The whole report.
-pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
+/// The whole report. `last`: the last priority of eni-steer's rules.
+pub fn verify(report: &VerifyReport, last: Priority, out: &mut impl Write) -> io::Result<()> {
     let policy = &report.policy;
     objects(policy, out)?;
     routing(report, out)?;
@@ -36,17 +37,18 @@ pub fn verify(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
         )?,
     }
     for line in &policy.notes {
-        writeln!(out, "note: {line}")?;
+        writeln!(out, "Note: {line}")?;
     }
     for finding in &report.blind {
-        writeln!(out, "note: {finding}")?;
+        writeln!(out, "Note: {finding}")?;
     }
     for (number, cause) in (1..).zip(&report.causes) {
         writeln!(out)?;
         self::cause(number, cause, out)?;
     }
-    for overruled in &policy.overruled {
-        writeln!(out, "\nOVERRULED  {}", overruled_text(overruled))?;
+    for one in &policy.overruled {
+        writeln!(out)?;
+        overruled(one, policy.drift.is_empty(), last).write(out)?;
     }
     if let Some(traffic) = &report.traffic
         && !traffic.addresses.is_empty()
@@ -84,7 +86,7 @@ fn objects(policy: &PolicyVerdict, out: &mut impl Write) -> io::Result<()> {
         "FAIL  objects   {drift} {noun} from the policy ('eni-steer apply' mends them):"
     )?;
     for line in &policy.drift_folded {
-        writeln!(out, "        drift: {line}")?;
+        writeln!(out, "  {line}")?;
     }
     Ok(())
 }
@@ -93,20 +95,16 @@ fn routing(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     let policy = &report.policy;
     let wrong = policy.misrouted.len() + policy.overruled.len();
     let refused = match policy.refused {
-        0 => String::new(),
-        refused => format!("; {refused} are refused, as configured"),
+        0 => ".".to_owned(),
+        1 => "; 1 more is refused, as configured.".to_owned(),
+        more => format!("; {more} more are refused, as configured."),
     };
-    let probes = policy.probes;
-    if wrong == 0 {
-        return writeln!(
-            out,
-            "PASS  routing   {} of {probes} test lookups use the right ENI{refused}",
-            probes - policy.refused
-        );
-    }
+    let all = policy.probes.saturating_sub(policy.refused);
     writeln!(
         out,
-        "FAIL  routing   {wrong} of {probes} test lookups do not use the right ENI{refused}"
+        "{}  routing   {} of {all} test lookups use the right interface{refused}",
+        word(wrong == 0, wrong > 0),
+        all.saturating_sub(wrong)
     )
 }
 
@@ -264,8 +262,27 @@ pub(super) fn rounded(time: Duration) -> Duration {
     }
 }
 
-/// A rule for access or balance that does not get the packets it is there for, and why.
-fn overruled_text(overruled: &Overruled) -> String {
+/// Something that is wrong with routing, in the form of an error.
+#[derive(PartialEq, Eq)]
+struct Trouble {
+    what: String,
+    cause: String,
+    hint: Option<String>,
+}
+
+impl Trouble {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "Routing: {}", self.what)?;
+        writeln!(out, "  caused by: {}", self.cause)?;
+        match &self.hint {
+            Some(hint) => writeln!(out, "  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A rule of eni-steer that has no effect, and why.
+fn overruled(overruled: &Overruled, applied: bool, last: Priority) -> Trouble {
     let Overruled {
         overruled: rule,
         packet,
@@ -276,24 +293,71 @@ fn overruled_text(overruled: &Overruled) -> String {
         Some(by) => format!("leaves by {by}"),
         None => "is refused".to_owned(),
     };
-    let reached = winner.rule.as_ref() == Some(rule);
-    let why = match (&winner.rule, reached, by) {
-        (_, true, None) => {
-            "the rule decides, but its own table leads nowhere, or forwarding is off".to_owned()
-        }
-        (Some(first), _, _) => {
-            let whose = winner
-                .rule_owner
-                .map(|owner| format!(" (most likely made by {owner})"))
-                .unwrap_or_default();
-            format!("'ip {} rule {first}'{whose} decides before it", rule.family)
-        }
-        (None, _, _) => "no rule leads anywhere".to_owned(),
-    };
-    format!(
-        "'ip {} rule {rule}' does not get {packet}, which {way}: {why}",
+    let what = format!(
+        "the rule 'ip {} rule {rule}' has no effect: a packet to {packet} {way}",
         rule.family
-    )
+    );
+    // The rule decides, but the kernel refuses to forward the packet.
+    if winner.rule.as_ref() == Some(rule) && by.is_none() {
+        return Trouble {
+            what,
+            cause: "the rule's table has no route for this packet, or forwarding is off".to_owned(),
+            hint: Some(match rule.family {
+                Family::V4 => "sysctl net.ipv4.ip_forward".to_owned(),
+                Family::V6 => "sysctl net.ipv6.conf.all.forwarding".to_owned(),
+            }),
+        };
+    }
+    Trouble {
+        what,
+        cause: winner_text(winner, by.as_deref()),
+        hint: hint(winner, applied, last),
+    }
+}
+
+/// Which rule decides about a packet, and whose it is.
+fn winner_text(winner: &Winner, by: Option<&str>) -> String {
+    let Some(rule) = &winner.rule else {
+        return "no rule has a route for it".to_owned();
+    };
+    let command = format!("ip {} rule {rule}", rule.family);
+    if winner.rule_is_ours {
+        return format!("eni-steer's own rule decides: {command}");
+    }
+    match winner.rule_owner {
+        Some(KERNEL) if rule.action == RuleAction::Table(TableId::MAIN) => match by {
+            Some(by) => format!(
+                "no rule with a route matches this source, so the main table is used ({by})"
+            ),
+            None => "no rule with a route matches this source, not even the main table".to_owned(),
+        },
+        Some(KERNEL) => format!("no rule before the kernel's own rule matches: {command}"),
+        Some(tool) => {
+            format!("a rule, probably of {tool}, comes before eni-steer's: {command}")
+        }
+        None => format!("another program's rule comes before eni-steer's: {command}"),
+    }
+}
+
+/// What the administrator can do about the rule that decides. `applied`: the plan is empty.
+fn hint(winner: &Winner, applied: bool, last: Priority) -> Option<String> {
+    let rule = winner.rule.as_ref()?;
+    match winner.rule_owner {
+        _ if winner.rule_is_ours => None,
+        _ if rule.action == RuleAction::L3mdev => {
+            Some("interfaces in a VRF use the table of the VRF, not eni-steer's".to_owned())
+        }
+        Some(KERNEL) if applied => Some(
+            "let eni-steer install its rules: eni-steer apply --rules on (in the configuration: \
+             rules = true)"
+                .to_owned(),
+        ),
+        Some(KERNEL) => Some("run 'eni-steer apply'".to_owned()),
+        Some(_) | None => Some(format!(
+            "delete it, or give it a priority above {last}: ip {} rule del {rule}",
+            rule.family
+        )),
+    }
 }
 
 fn ending(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {

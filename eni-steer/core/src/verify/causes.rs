@@ -107,8 +107,8 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
     };
     let fix = match (kind, rule) {
         (CauseKind::ForeignRule, Some(rule)) => format!(
-            "delete it: ip {} rule del {rule}; or give it a priority above {}",
-            rule.family, ours.last
+            "delete it, or give it a priority above {}: ip {} rule del {rule}",
+            ours.last, rule.family
         ),
         (CauseKind::NoRule, _) if first.served_by_main => {
             "set primary = \"full\" in [policy], then run 'eni-steer apply': the primary then has \
@@ -249,8 +249,8 @@ mod tests {
         );
         assert_eq!(
             cause.fix,
-            "delete it: ip -4 rule del pref 50 from all lookup main protocol 0; or give it a \
-             priority above 20999"
+            "delete it, or give it a priority above 20999: ip -4 rule del pref 50 from all lookup \
+             main protocol 0"
         );
     }
 
