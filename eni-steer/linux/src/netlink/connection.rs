@@ -66,7 +66,7 @@ impl Netlink {
     }
 
     /// The netlink port of this connection: notifications of its own changes carry it
-    /// ([`Notification::port`]).
+    /// (`Notification::port` of the watch).
     pub fn port(&self) -> u32 {
         self.port
     }
