@@ -1,8 +1,8 @@
 //! Builds the eBPF programs and sets two variables that the crate reads with `env!`:
 //!
 //! - `ENI_STEER_BPF_OBJECT_PATH`: the object file that the crate includes;
-//! - `ENI_STEER_BPF_OBJECT_HASH`: 16 hex digits that identify the object, so that eni-steer can tell
-//!   whether an attached program is the one of this build.
+//! - `ENI_STEER_BPF_OBJECT_HASH`: 16 hex digits that identify the object, so that eni-steer can
+//!   tell whether an attached program is the one of this build.
 //!
 //! If `ENI_STEER_BPF_OBJECT=path` is in the environment, the script builds nothing and uses that
 //! object.
@@ -183,9 +183,9 @@ fn objcopy(compiler: &Compiler) -> Option<PathBuf> {
         .find(|path: &PathBuf| path.is_file())
 }
 
-/// Finds the target directory of the outer cargo, so that debug builds, release builds and builds for
-/// other targets share one build of the eBPF programs. The directory of each target is tagged too,
-/// so the outermost tagged directory counts.
+/// Finds the target directory of the outer cargo, so that debug builds, release builds and builds
+/// for other targets share one build of the eBPF programs. The directory of each target is tagged
+/// too, so the outermost tagged directory counts.
 fn target_dir(out: &Path) -> PathBuf {
     let tagged = out
         .ancestors()

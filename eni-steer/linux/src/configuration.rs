@@ -1,5 +1,5 @@
-//! Reads the configuration files: `config.toml`, then `conf.d/*.toml` from the same directory in the
-//! order of their names.
+//! Reads the configuration files: `config.toml`, then `conf.d/*.toml` from the same directory in
+//! the order of their names.
 
 use std::{
     fs, io,

@@ -60,7 +60,8 @@ pub struct LinuxExecutor {
 }
 
 impl LinuxExecutor {
-    /// An executor for the host as it was read. `sizes` are the sizes of maps it may have to create.
+    /// An executor for the host as it was read. `sizes` are the sizes of maps it may have to
+    /// create.
     ///
     /// # Errors
     /// The network namespace of the calling thread cannot be determined.
@@ -167,8 +168,8 @@ impl LinuxExecutor {
             None => bpf::load(self.maps()?, eni, direction, log_level),
         };
         let program = program.map_err(|error| self.with_verifier_log(error))?;
-        // Recorded before the qdisc is added. If eni-steer crashes in between, the state file names a
-        // qdisc that does not exist; the reverse, a qdisc that nobody removes, cannot happen.
+        // Recorded before the qdisc is added. If eni-steer crashes in between, the state file names
+        // a qdisc that does not exist; the reverse, a qdisc that nobody removes, cannot happen.
         let recorded = State::read(&self.paths)?.clsact.contains(&eni);
         let may_add = !recorded
             && kind != Some(AttachKind::Tcx)
@@ -205,7 +206,8 @@ impl LinuxExecutor {
         }
     }
 
-    /// Detaches eni-steer's program from a hook, and removes the clsact qdisc if eni-steer added it.
+    /// Detaches eni-steer's program from a hook, and removes the clsact qdisc if eni-steer added
+    /// it.
     fn detach(&mut self, hook: Hook) -> Result<(), StepError> {
         let Hook::Tc { eni, direction } = hook;
         let added = State::read(&self.paths)?.clsact.contains(&eni);
@@ -216,9 +218,9 @@ impl LinuxExecutor {
         Ok(())
     }
 
-    /// Deletes the pins of another layout. Clsact filters have the same priority and handle in every
-    /// layout, so a program attached before has replaced them. If this layout has no maps, no program
-    /// was attached, and the filters of the other layout are removed here.
+    /// Deletes the pins of another layout. Clsact filters have the same priority and handle in
+    /// every layout, so a program attached before has replaced them. If this layout has no maps, no
+    /// program was attached, and the filters of the other layout are removed here.
     fn remove_old_layout(&mut self, layout: u32) -> Result<(), StepError> {
         if bpf::Maps::open(&self.pins)?.is_none() {
             let ethernet = self.links.values().filter(|link| link.mac.is_some());
@@ -258,8 +260,8 @@ pub fn clear_unreadable(netlink: &Netlink, paths: &Paths) -> Result<bool, StepEr
     Ok(bpf::clear_unreadable(&pins, netlink, &ethernet, &qdiscs)?)
 }
 
-/// Asks the kernel to resolve the gateways' MAC addresses if programs may steer packets to them. This
-/// only spares the first steered packet the wait, so a refusal is only logged.
+/// Asks the kernel to resolve the gateways' MAC addresses if programs may steer packets to them.
+/// This only spares the first steered packet the wait, so a refusal is only logged.
 pub fn warm_gateways(netlink: &Netlink, desired: &Desired) {
     if desired.datapath.is_none() {
         return;

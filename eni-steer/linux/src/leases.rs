@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
 
 use eni_steer_core::model::{Address, Fetched, IfIndex, Lease, Link};
 
-/// Reads the leases of all interfaces, and returns with them a sentence for each file that could not
-/// be read.
+/// Reads the leases of all interfaces, and returns with them a sentence for each file that could
+/// not be read.
 ///
 /// A lease counts only if the interface has the leased address: the files name interfaces by number
 /// or name, which may have belonged to another interface before, or to one in another network
-/// namespace. A file whose content cannot be parsed counts as no lease. A lease is only one of several
-/// sources for a gateway; where no source has one, planning reports the missing gateway.
+/// namespace. A file whose content cannot be parsed counts as no lease. A lease is only one of
+/// several sources for a gateway; where no source has one, planning reports the missing gateway.
 pub(crate) fn read(
     root: &Path,
     links: &BTreeMap<IfIndex, Link>,

@@ -68,8 +68,8 @@ pub fn observe(netlink: &Netlink, paths: &Paths) -> Result<Host, ObserveError> {
 }
 
 /// Reads only what the steps of a plan can change, and of the routes only those with this protocol
-/// number. That is enough to see which steps of a plan are still missing. The result lacks addresses
-/// and leases, which decide what a host should have.
+/// number. That is enough to see which steps of a plan are still missing. The result lacks
+/// addresses and leases, which decide what a host should have.
 ///
 /// # Errors
 /// The same as for [`observe`].

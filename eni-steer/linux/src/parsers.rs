@@ -20,8 +20,8 @@ pub const PARSERS: [Parser; 5] = [
     ("state", state),
 ];
 
-/// Parses `config.toml`. A zero byte ends a file, and what follows is the next file, as in `conf.d`.
-/// An error is formatted as the user would see it.
+/// Parses `config.toml`. A zero byte ends a file, and what follows is the next file, as in
+/// `conf.d`. An error is formatted as the user would see it.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let files: Vec<SourceFile> = text

@@ -1,5 +1,5 @@
-//! Files in the run directory. Each network namespace has its own directory there. Files are replaced
-//! atomically.
+//! Files in the run directory. Each network namespace has its own directory there. Files are
+//! replaced atomically.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -53,8 +53,8 @@ pub fn directory(paths: &Paths) -> Result<PathBuf, StateError> {
     Ok(paths.run.join(inode.to_string()))
 }
 
-/// Replaces a file atomically: writes a new file beside it and renames that. A crash leaves either the
-/// old or the new content. Creates the directory if it is missing.
+/// Replaces a file atomically: writes a new file beside it and renames that. A crash leaves either
+/// the old or the new content. Creates the directory if it is missing.
 ///
 /// # Errors
 /// The directory or the file cannot be written.
@@ -75,8 +75,8 @@ pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// Deletes a file, and the new content that a killed process may have left beside it. Does nothing if
-/// they do not exist.
+/// Deletes a file, and the new content that a killed process may have left beside it. Does nothing
+/// if they do not exist.
 ///
 /// # Errors
 /// A file exists and cannot be deleted.
@@ -90,8 +90,8 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Deletes the verifier's logs that a failed apply left in a directory. Does nothing if the directory
-/// does not exist.
+/// Deletes the verifier's logs that a failed apply left in a directory. Does nothing if the
+/// directory does not exist.
 ///
 /// # Errors
 /// The directory cannot be read, or a log cannot be deleted.

@@ -1,5 +1,5 @@
-//! The state file, which eni-steer needs to undo its changes. Each network namespace has one in /run.
-//! eni-steer writes it before it makes a change, never after, and replaces it atomically.
+//! The state file, which eni-steer needs to undo its changes. Each network namespace has one in
+//! /run. eni-steer writes it before it makes a change, never after, and replaces it atomically.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

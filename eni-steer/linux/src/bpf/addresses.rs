@@ -12,8 +12,9 @@ use super::{
 };
 
 impl Maps {
-    /// Returns the slot of an address with this owner (an ENI slot or [`eni_steer_common::NO_ENI`]): the
-    /// slot it had before, else a free one, else the one that was released the longest time ago.
+    /// Returns the slot of an address with this owner (an ENI slot or
+    /// [`eni_steer_common::NO_ENI`]): the slot it had before, else a free one, else the one that
+    /// was released the longest time ago.
     pub(super) fn address_slot(&mut self, net: IpNet, eni: u16) -> Result<u32, BpfError> {
         if self.writer.index.is_none() {
             self.writer.index = Some(self.read_index()?);

@@ -11,8 +11,8 @@ use super::{
 use eni_steer_core::model::{self, IfIndex};
 
 impl Maps {
-    /// Adds an ENI or changes its row. `None` releases the ENI: its owners and next hops are removed,
-    /// but its slot keeps the counters in case the ENI comes back.
+    /// Adds an ENI or changes its row. `None` releases the ENI: its owners and next hops are
+    /// removed, but its slot keeps the counters in case the ENI comes back.
     ///
     /// # Errors
     /// All slots are in use, or a map cannot be read or written.
@@ -48,8 +48,8 @@ impl Maps {
         self.set_eni_row(slot, new)
     }
 
-    /// Finds a slot for an ENI: the one it has, else the one it had under another index, else a free
-    /// one, else the one that was released the longest time ago.
+    /// Finds a slot for an ENI: the one it has, else the one it had under another index, else a
+    /// free one, else the one that was released the longest time ago.
     fn slot_for(
         &mut self,
         ifindex: IfIndex,

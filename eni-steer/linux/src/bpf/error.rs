@@ -170,9 +170,9 @@ impl BpfError {
         }
     }
 
-    /// Writes the verifier's whole log to `verifier-<program>.log` in a directory, and names the file
-    /// in the error. Returns errors without such a log unchanged, and also one whose log cannot be
-    /// written.
+    /// Writes the verifier's whole log to `verifier-<program>.log` in a directory, and names the
+    /// file in the error. Returns errors without such a log unchanged, and also one whose log
+    /// cannot be written.
     #[must_use]
     pub(crate) fn keep_verifier_log(self, directory: &Path) -> Self {
         let Self::Load {
@@ -246,7 +246,8 @@ impl BpfError {
         }
     }
 
-    /// Returns whether the operation failed because a privilege or a feature of the kernel is missing.
+    /// Returns whether the operation failed because a privilege or a feature of the kernel is
+    /// missing.
     pub fn is_unsupported(&self) -> bool {
         match self {
             Self::MissingPrivilege { .. }

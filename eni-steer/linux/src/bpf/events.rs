@@ -45,8 +45,8 @@ pub struct Mismatch {
     pub fate: Option<&'static str>,
 }
 
-/// A stream of mismatches. A ring buffer delivers each record to one reader only, so no other process
-/// may read it at the same time.
+/// A stream of mismatches. A ring buffer delivers each record to one reader only, so no other
+/// process may read it at the same time.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
     /// Records that were read from the ring buffer and not yet returned.

@@ -11,8 +11,8 @@ use super::{error::BpfError, layout::Spec, pin::PinRoot, writer::Writer};
 /// The open maps of one network namespace.
 ///
 /// Several processes may read at the same time, but only one may write. After another process has
-/// written, a writer must open the maps again. Each entry is written atomically, and writing an entry
-/// that exists already changes nothing.
+/// written, a writer must open the maps again. Each entry is written atomically, and writing an
+/// entry that exists already changes nothing.
 pub struct Maps {
     pub(super) root: PinRoot,
     /// Number of CPUs that the machine may have: per-CPU maps have a value for each.
@@ -70,8 +70,8 @@ impl Maps {
                     .map_err(|cause: MapError| BpfError::map("open a pinned map", cause))?
             };
         }
-        // A map out of order would have the wrong type or size, which is an error. The last one, the
-        // ring buffer of events, is opened by its reader.
+        // A map out of order would have the wrong type or size, which is an error. The last one,
+        // the ring buffer of events, is opened by its reader.
         Ok(Self {
             root: root.clone(),
             cpus,

@@ -19,8 +19,8 @@ const TRIE_OVERHEAD: u64 = 2 * 40;
 /// The largest page size, which arm64 has. A ring buffer consists of whole pages.
 const LARGEST_PAGE: u32 = 64 << 10;
 
-/// The sizes with which the maps are created. The size of the source table is given in bytes, because
-/// its memory grows with the number of CPUs that the machine may have.
+/// The sizes with which the maps are created. The size of the source table is given in bytes,
+/// because its memory grows with the number of CPUs that the machine may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Maximum number of owned addresses of each family, and of addresses and prefixes that are

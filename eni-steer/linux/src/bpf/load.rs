@@ -1,5 +1,5 @@
-//! Loads the eBPF programs of this binary. Each ENI and direction has a program of its own, because the
-//! ENI's slot is a constant in it.
+//! Loads the eBPF programs of this binary. Each ENI and direction has a program of its own, because
+//! the ENI's slot is a constant in it.
 
 use std::{
     fs,
@@ -24,7 +24,8 @@ use eni_steer_core::model::{Direction, IfIndex};
 /// The object file with the eBPF programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENI_STEER_BPF_OBJECT_PATH"));
 
-/// Identifies the eBPF programs of this binary. An attached program with another number is replaced.
+/// Identifies the eBPF programs of this binary. An attached program with another number is
+/// replaced.
 pub const BUILD: u64 = hex(env!("ENI_STEER_BPF_OBJECT_HASH"));
 
 /// Name of aya-log's ring buffer, through which a program logs for developers.
@@ -34,8 +35,8 @@ const NO_LOGS: u32 = 4096;
 /// Size of the ring buffer if the program logs: the size that aya-log gives it.
 const LOGS: u32 = 128 << 10;
 
-/// At most this many threads load programs, because each needs about 15 MB for the kernel's types (BTF)
-/// while it does.
+/// At most this many threads load programs, because each needs about 15 MB for the kernel's types
+/// (BTF) while it does.
 const THREADS: usize = 8;
 
 /// Parses 16 hex digits at compile time.
@@ -193,7 +194,8 @@ fn classifier_mut<'a>(
     }
 }
 
-/// Returns whether the kernel has the helper `bpf_ktime_get_coarse_ns` (since 5.11, and backported).
+/// Returns whether the kernel has the helper `bpf_ktime_get_coarse_ns` (since 5.11, and
+/// backported).
 fn has_coarse_clock() -> Result<bool, BpfError> {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     if let Some(known) = KNOWN.get() {
@@ -205,9 +207,9 @@ fn has_coarse_clock() -> Result<bool, BpfError> {
     Ok(*KNOWN.get_or_init(|| supported))
 }
 
-/// Returns the seed of the hash that finds a source's set. Senders do not know it, so they cannot choose
-/// addresses that share a set. It stays the same until the next boot (random(4)), as long as the maps
-/// exist, so every program finds a source in the same set.
+/// Returns the seed of the hash that finds a source's set. Senders do not know it, so they cannot
+/// choose addresses that share a set. It stays the same until the next boot (random(4)), as long as
+/// the maps exist, so every program finds a source in the same set.
 fn source_seed() -> Result<u64, BpfError> {
     const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
     let id = fs::read_to_string(BOOT_ID)

@@ -14,8 +14,8 @@ use super::{
 };
 
 impl Maps {
-    /// Opens the maps, and creates and pins those that are missing. A map that exists keeps its size,
-    /// because its counters are worth more than a new size.
+    /// Opens the maps, and creates and pins those that are missing. A map that exists keeps its
+    /// size, because its counters are worth more than a new size.
     ///
     /// # Errors
     /// No bpffs is mounted, a privilege is missing, or a pinned map has another layout.
@@ -55,7 +55,8 @@ impl Maps {
     /// Opens the maps. Returns `None` if none is pinned.
     ///
     /// # Errors
-    /// A privilege is missing, a pinned map has another layout, or only some of the maps are pinned.
+    /// A privilege is missing, a pinned map has another layout, or only some of the maps are
+    /// pinned.
     pub fn open(root: &PinRoot) -> Result<Option<Self>, BpfError> {
         if !root.may_have_maps() {
             return Ok(None);

@@ -1,8 +1,9 @@
 //! Loads the eBPF programs, attaches them, and reads and writes their maps.
 //!
 //! Everything that outlives a process is pinned in bpffs, in a directory of the network namespace
-//! ([`PinRoot`]): the maps, and the TCX links that attach the programs to their hooks. Reading needs
-//! only the pins. Writing changes one item at a time, and writing an item twice changes nothing.
+//! ([`PinRoot`]): the maps, and the TCX links that attach the programs to their hooks. Reading
+//! needs only the pins. Writing changes one item at a time, and writing an item twice changes
+//! nothing.
 //!
 //! ```text
 //! layout   type and size of each map            pin      paths of the pins

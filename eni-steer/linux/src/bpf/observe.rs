@@ -126,10 +126,10 @@ fn has_our_filter(
     Ok(filters.iter().any(|filter| filter.is_ours(direction)))
 }
 
-/// Lists the TCX programs and clsact filters of other programs on the hooks of some interfaces, in the
-/// order in which they run, and says of each whether it runs before eni-steer's. On a hook without a
-/// program of eni-steer all of them count as before: they would run before a clsact filter of
-/// eni-steer, although after a TCX program.
+/// Lists the TCX programs and clsact filters of other programs on the hooks of some interfaces, in
+/// the order in which they run, and says of each whether it runs before eni-steer's. On a hook
+/// without a program of eni-steer all of them count as before: they would run before a clsact
+/// filter of eni-steer, although after a TCX program.
 ///
 /// # Errors
 /// The links, the qdiscs or a hook cannot be read.

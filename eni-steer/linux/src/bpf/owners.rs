@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Maps {
-    /// Sets the owner of an address (a prefix of full length) or of a delegated prefix; `None` removes
-    /// it.
+    /// Sets the owner of an address (a prefix of full length) or of a delegated prefix; `None`
+    /// removes it.
     ///
     /// # Errors
     /// The maps have no row for the owning ENI, a map is full, or it cannot be read or written.

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Each network namespace has its own directory, because all namespaces share the bpffs, while
-//! interface indexes and addresses are valid in one namespace only. The name of a link contains index
-//! and MAC address, because an interface that is removed and added again under the same name is another
-//! interface.
+//! interface indexes and addresses are valid in one namespace only. The name of a link contains
+//! index and MAC address, because an interface that is removed and added again under the same name
+//! is another interface.
 
 use std::{
     collections::BTreeSet,
@@ -183,7 +183,8 @@ impl PinRoot {
     }
 
     /// Deletes the pins of another layout. That also detaches the programs of its TCX links. Clsact
-    /// filters have the same priority and handle in every layout, so this version's have replaced them.
+    /// filters have the same priority and handle in every layout, so this version's have replaced
+    /// them.
     pub(crate) fn remove_layout(&self, layout: u32) -> Result<(), BpfError> {
         let other = Self {
             layout,

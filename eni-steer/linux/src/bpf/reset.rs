@@ -16,8 +16,9 @@ impl Maps {
         self.remove_strays(|key| key.address == slot)
     }
 
-    /// Clears the counters of an ENI slot. Packets of other ENIs' addresses that pass at the same time
-    /// may go uncounted. This happens only when a host gets its 65th ENI, counting former ones.
+    /// Clears the counters of an ENI slot. Packets of other ENIs' addresses that pass at the same
+    /// time may go uncounted. This happens only when a host gets its 65th ENI, counting former
+    /// ones.
     pub(super) fn clear_eni_counters(&mut self, slot: u16) -> Result<(), BpfError> {
         let zero = vec![EniCounters::default(); self.cpus as usize];
         set_per_cpu(&mut self.counters, slot.into(), zero, names::COUNTERS)?;

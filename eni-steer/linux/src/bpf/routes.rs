@@ -1,5 +1,5 @@
-//! Writes each ENI's table of next hops: into a trie, and into a short copy that the programs search
-//! first.
+//! Writes each ENI's table of next hops: into a trie, and into a short copy that the programs
+//! search first.
 
 use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
@@ -100,8 +100,8 @@ impl Maps {
         Ok(self.writer.tables.entry((slot, family)).or_default())
     }
 
-    /// Writes the one of the two short tables that is not in use, and makes the programs use it. Does
-    /// nothing if the table is too long.
+    /// Writes the one of the two short tables that is not in use, and makes the programs use it.
+    /// Does nothing if the table is too long.
     fn write_short_table(&mut self, slot: u16, family: Family) -> Result<(), BpfError> {
         let Some(short) = short_copy(self.table(slot, family)?) else {
             return Ok(());
@@ -131,8 +131,8 @@ impl Maps {
     }
 }
 
-/// The short copy of a table, sorted by prefix length, the longest first; `None` if the table is too
-/// long. Destinations that are never steered (link-local, multicast) are left out.
+/// The short copy of a table, sorted by prefix length, the longest first; `None` if the table is
+/// too long. Destinations that are never steered (link-local, multicast) are left out.
 fn short_copy(table: &BTreeMap<IpNet, NextHop>) -> Option<ShortTable> {
     let mut routes: Vec<_> = table
         .iter()
@@ -153,8 +153,8 @@ fn short_copy(table: &BTreeMap<IpNet, NextHop>) -> Option<ShortTable> {
     Some(short)
 }
 
-/// Returns whether all addresses of a prefix are of a kind. The kind must be one range of addresses, so
-/// that it is enough to check the first and the last address.
+/// Returns whether all addresses of a prefix are of a kind. The kind must be one range of
+/// addresses, so that it is enough to check the first and the last address.
 fn is_within(net: &IpNet, kind: impl Fn(IpAddr) -> bool) -> bool {
     kind(net.network()) && kind(net.broadcast())
 }

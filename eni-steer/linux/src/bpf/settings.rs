@@ -39,8 +39,8 @@ impl Maps {
                 .map_err(|cause| map_write_error(names::EXEMPT, destination, cause))?;
             return self.refresh_lookup_filters();
         }
-        // First the filter that makes programs look up the destination: without it they would ignore
-        // the new entry.
+        // First the filter that makes programs look up the destination: without it they would
+        // ignore the new entry.
         let mut settings = self.settings()?;
         settings.exempt.add(
             convert::family_of(destination.addr()),
@@ -67,8 +67,8 @@ impl Maps {
         self.write_settings(settings)
     }
 
-    /// Sets the flags with which the programs skip lookups that would find nothing, from what the maps
-    /// contain now.
+    /// Sets the flags with which the programs skip lookups that would find nothing, from what the
+    /// maps contain now.
     pub(super) fn refresh_lookup_filters(&mut self) -> Result<(), BpfError> {
         let mut settings = self.settings()?;
         settings.prefixes = u32::from(self.prefixes.keys().next().is_some());

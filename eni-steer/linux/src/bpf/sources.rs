@@ -54,8 +54,8 @@ impl Maps {
         Ok(u32::try_from(entries).unwrap_or(u32::MAX))
     }
 
-    /// Removes the sources of an ENI slot. Packets that are counted in the same sets at the same time
-    /// may be reported as "other".
+    /// Removes the sources of an ENI slot. Packets that are counted in the same sets at the same
+    /// time may be reported as "other".
     pub(super) fn clear_sources(&mut self, slot: u16) -> Result<(), BpfError> {
         let mut of_slot = BTreeSet::new();
         self.each_set(|index, set| {
@@ -115,8 +115,8 @@ impl Maps {
                 }
                 sets = per_cpu(&self.sources, index, names::SOURCES)?;
             }
-            // A set that a program changed during every read is skipped: its sources are reported as
-            // "other".
+            // A set that a program changed during every read is skipped: its sources are reported
+            // as "other".
             let whole = sets.iter().filter(|set| !set.is_torn());
             whole.for_each(|set| visit(index, set));
         }

@@ -1,4 +1,5 @@
-//! The few bpf(2) commands for which aya 0.14 has no call that does the same. Each function says why.
+//! The few bpf(2) commands for which aya 0.14 has no call that does the same. Each function says
+//! why.
 //!
 //! Each is one function over [`bpf`]. The structs come from aya-obj, which generates them from the
 //! kernel's headers.
@@ -20,7 +21,8 @@ use aya_obj::generated::{
 
 use eni_steer_core::model::{Direction, IfIndex};
 
-/// Attributes in which everything is zero, as the kernel demands of fields that a command does not use.
+/// Attributes in which everything is zero, as the kernel demands of fields that a command does not
+/// use.
 fn zeroed() -> bpf_attr {
     // SAFETY: a union of structs of integers, for which zero is a valid value.
     unsafe { std::mem::zeroed() }
@@ -28,8 +30,8 @@ fn zeroed() -> bpf_attr {
 
 /// Calls bpf(2).
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
-    // SAFETY: `attr` is a complete bpf_attr. Its pointers point to memory that the callers below keep
-    // alive and that has the size they state.
+    // SAFETY: `attr` is a complete bpf_attr. Its pointers point to memory that the callers below
+    // keep alive and that has the size they state.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -69,7 +71,8 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 /// BPF_OBJ_GET: opens the object that is pinned at a path.
 ///
-/// aya's `PinnedLink::from_pin` opens a link, but gives out neither its descriptor nor its interface.
+/// aya's `PinnedLink::from_pin` opens a link, but gives out neither its descriptor nor its
+/// interface.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let mut attr = zeroed();
@@ -88,10 +91,11 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attr).map(drop)
 }
 
-/// BPF_LINK_CREATE: attaches a program to a TCX hook, before the programs that are attached already.
+/// BPF_LINK_CREATE: attaches a program to a TCX hook, before the programs that are attached
+/// already.
 ///
-/// aya's `attach_with_options` with `LinkOrder::first()` finds the interface by name. A name can move to
-/// another interface after eni-steer has read the host; an index cannot.
+/// aya's `attach_with_options` with `LinkOrder::first()` finds the interface by name. A name can
+/// move to another interface after eni-steer has read the host; an index cannot.
 pub(super) fn create_tcx_link(
     program: BorrowedFd<'_>,
     ifindex: IfIndex,
@@ -107,8 +111,8 @@ pub(super) fn create_tcx_link(
 
 /// BPF_LINK_UPDATE: replaces the program of a link atomically.
 ///
-/// aya's `attach_to_link` needs a link that aya opened, so the pin would have to be opened and examined
-/// a second time.
+/// aya's `attach_to_link` needs a link that aya opened, so the pin would have to be opened and
+/// examined a second time.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = zeroed();
     attr.link_update.link_fd = raw(link);
@@ -129,8 +133,8 @@ pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
 /// What the kernel reports about a TCX link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TcxLink {
-    /// The interface; `None` if the link is no longer attached, because its interface was removed or it
-    /// was detached.
+    /// The interface; `None` if the link is no longer attached, because its interface was removed
+    /// or it was detached.
     pub ifindex: Option<IfIndex>,
     /// The direction of the hook.
     pub direction: Direction,
@@ -199,7 +203,8 @@ pub(super) fn tcx_programs(ifindex: IfIndex, direction: Direction) -> io::Result
     Ok(Some(ids))
 }
 
-/// The name of the program with a kernel id; `None` if this process may not open it (CAP_SYS_ADMIN).
+/// The name of the program with a kernel id; `None` if this process may not open it
+/// (CAP_SYS_ADMIN).
 ///
 /// aya 0.14 opens a program by its id only while it lists all programs of the machine.
 pub(super) fn name_of_program(id: u32) -> Option<String> {
@@ -218,8 +223,8 @@ pub(super) fn name_of_program(id: u32) -> Option<String> {
     String::from_utf8(name).ok()
 }
 
-/// A position in a map, between two batches. The kernel stores a bucket number in it for hash maps, and
-/// an index for arrays.
+/// A position in a map, between two batches. The kernel stores a bucket number in it for hash maps,
+/// and an index for arrays.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cursor(Option<[u8; 32]>);
 
@@ -234,8 +239,8 @@ impl Cursor {
     }
 }
 
-/// BPF_MAP_LOOKUP_BATCH: reads up to `count` entries into `keys` and `values`, which must have room for
-/// them. Returns how many it read, and whether the end of the map is reached.
+/// BPF_MAP_LOOKUP_BATCH: reads up to `count` entries into `keys` and `values`, which must have room
+/// for them. Returns how many it read, and whether the end of the map is reached.
 ///
 /// aya has no call that reads several entries at once.
 pub(super) fn lookup_batch(

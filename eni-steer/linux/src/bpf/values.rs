@@ -1,5 +1,5 @@
-//! Helpers that several files of this module need: time stamps, values and entries of maps, errors of
-//! writing them.
+//! Helpers that several files of this module need: time stamps, values and entries of maps, errors
+//! of writing them.
 
 use std::{borrow::Borrow, ffi::CString, fmt::Display, io};
 
@@ -10,8 +10,8 @@ use aya::{
 
 use super::error::BpfError;
 
-/// Nanoseconds of CLOCK_BOOTTIME. This clock goes on while the machine sleeps, and starts at zero at
-/// boot, as do the maps.
+/// Nanoseconds of CLOCK_BOOTTIME. This clock goes on while the machine sleeps, and starts at zero
+/// at boot, as do the maps.
 pub(super) fn boot_nanoseconds() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
         .map(std::time::Duration::from)

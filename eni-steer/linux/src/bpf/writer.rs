@@ -6,8 +6,8 @@ use eni_steer_common::NextHop;
 use eni_steer_core::model::Family;
 use ipnet::IpNet;
 
-/// The part of the maps' content that the writer has read or written. Another writer makes it stale:
-/// see [`super::Maps`].
+/// The part of the maps' content that the writer has read or written. Another writer makes it
+/// stale: see [`super::Maps`].
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     /// The slots of addresses; `None` until they are needed for the first time.

@@ -24,8 +24,8 @@ const DUMP_TRIES: u32 = 8;
 /// answers fit into the smallest receive buffer that a system grants.
 const REQUESTS_PER_DATAGRAM: usize = 64;
 
-/// A connection to the kernel's routing. It belongs to the network namespace that the opening thread
-/// was in, even if the thread moves to another namespace later.
+/// A connection to the kernel's routing. It belongs to the network namespace that the opening
+/// thread was in, even if the thread moves to another namespace later.
 #[derive(Clone)]
 pub struct Netlink {
     socket: Arc<Mutex<Socket>>,
@@ -66,13 +66,17 @@ impl Netlink {
     }
 
     /// The netlink port of this connection: notifications of its own changes carry it
+<<<<<<< HEAD
     /// (`Notification::port` of the watch).
+=======
+    /// ([`super::Notification::port`]).
+>>>>>>> h-w-linux-3
     pub fn port(&self) -> u32 {
         self.port
     }
 
-    /// Reads a whole table and returns what `read` decodes from its messages. Returns an error rather
-    /// than a part of the table.
+    /// Reads a whole table and returns what `read` decodes from its messages. Returns an error
+    /// rather than a part of the table.
     pub(crate) fn dump<T>(
         &self,
         what: &'static str,
@@ -84,8 +88,8 @@ impl Netlink {
         Ok(objects)
     }
 
-    /// Reads a whole table like [`Netlink::dump`] and appends it to `objects`. After an error a part of
-    /// the table may be in `objects`.
+    /// Reads a whole table like [`Netlink::dump`] and appends it to `objects`. After an error a
+    /// part of the table may be in `objects`.
     pub(crate) fn dump_into<T>(
         &self,
         objects: &mut Vec<T>,
@@ -134,9 +138,9 @@ impl Netlink {
         answers.into_iter().collect()
     }
 
-    /// Sends requests that change something, many in one datagram, and returns the kernel's answer to
-    /// each. The kernel executes them in order and continues after one that it refuses. `what` returns
-    /// the text that an error gives for the request at an index.
+    /// Sends requests that change something, many in one datagram, and returns the kernel's answer
+    /// to each. The kernel executes them in order and continues after one that it refuses. `what`
+    /// returns the text that an error gives for the request at an index.
     pub(crate) fn change_all(
         &self,
         requests: Vec<Request>,
@@ -146,8 +150,8 @@ impl Netlink {
         answers.into_iter().map(|answer| answer.map(drop)).collect()
     }
 
-    /// Sends requests, many in one datagram, and returns what `read` decodes from the kernel's answers
-    /// to each.
+    /// Sends requests, many in one datagram, and returns what `read` decodes from the kernel's
+    /// answers to each.
     pub(super) fn ask_all<T>(
         &self,
         requests: Vec<Request>,
@@ -171,8 +175,8 @@ impl Netlink {
     }
 }
 
-/// Sends the requests of one datagram and returns the answers to each. Only the last request asks for
-/// an acknowledgement, because the kernel reports refusals in any case.
+/// Sends the requests of one datagram and returns the answers to each. Only the last request asks
+/// for an acknowledgement, because the kernel reports refusals in any case.
 fn ask_datagram<T>(
     socket: &mut Socket,
     requests: Vec<Request>,

@@ -99,8 +99,8 @@ pub(super) struct KernelRefusal {
 
 impl KernelRefusal {
     /// Reads the refusal from the message that ends an answer; `None` if the message reports
-    /// success. Such a message begins with a negative errno. In an error the request's header follows
-    /// (`NETLINK_CAP_ACK`), then the attributes of the extended ack.
+    /// success. Such a message begins with a negative errno. In an error the request's header
+    /// follows (`NETLINK_CAP_ACK`), then the attributes of the extended ack.
     pub fn from_message(message: &Message<'_>) -> Option<Self> {
         let (code, rest) = message.payload.split_first_chunk()?;
         let code = i32::from_ne_bytes(*code);

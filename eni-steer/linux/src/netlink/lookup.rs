@@ -18,8 +18,8 @@ impl Netlink {
     /// Asks the kernel which route a packet of this flow would take.
     ///
     /// # Errors
-    /// The request failed, or the answer contains no route. A kernel without a route for the flow is not
-    /// an error: the result is then [`RouteLookup::Refused`].
+    /// The request failed, or the answer contains no route. A kernel without a route for the flow
+    /// is not an error: the result is then [`RouteLookup::Refused`].
     pub fn lookup(&self, flow: &Flow) -> Result<RouteLookup, NetlinkError> {
         let family = Family::of(flow.to);
         let what = format!("ip {family} route get {}", flow.to);

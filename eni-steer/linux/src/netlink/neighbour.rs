@@ -20,10 +20,10 @@ use eni_steer_core::model::{Family, IfIndex};
 
 impl Netlink {
     /// Asks the kernel to resolve neighbours (`ip neigh add ... use`, NTF_USE), so that the first
-    /// steered packet does not wait for it. The kernel decides how long it keeps an entry. Permanent
-    /// entries are left as they are, because NTF_USE would turn one into an entry that the kernel has
-    /// to resolve (`__neigh_update` of net/core/neighbour.c, since 5.16). Returns the requests that
-    /// the kernel refused.
+    /// steered packet does not wait for it. The kernel decides how long it keeps an entry.
+    /// Permanent entries are left as they are, because NTF_USE would turn one into an entry that
+    /// the kernel has to resolve (`__neigh_update` of net/core/neighbour.c, since 5.16). Returns
+    /// the requests that the kernel refused.
     pub(crate) fn warm_neighbours(&self, all: &[(IfIndex, IpAddr)]) -> Vec<NetlinkError> {
         let get = |(on, ip): &(IfIndex, IpAddr)| {
             Request::new(RouteNetlinkMessage::GetNeighbour(message(*on, *ip)), 0)
@@ -57,8 +57,8 @@ impl Netlink {
     }
 }
 
-/// Returns whether the answer describes an entry that the kernel never resolves again; `None` if the
-/// message is not an entry.
+/// Returns whether the answer describes an entry that the kernel never resolves again; `None` if
+/// the message is not an entry.
 fn is_permanent(answer: &Message<'_>) -> Option<bool> {
     match answer.parse()? {
         RouteNetlinkMessage::NewNeighbour(found) => Some(matches!(

@@ -59,10 +59,10 @@ const DELIVERY: [RouteKind; 4] = [
 const ANY: RouteKind = RouteKind::Other(0);
 
 impl Netlink {
-    /// Lists routes of both families and all tables, without cached ones. The kernel skips routes of
-    /// another type far faster than it can send them, so one request per type is faster than one for
-    /// all (`rtm_type`, which the kernel honours under strict checking: `ip_valid_fib_dump_req` of
-    /// net/ipv4/fib_frontend.c, since 4.20).
+    /// Lists routes of both families and all tables, without cached ones. The kernel skips routes
+    /// of another type far faster than it can send them, so one request per type is faster than one
+    /// for all (`rtm_type`, which the kernel honours under strict checking: `ip_valid_fib_dump_req`
+    /// of net/ipv4/fib_frontend.c, since 4.20).
     ///
     /// # Errors
     /// The kernel refused a dump, or it could not be read completely.

@@ -73,8 +73,8 @@ pub(crate) fn add(rule: &Rule) -> Request {
     Request::new(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
-/// The request that deletes exactly this rule. The kernel compares every selector of the request and
-/// the protocol number, so it never deletes a rule of another program.
+/// The request that deletes exactly this rule. The kernel compares every selector of the request
+/// and the protocol number, so it never deletes a rule of another program.
 pub(crate) fn delete(rule: &Rule) -> Request {
     Request::new(RouteNetlinkMessage::DelRule(to_message(rule)), 0)
 }
@@ -155,8 +155,9 @@ fn to_message(rule: &Rule) -> RuleMessage {
     message
 }
 
-/// Decodes one message of a dump. Values that the kernel adds by itself (`suppress_prefixlength -1`,
-/// a mask with all bits set) are left out, so that a rule read back equals the rule that was sent.
+/// Decodes one message of a dump. Values that the kernel adds by itself (`suppress_prefixlength
+/// -1`, a mask with all bits set) are left out, so that a rule read back equals the rule that was
+/// sent.
 pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
     if message.kind != libc::RTM_NEWRULE {
         return None;

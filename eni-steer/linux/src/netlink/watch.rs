@@ -21,8 +21,8 @@ use socket2::{SockFilter, SockRef};
 use super::{errno::NetlinkError, wire::family_of_byte};
 use eni_steer_core::model::Protocol;
 
-/// The groups that [`Watch`] subscribes to: each one leads to an [`Event`]. Nexthop objects are left
-/// out, because the wire library cannot decode their messages.
+/// The groups that [`Watch`] subscribes to: each one leads to an [`Event`]. Nexthop objects are
+/// left out, because the wire library cannot decode their messages.
 const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
@@ -67,8 +67,8 @@ pub enum Event {
     Overrun,
 }
 
-/// An event, and the netlink port of the program that caused it. For most programs the port is their
-/// process id; the kernel itself has port 0.
+/// An event, and the netlink port of the program that caused it. For most programs the port is
+/// their process id; the kernel itself has port 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notification {
     /// The change that the kernel reported.
@@ -129,8 +129,8 @@ impl Watch {
 }
 
 /// Attaches a filter to the socket that drops notifications of neighbours, except of those that the
-/// kernel cannot resolve. Other changes of neighbours are routine, on a busy host many a second, and
-/// would wake the daemon for nothing (`Documentation/networking/filter.rst`).
+/// kernel cannot resolve. Other changes of neighbours are routine, on a busy host many a second,
+/// and would wake the daemon for nothing (`Documentation/networking/filter.rst`).
 fn ignore_routine_neighbour_changes(socket: &impl AsFd) -> io::Result<()> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;

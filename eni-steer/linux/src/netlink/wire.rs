@@ -1,8 +1,8 @@
 //! Splits datagrams into messages and attributes, and converts values that several files need.
 //!
-//! Links, addresses, routes and rules come in thousands, so they are decoded from the bytes, and only
-//! the attributes that eni-steer needs. The wire library (netlink-packet-route) decodes everything
-//! else.
+//! Links, addresses, routes and rules come in thousands, so they are decoded from the bytes, and
+//! only the attributes that eni-steer needs. The wire library (netlink-packet-route) decodes
+//! everything else.
 
 use std::net::IpAddr;
 
@@ -69,8 +69,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Iterates over attributes as pairs of number and value (rtnetlink(7): each begins with a header of
-/// 4 bytes, and lengths are padded to 4).
+/// Iterates over attributes as pairs of number and value (rtnetlink(7): each begins with a header
+/// of 4 bytes, and lengths are padded to 4).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a>(pub &'a [u8]);
 

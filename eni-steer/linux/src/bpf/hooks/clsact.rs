@@ -4,8 +4,8 @@
 //! eni-steer's filter has a fixed priority and a fixed handle, and is replaced in place. eni-steer
 //! recognises it by priority, handle and program name together, and never touches other filters.
 //!
-//! aya can add a clsact filter too, but it finds the interface by name, and it lists neither qdiscs nor
-//! the filters of other programs.
+//! aya can add a clsact filter too, but it finds the interface by name, and it lists neither qdiscs
+//! nor the filters of other programs.
 
 use eni_steer_common::names;
 use rtnetlink::{
@@ -171,8 +171,8 @@ fn filter(message: TcMessage) -> Filter {
     filter
 }
 
-/// Attaches a program: adds eni-steer's filter, or replaces it atomically, so that no packet passes in
-/// between. Returns whether a qdisc had to be added.
+/// Attaches a program: adds eni-steer's filter, or replaces it atomically, so that no packet passes
+/// in between. Returns whether a qdisc had to be added.
 pub(super) fn attach(
     netlink: &Netlink,
     ifindex: IfIndex,

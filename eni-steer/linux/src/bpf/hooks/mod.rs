@@ -1,9 +1,9 @@
 //! Attaches programs to their hooks and detaches them.
 //!
-//! TCX comes first: the kernel itself removes a TCX link with its interface, and replaces its program
-//! atomically. Where the kernel has no TCX, the program is attached with a clsact filter. eni-steer
-//! tries instead of asking for the kernel's version, because kernels with backports have features that
-//! their version does not suggest.
+//! TCX comes first: the kernel itself removes a TCX link with its interface, and replaces its
+//! program atomically. Where the kernel has no TCX, the program is attached with a clsact filter.
+//! eni-steer tries instead of asking for the kernel's version, because kernels with backports have
+//! features that their version does not suggest.
 //!
 //! On a TCX hook eni-steer's program runs before the programs that are attached already, in both
 //! directions. Behind a program that ends the chain (a firewall, a container network) it would miss
@@ -83,9 +83,9 @@ pub(crate) fn attach_loaded(
         },
         None => tcx::attach(&maps.root, ifindex, mac, direction, fd)?.is_none(),
     };
-    // eni-steer's program may still be attached the other way, by an earlier run with another kernel
-    // or another configuration. It is removed only after the new one is attached, so that no packet
-    // passes in between.
+    // eni-steer's program may still be attached the other way, by an earlier run with another
+    // kernel or another configuration. It is removed only after the new one is attached, so that no
+    // packet passes in between.
     let qdisc_added = if by_tcx {
         clsact::remove(netlink, ifindex, direction)?;
         false

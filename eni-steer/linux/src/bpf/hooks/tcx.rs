@@ -74,8 +74,8 @@ pub(in crate::bpf) fn links(root: &PinRoot) -> Result<Vec<PinnedLink>, BpfError>
     Ok(links)
 }
 
-/// Attaches a program, or replaces the program of the link that is on the hook. Returns the kernel's
-/// error if the kernel has no TCX.
+/// Attaches a program, or replaces the program of the link that is on the hook. Returns the
+/// kernel's error if the kernel has no TCX.
 pub(super) fn attach(
     root: &PinRoot,
     ifindex: IfIndex,
