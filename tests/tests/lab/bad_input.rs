@@ -39,7 +39,7 @@ fn an_interface_that_is_not_there() {
         &["eth9"],
     );
     assert!(
-        told.contains("hint: interfaces here: lo, eth0, eth1"),
+        told.contains("hint: this host has the interfaces lo, eth0, eth1"),
         "{told}"
     );
     refused(

@@ -170,7 +170,7 @@ fn an_eni_that_is_not_managed_is_left_alone_and_others_are_found() {
         &lab,
         &["apply"],
         2,
-        &["conf.d/rule.toml:3:7: ", "eth2 is not managed"],
+        &["conf.d/rule.toml:3:7: ", "eth2 is not a managed ENI"],
     );
 }
 

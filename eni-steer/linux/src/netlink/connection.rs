@@ -66,7 +66,11 @@ impl Netlink {
     }
 
     /// The netlink port of this connection: notifications of its own changes carry it
+<<<<<<< HEAD
+    /// (`Notification::port` of the watch).
+=======
     /// ([`super::Notification::port`]).
+>>>>>>> h-w-linux-3
     pub fn port(&self) -> u32 {
         self.port
     }
