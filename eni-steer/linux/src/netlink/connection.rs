@@ -66,11 +66,7 @@ impl Netlink {
     }
 
     /// The netlink port of this connection: notifications of its own changes carry it
-<<<<<<< HEAD
-    /// (`Notification::port` of the watch).
-=======
     /// ([`super::Notification::port`]).
->>>>>>> h-w-linux-3
     pub fn port(&self) -> u32 {
         self.port
     }

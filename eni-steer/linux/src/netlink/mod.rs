@@ -2,11 +2,7 @@
 //! of object.
 //!
 //! The library rtnetlink encodes every request. What the kernel sends in thousands is decoded by
-<<<<<<< HEAD
-//! this module (`wire`): links, addresses, routes and rules of a host with 1,500 addresses take
-=======
 //! this module (`wire.rs`): links, addresses, routes and rules of a host with 1,500 addresses take
->>>>>>> h-w-linux-3
 //! 146 µs instead of the library's 1,286 µs (docs/decisions/0001).
 //!
 //! One socket serves all requests, with strict checking and extended acks. A dump that the kernel
