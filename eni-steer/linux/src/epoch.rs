@@ -32,17 +32,19 @@ pub enum EpochError {
 }
 
 /// Begins a new epoch if the host is not as it was when the one in force began. `fingerprint`:
-/// what routing depends on now; `None`: the caller has just changed it. Without programs there are
-/// no counters and no epoch.
+/// what routing depends on now; `None`: the caller has just changed it. `fine`: nothing that was
+/// counted in the epoch in force is wrong, so it can go on. Without programs there are no counters
+/// and no epoch.
 ///
 /// # Errors
 /// The counters could not be read, or the file not written.
-pub fn renew(paths: &Paths, fingerprint: Option<u64>) -> Result<(), EpochError> {
+pub fn renew(paths: &Paths, fingerprint: Option<u64>, fine: bool) -> Result<(), EpochError> {
     let known = read(paths);
     match known {
         Some(known) if known.fingerprint.is_some() && known.fingerprint == fingerprint => Ok(()),
-        // The change that began it is made, and this is what came of it.
-        Some(known) if known.fingerprint.is_none() && fingerprint.is_some() => {
+        // The change that began it is made and this is what came of it, or nothing of it needs to
+        // be forgotten.
+        Some(known) if fingerprint.is_some() && (known.fingerprint.is_none() || fine) => {
             let settled = Epoch {
                 fingerprint,
                 ..known

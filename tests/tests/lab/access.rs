@@ -450,7 +450,7 @@ fn mode_drop_drops_and_counts_what_leaves_by_the_wrong_eni() {
     assert!(text.contains("5 dropped"), "{text}");
     assert_eq!(
         code,
-        Some(3),
-        "the kernel would send eth1's by eth0: {text}"
+        Some(4),
+        "packets were dropped, and the kernel would send eth1's by eth0: {text}"
     );
 }

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use eni_steer_tests::{Lab, Output, Shape, Steer, UdpServer, ping, run_ok};
+use eni_steer_tests::{Lab, Shape, Steer, UdpServer, ping, run_ok};
 use serde_json::Value;
 
 const BRIEFLY: Duration = Duration::from_millis(2);
@@ -22,10 +22,10 @@ fn pings(lab: &Lab, count: u16) -> usize {
     usize::try_from(seen.received).expect("a small number")
 }
 
-fn verify(steer: &Steer, lab: &Lab, args: &[&str]) -> (Output, Value) {
-    let words = [&["verify"][..], args].concat();
-    let text = steer.run(lab, &words);
-    let report = steer.json(lab, &words);
+/// What `verify` says, as text and as JSON. Traffic must be judged by the same period in both.
+fn verify(steer: &Steer, lab: &Lab, code: i32) -> (String, Value) {
+    let report = steer.run(lab, &["verify", "-j"]).expect_code(code).json();
+    let text = steer.run(lab, &["verify"]).expect_code(code).stdout;
     (text, report)
 }
 
@@ -51,8 +51,7 @@ fn a_gateway_that_answers_nobody_is_named_and_loss_is_no_success() {
     let gateway = format!("eth1={NOBODY}");
     steer.apply(&lab, &["--gateway", &gateway]);
     assert_eq!(pings(&lab, 5), 0, "the replies are lost");
-    let (text, report) = verify(&steer, &lab, &[]);
-    let text = text.expect_code(4).stdout;
+    let (text, report) = verify(&steer, &lab, 4);
     assert_eq!(verdict(&report), "no-replies");
     assert_eq!(exits(&report), [4, 3]);
     let cause = format!("eth1: gateway {NOBODY} does not answer ARP");
@@ -65,8 +64,7 @@ fn a_gateway_that_answers_nobody_is_named_and_loss_is_no_success() {
     // The right gateway: what was lost is history.
     steer.apply(&lab, &["--gateway", "eth1=172.16.20.253"]);
     assert_eq!(pings(&lab, 3), 3);
-    let (text, report) = verify(&steer, &lab, &[]);
-    text.expect_code(0);
+    let (_, report) = verify(&steer, &lab, 0);
     assert_eq!(verdict(&report), "symmetric");
 }
 
@@ -79,8 +77,7 @@ fn packets_that_are_steered_to_a_dead_gateway_are_unsent() {
     steer.apply(&lab, &["--gateway", &gateway, "--mode", "steer"]);
     ip(&lab, "rule add pref 100 lookup main");
     assert_eq!(pings(&lab, 5), 0);
-    let (text, report) = verify(&steer, &lab, &[]);
-    text.expect_code(4);
+    let (_, report) = verify(&steer, &lab, 4);
     assert_eq!(verdict(&report), "unsent");
 }
 
@@ -91,7 +88,7 @@ fn packets_that_mode_drop_drops_are_no_success() {
     let steer = Steer::new();
     steer.apply(&lab, &["--rules", "off", "--mode", "drop"]);
     assert_eq!(pings(&lab, 4), 0);
-    let (text, report) = verify(&steer, &lab, &[]);
+    let (text, report) = verify(&steer, &lab, 4);
     assert_eq!(verdict(&report), "dropped", "{text}");
     assert!(exits(&report).contains(&4), "{report:#}");
 }
@@ -122,8 +119,7 @@ fn a_udp_server_that_answers_from_another_address_has_the_wrong_source() {
         sources.iter().all(|source| *source != asked.ip()),
         "{sources:?}"
     );
-    let (text, report) = verify(&steer, &lab, &[]);
-    let text = text.expect_code(4).stdout;
+    let (text, report) = verify(&steer, &lab, 4);
     assert_eq!(verdict(&report), "wrong-source");
     assert!(
         text.contains("asked at 172.16.20.177, answered from 172.16.20.176"),
@@ -139,16 +135,14 @@ fn once_its_cause_is_gone_wrong_traffic_is_history() {
     steer.apply(&lab, &[]);
     ip(&lab, "rule add pref 100 lookup main");
     assert_eq!(pings(&lab, 4), 4, "this lab's cloud drops nothing");
-    let (text, report) = verify(&steer, &lab, &[]);
-    text.expect_code(4);
+    let (_, report) = verify(&steer, &lab, 4);
     assert_eq!(verdict(&report), "asymmetric");
     let status = steer.ok(&lab, &["status"]);
     assert!(status.starts_with("ATTENTION"), "{status}");
     assert!(status.contains("pref 100"), "{status}");
     ip(&lab, "rule del pref 100");
     assert_eq!(pings(&lab, 4), 4);
-    let (text, report) = verify(&steer, &lab, &[]);
-    text.expect_code(0);
+    let (_, report) = verify(&steer, &lab, 0);
     assert_eq!(verdict(&report), "symmetric");
     let status = steer.ok(&lab, &["status", "--check"]);
     assert!(status.starts_with("OK"), "{status}");
@@ -166,8 +160,7 @@ fn once_its_cause_is_gone_wrong_traffic_is_history_although_nobody_looked_in_bet
     // What shows that it is over is a request that comes later than the last wrong packet.
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(pings(&lab, 4), 4);
-    let (text, report) = verify(&steer, &lab, &[]);
-    let text = text.expect_code(0).stdout;
+    let (text, report) = verify(&steer, &lab, 0);
     assert_eq!(verdict(&report), "symmetric");
     assert!(text.contains("before: 4 by another ENI"), "{text}");
 }
@@ -188,7 +181,7 @@ fn an_address_that_moved_to_another_eni_is_not_asymmetric_from_then_on() {
     steer.ok(&lab, &["apply"]);
     lab.allow(1, "172.16.20.200");
     assert!(answered());
-    let (text, report) = verify(&steer, &lab, &[]);
+    let (text, report) = verify(&steer, &lab, 0);
     let all = report["traffic"]["addresses"].as_array().expect("a list");
     let row = all.iter().find(|row| row["address"] == "172.16.20.200/32");
     let row = row.unwrap_or_else(|| panic!("{report:#}"));
@@ -209,7 +202,8 @@ fn nothing_measured_is_no_success_unless_the_caller_accepts_it() {
     assert_eq!(pings(&lab, 3), 3);
     steer.exits(&lab, &["verify"], 0);
     steer.exits(&lab, &["verify", "--require-traffic", "all"], 7);
-    let (_, report) = verify(&steer, &lab, &["--require-traffic", "all"]);
+    let all = ["verify", "--require-traffic", "all"];
+    let report = steer.json(&lab, &all);
     assert_eq!(report["ok"], false);
 }
 
@@ -235,9 +229,8 @@ fn what_another_program_sees_first_is_not_measured() {
     run_ok(&lab.host, "tc", add);
     steer.apply(&lab, &["--attach", "clsact"]);
     pings(&lab, 3);
-    let (text, report) = verify(&steer, &lab, &[]);
+    let (text, report) = verify(&steer, &lab, 7);
     assert_eq!(verdict(&report), "not-measured", "{text}");
-    text.expect_code(7);
 }
 
 #[test]

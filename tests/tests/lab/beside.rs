@@ -133,7 +133,7 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     let text = expect_named(&steer, &lab, "wg-quick", 32765);
     let told = text
         .lines()
-        .filter(|line| line.contains("leave by wg0, not by eth0"));
+        .filter(|line| line.contains("of eth0 leave by wg0"));
     assert!(told.count() > 0, "{text}");
     assert!(
         text.contains("primary = \"full\" gives it rules of its own"),

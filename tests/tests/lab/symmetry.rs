@@ -258,8 +258,9 @@ fn a_host_without_policy_is_reported_as_misrouted() {
     assert!(verify.stdout.contains("172.16.20.177"), "{verify}");
     // The kernel's own rule decides: no other program is the cause, but a rule is missing.
     for part in [
-        "no rule with a route matches this source, so the main table is used (eth0)",
-        "hint: run 'eni-steer apply'",
+        "no rule with a route matches 1 address of eth1, so the main table is used: packets leave by \
+         eth0",
+        "fix      eni-steer apply",
     ] {
         assert!(verify.stdout.contains(part), "{part}: {verify}");
     }

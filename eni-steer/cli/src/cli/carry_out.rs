@@ -44,7 +44,7 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
         return Err(Failure::from(error).context(format!("this step failed: {text}; {undone}")));
     }
     // What is counted from now on is judged by how the host is now.
-    if let Err(error) = epoch::renew(paths, None) {
+    if let Err(error) = epoch::renew(paths, None, false) {
         tracing::debug!("cannot begin a new epoch: {error}");
     }
     let now = context.look_again(desired.ownership.protocol)?;

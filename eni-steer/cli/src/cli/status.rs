@@ -49,8 +49,7 @@ fn report(global: &Global) -> Result<StatusReport, Failure> {
     };
     let verdict = inspect(&context.netlink, &desired, &context.host)?;
     let counters = counted(&context.paths, None)?;
-    begin_epoch(&context.paths, &context.host, &desired);
-    Ok(StatusReport::new(StatusInputs {
+    let report = StatusReport::new(StatusInputs {
         source: context.source.to_string(),
         applied: context.state.policy.is_some(),
         unconfirmed: pending::seconds_left(&context.paths),
@@ -63,7 +62,9 @@ fn report(global: &Global) -> Result<StatusReport, Failure> {
         findings: wrong,
         verdict: &verdict,
         counters,
-    }))
+    });
+    begin_epoch(&context, &desired, report.traffic.as_ref());
+    Ok(report)
 }
 
 /// The host and the policy in effect. If the configuration is wrong, the policy that was applied

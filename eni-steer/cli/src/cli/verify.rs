@@ -8,7 +8,7 @@ use eni_steer_core::{
     epoch,
     model::Host,
     report::{Counted, VerifyReport},
-    symmetry::Period,
+    symmetry::{Class, Period, RequireTraffic, TrafficVerdict},
     verify::{Inspection, PolicyVerdict, gateway_checks, gateways_to_ask},
 };
 use eni_steer_linux::{
@@ -36,9 +36,9 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let states = context.netlink.probe_neighbours(&asked, PATIENCE)?;
     policy.gateways = gateway_checks(&desired, &states);
     let counted = counted(&context.paths, args.window)?;
-    begin_epoch(&context.paths, &context.host, &desired);
     let required = args.require_traffic.into();
     let report = VerifyReport::new(&context.host, &desired, policy, counted.as_ref(), required);
+    begin_epoch(&context, &desired, report.traffic.as_ref());
     let mut out = std::io::stdout().lock();
     if global.json {
         render::json(&report, &mut out)?;
@@ -104,10 +104,13 @@ fn read(paths: &Paths) -> Result<Option<Snapshot>, Failure> {
     }
 }
 
-/// Begins a new epoch if the host is not as it was when the last one began: what is counted from
-/// now on is judged by how the host is now. A file that cannot be written costs no more than that.
-pub(super) fn begin_epoch(paths: &Paths, host: &Host, desired: &Desired) {
-    if let Err(error) = epoch_file::renew(paths, Some(epoch::fingerprint(host, desired))) {
+/// Begins a new epoch if the host is not as it was when the last one began, and something counted
+/// in that one is wrong: what is counted from now on is judged by how the host is now. A file that
+/// cannot be written costs no more than that.
+pub(super) fn begin_epoch(context: &Context, desired: &Desired, traffic: Option<&TrafficVerdict>) {
+    let fingerprint = epoch::fingerprint(&context.host, desired);
+    let fine = traffic.is_none_or(|traffic| traffic.class(RequireTraffic::None) != Class::Wrong);
+    if let Err(error) = epoch_file::renew(&context.paths, Some(fingerprint), fine) {
         tracing::debug!("cannot begin a new epoch: {error}");
     }
 }

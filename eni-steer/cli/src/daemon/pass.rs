@@ -151,7 +151,7 @@ pub fn pass(
     if (fingerprint.is_none() && !lately)
         || (fingerprint.is_some() && fingerprint != state.fingerprint)
     {
-        if let Err(error) = epoch_file::renew(paths, fingerprint) {
+        if let Err(error) = epoch_file::renew(paths, fingerprint, false) {
             tracing::debug!("cannot begin a new epoch: {error}");
         }
         state.epoch_began = Some(Instant::now());

@@ -15,8 +15,9 @@ use crate::{
 /// (a late FIN, a scan) are no verdict.
 const UNANSWERED: u64 = 3;
 /// A packet that came in this long after the last stray one shows that the stray ones are over:
-/// an answer by the wrong ENI would have followed it within microseconds.
-const OVER: Duration = Duration::from_millis(100);
+/// an answer by the wrong ENI would have followed it at once. Two ticks of the slowest coarse clock
+/// (CONFIG_HZ=100) tell the two times apart.
+const OVER: Duration = Duration::from_millis(20);
 
 /// What the counters of a verdict were compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -100,21 +100,21 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
     };
     let effect = match kind {
         CauseKind::NoRule => format!(
-            "no rule of eni-steer's matches {addresses} {noun} of {enis}, so packets {way}, as \
-             table main says"
+            "no rule with a route matches {addresses} {noun} of {enis}, so the main table is used: \
+             packets {way}"
         ),
         _ => format!("packets of {addresses} {noun} of {enis} {way}"),
     };
     let fix = match (kind, rule) {
+        _ if first.served_by_main => format!(
+            "the primary {} follows the main table; primary = \"full\" gives it rules of its own \
+             (in [policy], or --primary full)",
+            first.owner
+        ),
         (CauseKind::ForeignRule, Some(rule)) => format!(
             "delete it, or give it a priority above {}: ip {} rule del {rule}",
             ours.last, rule.family
         ),
-        (CauseKind::NoRule, _) if first.served_by_main => {
-            "set primary = \"full\" in [policy], then run 'eni-steer apply': the primary then has \
-             rules of its own"
-                .to_owned()
-        }
         (CauseKind::OwnRule, Some(rule)) => {
             format!("look at table of {rule}: 'eni-steer plan' shows what differs")
         }
