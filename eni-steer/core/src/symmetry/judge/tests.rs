@@ -229,9 +229,14 @@ fn what_the_programs_do_not_see_whole_is_not_measured_but_wrong_packets_stay_wro
             cells,
             ..counters()
         };
-        judge(&counters, &counters, Period::Attached, &[blind.clone()])
-            .addresses
-            .remove(0)
+        judge(
+            &counters,
+            &counters,
+            Period::Attached,
+            std::slice::from_ref(&blind),
+        )
+        .addresses
+        .remove(0)
     };
     let judged = with(vec![cell(A, ETH1, IN, 5), cell(A, ETH1, OUT, 5)]);
     assert_eq!(judged.verdict, Verdict::NotMeasured);
