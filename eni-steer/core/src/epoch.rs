@@ -58,10 +58,10 @@ impl Epoch {
 /// A number that changes whenever something does that decides where packets of an ENI go: a rule
 /// of anyone, a route in an ENI's table or main's routes through ENIs, an owner, a mode, an ENI
 /// that comes, goes, or is set up or down. It does not change with other routes of main, of which
-/// a router can have a million that come and go.
+/// a router can have a million that come and go. The order of rules and routes in `host` does not
+/// matter.
 pub fn fingerprint(host: &Host, desired: &Desired) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    host.rules.hash(&mut hasher);
+    let mut all = host.rules.iter().map(hash).fold(0, u64::wrapping_add);
     let tables: Vec<TableId> = desired.enis.iter().map(|eni| eni.table).collect();
     let by_an_eni = |route: &Route| {
         let mut enis = desired.enis.iter();
@@ -71,9 +71,11 @@ pub fn fingerprint(host: &Host, desired: &Desired) -> u64 {
         let decides = tables.contains(&route.table)
             || (route.table == TableId::MAIN && (route.is_default() || by_an_eni(route)));
         if decides {
-            route.hash(&mut hasher);
+            all = all.wrapping_add(hash(route));
         }
     }
+    let mut hasher = DefaultHasher::new();
+    all.hash(&mut hasher);
     for (index, row) in &host.datapath.enis {
         (index, row.up, row.mode).hash(&mut hasher);
     }
@@ -83,6 +85,12 @@ pub fn fingerprint(host: &Host, desired: &Desired) -> u64 {
     for eni in &desired.enis {
         (eni.index, eni.up, &eni.owned).hash(&mut hasher);
     }
+    hasher.finish()
+}
+
+fn hash(object: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    object.hash(&mut hasher);
     hasher.finish()
 }
 

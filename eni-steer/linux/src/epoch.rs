@@ -29,22 +29,25 @@ pub enum EpochError {
     /// The file could not be written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The file could not be removed.
+    #[error("cannot remove {FILE}: {0}")]
+    Remove(#[from] io::Error),
 }
 
 /// Begins a new epoch if the host is not as it was when the one in force began. `fingerprint`:
-/// what routing depends on now; `None`: the caller has just changed it. `fine`: nothing that was
-/// counted in the epoch in force is wrong, so it can go on. Without programs there are no counters
-/// and no epoch.
+/// what routing depends on now; `None`: the caller has just changed it. `goes_on`: nothing that was
+/// counted in the epoch in force needs to be forgotten, so it goes on. Without programs there are no counters
+/// and no epoch, so the file is removed.
 ///
 /// # Errors
 /// The counters could not be read, or the file not written.
-pub fn renew(paths: &Paths, fingerprint: Option<u64>, fine: bool) -> Result<(), EpochError> {
+pub fn renew(paths: &Paths, fingerprint: Option<u64>, goes_on: bool) -> Result<(), EpochError> {
     let known = read(paths);
     match known {
         Some(known) if known.fingerprint.is_some() && known.fingerprint == fingerprint => Ok(()),
         // The change that began it is made and this is what came of it, or nothing of it needs to
         // be forgotten.
-        Some(known) if fingerprint.is_some() && (known.fingerprint.is_none() || fine) => {
+        Some(known) if fingerprint.is_some() && (known.fingerprint.is_none() || goes_on) => {
             let settled = Epoch {
                 fingerprint,
                 ..known
@@ -54,7 +57,7 @@ pub fn renew(paths: &Paths, fingerprint: Option<u64>, fine: bool) -> Result<(), 
         _ => {
             let pins = PinRoot::here(&paths.bpffs)?;
             let Some(maps) = Maps::open(&pins)? else {
-                return Ok(());
+                return Ok(remove(paths)?);
             };
             let epoch = Epoch::begin(fingerprint, &maps.read_addresses()?);
             Ok(write(&epoch, paths)?)

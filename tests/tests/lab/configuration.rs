@@ -75,9 +75,12 @@ fn a_mistake_is_reported_with_file_line_and_column_and_changes_nothing() {
         let also = steer.refuses(&lab, &["apply"], 2, &[&at, said]);
         assert_eq!(told, also);
     }
-    for command in ["plan", "verify", "status", "run"] {
+    for command in ["plan", "verify", "run"] {
         steer.refuses(&lab, &[command], 2, &["config.toml:"]);
     }
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.starts_with("ATTENTION"), "{status}");
+    assert!(status.contains("config.toml:"), "{status}");
 }
 
 #[test]

@@ -26,8 +26,8 @@ use eni_steer_core::policy::flags::{FLAGS, PolicyFlag, Setting};
 #[command(name = "eni-steer", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 the host differs \
-from the policy, 4 asymmetric traffic, 5 missing privilege or kernel feature, 6 not confirmed in \
-time and undone"
+from the policy, 4 wrong traffic, 5 missing privilege or kernel feature, 6 not confirmed in time \
+and undone, 7 traffic could not be judged"
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -100,11 +100,12 @@ pub(super) enum Command {
     Confirm,
     /// Delete everything that apply installed, and restore what it changed
     Remove(RemoveArgs),
-    /// Check that the rules are in effect and that traffic is symmetric
+    /// Check that the rules are in effect, that gateways answer, and that traffic is symmetric
     ///
     /// Traffic is symmetric if all packets of an address arrive on and leave by the ENI that has
-    /// the address (its owner). The exit code is 3 if the host differs from the policy or another
-    /// program's rule comes before eni-steer's, and 4 if traffic is asymmetric.
+    /// the address (its owner). The exit code is 4 if traffic is wrong, else 3 if the host differs
+    /// from the policy, another program's rule wins or a gateway does not answer, else 7 if
+    /// traffic could not be judged.
     Verify(VerifyArgs),
     /// Show the counters: by ENI, by address, by source, and why packets were not steered
     Counters(CountersArgs),

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
-use eni_steer_core::{apply::apply, desired::Desired, plan::Plan};
-use eni_steer_linux::{bpf::PinRoot, epoch, executor::LinuxExecutor, run_files, state::State};
+use eni_steer_core::{apply::apply, desired::Desired, epoch::fingerprint, plan::Plan};
+use eni_steer_linux::{
+    bpf::PinRoot, epoch, executor::LinuxExecutor, paths::Paths, run_files, state::State,
+};
 
 use super::{
     context::Context,
@@ -44,10 +46,15 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
         return Err(Failure::from(error).context(format!("this step failed: {text}; {undone}")));
     }
     // What is counted from now on is judged by how the host is now.
-    if let Err(error) = epoch::renew(paths, None, false) {
-        tracing::debug!("cannot begin a new epoch: {error}");
-    }
+    begin_epoch(paths, None);
     let now = context.look_again(desired.ownership.protocol)?;
+    let routes_of_others = || {
+        let routes = host.routes.iter();
+        routes.filter(|route| !desired.ownership.route(route))
+    };
+    let mut after = now.clone();
+    after.routes.extend(routes_of_others().cloned());
+    begin_epoch(paths, Some(fingerprint(&after, desired)));
     let left = Plan::between(desired, &now);
     match left.steps.first() {
         None => Ok(()),
@@ -61,6 +68,13 @@ pub(super) fn carry_out(context: &Context, desired: &Desired, plan: &Plan) -> Re
             "another program changes the same rules, routes or interfaces: find it, or let it \
              leave them alone; 'eni-steer status' lists the differences",
         )),
+    }
+}
+
+/// Begins an epoch, or enters into one that has just begun what routing depends on.
+fn begin_epoch(paths: &Paths, fingerprint: Option<u64>) {
+    if let Err(error) = epoch::renew(paths, fingerprint, false) {
+        tracing::debug!("cannot begin a new epoch: {error}");
     }
 }
 

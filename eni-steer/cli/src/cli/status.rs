@@ -63,7 +63,7 @@ fn report(global: &Global) -> Result<StatusReport, Failure> {
         verdict: &verdict,
         counters,
     });
-    begin_epoch(&context, &desired, report.traffic.as_ref());
+    begin_epoch(&context, &desired, &verdict, report.traffic.as_ref());
     Ok(report)
 }
 

@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let counted = counted(&context.paths, args.window)?;
     let required = args.require_traffic.into();
     let report = VerifyReport::new(&context.host, &desired, policy, counted.as_ref(), required);
-    begin_epoch(&context, &desired, report.traffic.as_ref());
+    begin_epoch(&context, &desired, &report.policy, report.traffic.as_ref());
     let mut out = std::io::stdout().lock();
     if global.json {
         render::json(&report, &mut out)?;
@@ -104,13 +104,20 @@ fn read(paths: &Paths) -> Result<Option<Snapshot>, Failure> {
     }
 }
 
-/// Begins a new epoch if the host is not as it was when the last one began, and something counted
-/// in that one is wrong: what is counted from now on is judged by how the host is now. A file that
-/// cannot be written costs no more than that.
-pub(super) fn begin_epoch(context: &Context, desired: &Desired, traffic: Option<&TrafficVerdict>) {
+/// Begins a new epoch if the host is not as it was when the last one began, something counted in
+/// that one is wrong, and the host is right now: what is counted from now on is judged by how the
+/// host is now. A file that cannot be written costs no more than that.
+pub(super) fn begin_epoch(
+    context: &Context,
+    desired: &Desired,
+    policy: &PolicyVerdict,
+    traffic: Option<&TrafficVerdict>,
+) {
     let fingerprint = epoch::fingerprint(&context.host, desired);
-    let fine = traffic.is_none_or(|traffic| traffic.class(RequireTraffic::None) != Class::Wrong);
-    if let Err(error) = epoch_file::renew(&context.paths, Some(fingerprint), fine) {
+    let is_wrong = |traffic: &TrafficVerdict| traffic.class(RequireTraffic::None) == Class::Wrong;
+    // While the host is wrong, traffic that went wrong is no history.
+    let goes_on = !policy.holds() || !traffic.is_some_and(is_wrong);
+    if let Err(error) = epoch_file::renew(&context.paths, Some(fingerprint), goes_on) {
         tracing::debug!("cannot begin a new epoch: {error}");
     }
 }

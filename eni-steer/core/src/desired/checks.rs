@@ -198,7 +198,7 @@ pub(super) fn absent(cx: &Context<'_>) -> Vec<PolicyError> {
             let eni = link.name.clone();
             if !link.up {
                 Some(PolicyError::Down { eni })
-            } else if cx.host.usable_addresses(link.index).next().is_none() {
+            } else if link.is_ethernet() && cx.host.usable_addresses(link.index).next().is_none() {
                 Some(PolicyError::NoAddress { eni })
             } else {
                 None

@@ -183,11 +183,9 @@ fn ip(family: &Family) -> &'static str {
 }
 
 impl PolicyError {
-    /// The interface that the policy names and that the error is about, as the policy or the
-    /// kernel names it.
+    /// Name of the interface that the policy selects and that the error is about.
     pub(super) fn eni(&self) -> Option<&str> {
         match self {
-            Self::UnknownInterface { name, .. } => Some(name),
             Self::SelectedTwice { eni }
             | Self::NotEthernet { eni }
             | Self::Down { eni }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{Attachment, Host, Route, Rule, Tunable},
     ownership::Ownership,
-    policy::Policy,
+    policy::{Discover, Policy},
 };
 
 use context::Context;
@@ -98,8 +98,8 @@ impl Desired {
         let mut errors = checks::absent(cx);
         let mut policy = policy.clone();
         // Each round leaves out what the last error was about: an ENI of the policy, or at last
-        // the rules. There are no more rounds than things to leave out.
-        for _ in 0..=policy.enis.len() + 2 {
+        // the rules.
+        loop {
             let cx = &Context {
                 host,
                 policy: &policy,
@@ -126,13 +126,14 @@ impl Desired {
                 Err(error) => error,
             };
             let about = |eni: &crate::policy::EniPolicy| {
-                let named = selector::link(cx, &eni.select).map(|link| link.name.as_str());
-                let subject = error.eni();
-                subject.is_some() && (subject == named || subject == Some(&eni.select.to_string()))
+                let named = selector::link(cx, &eni.select);
+                named.is_some_and(|link| error.eni() == Some(&link.name))
             };
             let at = policy.enis.iter().rposition(about);
             errors.push(error);
             match at {
+                // Without a name, eni-steer would discover ENIs that the policy does not name.
+                Some(_) if policy.enis.len() == 1 && policy.discover != Discover::Always => break,
                 Some(at) => drop(policy.enis.remove(at)),
                 None if policy.rules => policy.rules = false,
                 None => break,

@@ -5,7 +5,7 @@ use crate::{
     fake::{fake_host, index},
     model::{Family, Host, Mac, Priority, TableId, TunableKind},
     ownership::{GROUP, MIN_BAND},
-    policy::{EniPolicy, GatewayChoice, Policy, Selector},
+    policy::{Balance, EniPolicy, GatewayChoice, Policy, Selector},
 };
 
 /// A host with two ENIs that allows the policy of both.
@@ -340,16 +340,36 @@ fn what_can_be_said_is_said_whatever_is_wrong_with_the_rest() {
         (vec!["eth0".to_owned(), "eth1".to_owned()], Vec::new())
     );
     // An interface that is not there does not keep the others from being shown.
-    let (names, errors) = despite(&two_enis(), &managing(&["eth9", "eth1", "lo"]));
-    assert_eq!(names, ["eth1"]);
-    assert!(
-        errors.iter().any(|error| error.contains("eth9")) || errors.len() == 1,
-        "{errors:?}"
+    let (names, errors) = despite(&two_enis(), &managing(&["eth9", "eth0", "lo"]));
+    assert_eq!(names, ["eth0"]);
+    assert_eq!(
+        errors,
+        [
+            "there is no interface eth9",
+            "lo is not an Ethernet interface"
+        ]
     );
-    assert!(
-        errors.iter().any(|error| error.contains("lo ")),
-        "{errors:?}"
-    );
+    // If nothing is left of what the policy names, no other ENI is shown in its place.
+    let (names, errors) = despite(&two_enis(), &managing(&["lo"]));
+    assert_eq!(names, [""; 0]);
+    assert_eq!(errors, ["lo is not an Ethernet interface"]);
+    // An ENI that is named twice is shown once.
+    let (names, errors) = despite(&two_enis(), &managing(&["eth0", "eth1", "eth1"]));
+    assert_eq!(names, ["eth0", "eth1"]);
+    assert_eq!(errors, ["the policy names eth1 twice"]);
+    // An error that is about no ENI leaves out rules only, whether the policy names ENIs or
+    // eni-steer discovers them.
+    let unbalanced = |policy: Policy| Policy {
+        balance: Some(Balance::default()),
+        ..policy
+    };
+    for policy in [unbalanced(both()), unbalanced(Policy::default())] {
+        let (desired, errors) = Desired::despite_errors(&two_enis(), &policy, 1);
+        assert_eq!(desired.enis.len(), 2);
+        assert_eq!(desired.rules, []);
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, ["balance needs source rules for the primary ENI"]);
+    }
     // Another program's rule in the band: everything is shown, and the rule is named.
     let band = two_enis().rule("pref 20500 from 10.9.9.9 lookup 77");
     let (names, errors) = despite(&band, &both());
