@@ -70,10 +70,10 @@ impl Story {
     fn asymmetry(&mut self) {
         title(1, "the asymmetry: in by eth1, out by eth0");
         self.told(&["apply", "--eni", "eth0", "--eni", "eth1", "--rules", "off"]);
-        let (pings, seen, code) = self.watched_pings();
+        let (pings, seen, code, output) = self.watched_pings();
         self.say_pings(&pings, seen);
         self.check(
-            code == Some(3) || code == Some(4),
+            code == Some(4) && output.contains("1 asymmetric"),
             "verify calls it asymmetric",
         );
         self.check(pings.received == 0, "the cloud drops every reply");
@@ -92,7 +92,7 @@ impl Story {
         let code = self.shown(&["plan", "--rules", "on"]);
         self.check(code == Some(3), "the plan is not empty");
         self.quiet(&["apply", "--rules", "on"]);
-        let (pings, seen, code) = self.watched_pings();
+        let (pings, seen, code, _) = self.watched_pings();
         self.say_pings(&pings, seen);
         self.check(
             code == Some(0),
@@ -124,13 +124,16 @@ impl Story {
             "someone adds a rule before ours: ip rule add pref 100 lookup main",
         );
         self.ip(&["rule", "add", "pref", "100", "lookup", "main"]);
-        let (lost, seen, code) = self.watched_pings();
+        let (lost, seen, code, output) = self.watched_pings();
         self.say_pings(&lost, seen);
-        self.check(code == Some(3), "verify names the rule that wins");
+        self.check(
+            code == Some(4) && output.contains("CAUSE 1  ip -4 rule pref 100 "),
+            "verify names the rule that wins",
+        );
         self.check(lost.received == 0, "in count mode the replies go wrong");
         self.quiet(&["apply", "--mode", "steer"]);
         println!("$ eni-steer apply --mode steer");
-        let (kept, seen, _) = self.watched_pings();
+        let (kept, seen, code, output) = self.watched_pings();
         self.say_pings(&kept, seen);
         self.check(
             kept.received == kept.sent,
@@ -139,6 +142,10 @@ impl Story {
         self.check(
             seen.wrong.packets == 0,
             "in steer mode nothing leaves by eth0",
+        );
+        self.check(
+            code == Some(4) && output.contains("1 steered"),
+            "verify still calls it wrong, because the rules do not work",
         );
         let steered = self.fate("steered");
         println!("packets steered so far: {steered}");
@@ -214,7 +221,9 @@ impl Story {
     }
 
     /// Pings while `verify --window` runs; prints the report of `verify`.
-    fn watched_pings(&mut self) -> (Exchange, Seen, Option<i32>) {
+    /// Pings eth1 while `verify` watches. Returns what became of the pings, what the cloud saw on
+    /// eth0, and what `verify` ended with and printed.
+    fn watched_pings(&mut self) -> (Exchange, Seen, Option<i32>, String) {
         let (host, eth1) = (&self.lab.host, self.lab.eni(1).v4());
         let before = self.lab.router_seen(0);
         let mut verify = self
@@ -231,8 +240,10 @@ impl Story {
         );
         let status = verify.wait(Duration::from_secs(10));
         println!("$ eni-steer verify --window {WINDOW}");
-        print!("{}", indented(&verify.output()));
-        (pings, self.lab.router_seen(0).since(before), status.code())
+        let output = verify.output();
+        print!("{}", indented(&output));
+        let seen = self.lab.router_seen(0).since(before);
+        (pings, seen, status.code(), output)
     }
 
     fn say_pings(&self, pings: &Exchange, seen: Seen) {

@@ -77,11 +77,15 @@ pub fn judge(
     let before = by_address(&all.cells);
     let last_ingress = last_ingress(all);
     let none = Vec::new();
+    let length = counted.since.map(|since| {
+        Duration::from_nanos(counted.taken_at.monotonic.saturating_sub(since.monotonic))
+    });
     let mut addresses: Vec<AddressVerdict> = owned
         .iter()
         .map(|owned| {
             let judged = Judged {
                 all,
+                length,
                 owned,
                 cells: cells.get(&owned.address).unwrap_or(&none),
                 before: before.get(&owned.address).unwrap_or(&none),
@@ -98,9 +102,6 @@ pub fn judge(
         })
         .collect();
     pair_wrong_sources(&mut addresses);
-    let length = counted.since.map(|since| {
-        Duration::from_nanos(counted.taken_at.monotonic.saturating_sub(since.monotonic))
-    });
     TrafficVerdict {
         period,
         length,
@@ -142,6 +143,8 @@ fn is_alone(eni: EniId, all: &Snapshot, cells: &BTreeMap<IpNet, Vec<&AddressCoun
 /// One address, and what there is to judge it by.
 struct Judged<'a> {
     all: &'a Snapshot,
+    /// Length of the period; `None`: it began with the counters.
+    length: Option<Duration>,
     owned: &'a Owned,
     /// Its counters in the period.
     cells: &'a [&'a AddressCounters],
@@ -163,6 +166,10 @@ impl Judged<'_> {
         // History is what is not of the period.
         history.ingress -= strays.ingress.min(history.ingress);
         history.egress -= strays.egress.min(history.egress);
+        // The programs keep the times of the first and the last one of all.
+        let in_period = |age: &Duration| self.length.is_none_or(|length| *age <= length);
+        strays.first = strays.first.filter(in_period);
+        history.last = history.last.filter(|age| !in_period(age));
         let mut why = String::new();
         let over = strays.packets() > 0 && self.is_over(&strays);
         if over {

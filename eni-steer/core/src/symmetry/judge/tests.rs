@@ -356,6 +356,27 @@ fn what_was_wrong_before_the_epoch_is_history_and_decides_nothing() {
     assert_eq!(address.strays, Strays::default());
     assert_eq!((address.history.ingress, address.history.egress), (0, 5));
     assert_eq!(address.history.last, Some(Duration::from_secs(10)));
+    // Both before and in the period: the programs keep only the first time of all and the last.
+    let since = |seconds, stray| {
+        let period = Snapshot {
+            since: Some(Timestamp {
+                monotonic: NOW - seconds * SECOND,
+                unix_ms: 0,
+            }),
+            cells: vec![cell(A, ETH0, OUT, stray)],
+            ..counters()
+        };
+        judge(&all, &period, Period::Window, &[owned(A)])
+            .addresses
+            .remove(0)
+    };
+    let both = since(15, 2);
+    assert_eq!((both.strays.egress, both.history.egress), (2, 3));
+    assert_eq!(both.strays.first, None, "the first one was before");
+    assert_eq!(both.strays.last, Some(Duration::from_secs(10)));
+    assert_eq!(both.history.last, None, "the last one was in the period");
+    let all_of_them = since(20, 5);
+    assert_eq!(all_of_them.strays.first, Some(Duration::from_secs(20)));
 }
 
 /// A source that was seen on an ENI some seconds ago.
