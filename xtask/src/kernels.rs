@@ -236,7 +236,7 @@ fn to_the_end(
             return Ok((said, ended));
         }
         said += outcome::whole_lines(&now);
-        let rest = selection::left(groups, &Outcome::read(&said));
+        let rest = Outcome::read(&said).left_of(groups);
         let none_ended = rest == left;
         left = rest;
         in_vain = if none_ended { in_vain + 1 } else { 0 };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::selection::{self, Group};
+use super::selection::Group;
 
 /// How a test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +104,17 @@ impl Outcome {
         group.is_some_and(|group| group.tests.iter().any(|(name, _)| name == test))
     }
 
+    /// Returns the groups with the tests that have not ended yet.
+    pub fn left_of(&self, groups: &[Group]) -> Vec<Group> {
+        let mut left = groups.to_vec();
+        for group in &mut left {
+            let Group { name, tests, .. } = group;
+            tests.retain(|test| !self.ended(name, test));
+        }
+        left.retain(|group| !group.tests.is_empty());
+        left
+    }
+
     /// Returns why this is not a success of the wanted tests; `None` if it is one.
     pub fn failure(&self, wanted: &[Group]) -> Option<String> {
         for Program { name, tests, .. } in &self.programs {
@@ -116,7 +127,7 @@ impl Outcome {
                 return Some(format!("{name}: failed: {}", failed.join(", ")));
             }
         }
-        if let Some(group) = selection::left(wanted, self).first() {
+        if let Some(group) = self.left_of(wanted).first() {
             let tests = group.tests.join(", ");
             return Some(format!("{}: did not come to an end: {tests}", group.name));
         }
@@ -182,12 +193,16 @@ skipped: kernels::links_with_tcx: no TCX on this kernel (needs 6.6)\r
 test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 1.5s\r
 ";
 
-    fn wanted(name: &str, tests: &[&str]) -> [Group; 1] {
-        [Group {
+    fn lab(name: &str, tests: &[&str]) -> Group {
+        Group {
             name: name.to_owned(),
             program: "lab".to_owned(),
             tests: tests.iter().map(|test| (*test).to_owned()).collect(),
-        }]
+        }
+    }
+
+    fn wanted(name: &str, tests: &[&str]) -> [Group; 1] {
+        [lab(name, tests)]
     }
 
     #[test]
@@ -256,5 +271,38 @@ test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; fini
             ),
             "the second group failed"
         );
+    }
+
+    #[test]
+    fn the_next_machine_runs_the_tests_that_have_not_come_to_an_end() {
+        let wanted = [
+            lab("access", &["access::a", "access::b"]),
+            lab(
+                "daemon",
+                &["daemon::a", "daemon::b", "daemon::c", "daemon::d_with_tcx"],
+            ),
+            lab("faults", &["faults::a"]),
+        ];
+        let died = "program access\ntest access::a ... ok\ntest access::b ... FAILED\n\
+                    test result: FAILED. 1 passed; 1 failed; 0 ignored\n\
+                    program daemon\nskipped: daemon::d_with_tcx: no TCX\nrunning 3 tests\n\
+                    test daemon::b ... ok\ntest daemon::c has been running for over 60 seconds\n";
+        let outcome = Outcome::read(died);
+        let rest = outcome.left_of(&wanted);
+        // Neither the failed test nor the skipped one runs again.
+        assert_eq!(
+            rest,
+            [
+                lab("daemon", &["daemon::a", "daemon::c"]),
+                lab("faults", &["faults::a"])
+            ]
+        );
+        assert_eq!(crate::kernels::selection::count(&rest), 3);
+        // The second machine's output follows the first one's.
+        let second = format!(
+            "{died}program daemon\ntest daemon::c ... ok\ntest daemon::a ... ok\n\
+             test result: ok. 2 passed\nprogram faults\ntest faults::a ... ok\n"
+        );
+        assert_eq!(Outcome::read(&second).left_of(&wanted), []);
     }
 }

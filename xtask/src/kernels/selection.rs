@@ -5,8 +5,6 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
-use super::outcome::Outcome;
-
 /// The program whose modules are groups of their own. Each of them runs alone: if one hangs, the
 /// others still run; the tests that set the clock run beside no others; and each has a row in the
 /// table. All tests of any other program run together.
@@ -157,17 +155,6 @@ pub fn groups(program: &str, tests: &[String], only: &[Only], wanted: &Wanted) -
     groups
 }
 
-/// Returns the groups with the tests that have not ended yet.
-pub fn left(groups: &[Group], outcome: &Outcome) -> Vec<Group> {
-    let mut left = groups.to_vec();
-    for group in &mut left {
-        let Group { name, tests, .. } = group;
-        tests.retain(|test| !outcome.ended(name, test));
-    }
-    left.retain(|group| !group.tests.is_empty());
-    left
-}
-
 /// Returns how many tests the groups have.
 pub fn count(groups: &[Group]) -> usize {
     groups.iter().map(|group| group.tests.len()).sum()
@@ -256,38 +243,5 @@ mod tests {
         );
         let (exact, _) = Wanted::read(&strings(&["daemon::acc"]), &strings(&["--exact"]));
         assert_eq!(groups("lab", &tests, &[], &exact), []);
-    }
-
-    #[test]
-    fn the_next_machine_runs_the_tests_that_have_not_come_to_an_end() {
-        let wanted = [
-            lab("access", &["access::a", "access::b"]),
-            lab(
-                "daemon",
-                &["daemon::a", "daemon::b", "daemon::c", "daemon::d_with_tcx"],
-            ),
-            lab("faults", &["faults::a"]),
-        ];
-        let died = "program access\ntest access::a ... ok\ntest access::b ... FAILED\n\
-                    test result: FAILED. 1 passed; 1 failed; 0 ignored\n\
-                    program daemon\nskipped: daemon::d_with_tcx: no TCX\nrunning 3 tests\n\
-                    test daemon::b ... ok\ntest daemon::c has been running for over 60 seconds\n";
-        let outcome = Outcome::read(died);
-        let rest = left(&wanted, &outcome);
-        // Neither the failed test nor the skipped one runs again.
-        assert_eq!(
-            rest,
-            [
-                lab("daemon", &["daemon::a", "daemon::c"]),
-                lab("faults", &["faults::a"])
-            ]
-        );
-        assert_eq!(count(&rest), 3);
-        // The second machine's output follows the first one's.
-        let second = format!(
-            "{died}program daemon\ntest daemon::c ... ok\ntest daemon::a ... ok\n\
-             test result: ok. 2 passed\nprogram faults\ntest faults::a ... ok\n"
-        );
-        assert_eq!(left(&wanted, &Outcome::read(&second)), []);
     }
 }

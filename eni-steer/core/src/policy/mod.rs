@@ -6,6 +6,7 @@
 
 mod access;
 pub mod config;
+mod entries;
 pub mod flags;
 mod input;
 mod keys;
@@ -27,9 +28,9 @@ use crate::{
 };
 
 pub use access::{AccessAction, AccessRule, Balance};
+pub use entries::{Entry, entries};
 pub use literal::Value;
 pub use origin::{Origin, Origins, Section};
-pub use registry::{Entry, entries};
 
 /// How flags and files name an ENI.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
