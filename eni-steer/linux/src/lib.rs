@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observe    reads the host: links, addresses, routes, rules, sysctls, programs, leases
+//! explain    reads what `explain` needs, and goes on where a part cannot be read
 //! executor   does the steps of a plan: where a step meets netlink, BPF, sysctls and the state file
 //! netlink    rtnetlink, both directions of each object; the kernel's route lookup; notifications
 //! bpf        the programs and their pinned maps
@@ -17,6 +18,7 @@ pub mod bpf;
 pub mod configuration;
 pub mod daemon_report;
 pub mod executor;
+pub mod explain;
 mod leases;
 pub mod netlink;
 pub mod observe;

@@ -18,8 +18,13 @@ pub struct Flow {
     pub mark: u32,
     /// Interface it came in by; `None`: made on this host.
     pub iif: Option<IfIndex>,
-    /// User whose socket sends it; `None`: root, for what is made on this host.
+    /// Interface that the sending socket is bound to; the kernel ignores it beside `iif`.
+    pub oif: Option<IfIndex>,
+    /// User whose socket sends it; `None`: root. The kernel routes what it forwards as root's
+    /// (`sock_net_uid` of net/ipv4/route.c, a zeroed `flowi6_uid` for IPv6), whatever stands here.
     pub uid: Option<u32>,
+    /// TOS or traffic class, the whole byte.
+    pub tos: u8,
     /// IP protocol number.
     pub ip_protocol: Option<u8>,
     /// Source port.
@@ -36,7 +41,9 @@ impl Flow {
             from: None,
             mark: 0,
             iif: None,
+            oif: None,
             uid: None,
+            tos: 0,
             ip_protocol: None,
             sport: None,
             dport: None,

@@ -25,7 +25,7 @@ pub use lease::Lease;
 pub use link::{Address, Link};
 pub use lookup::RouteLookup;
 pub use route::{Hop, Route, RouteKey, RouteKind, destination_text};
-pub use rule::{PortRange, Rule, RuleAction, UidRange};
+pub use rule::{PortRange, RareSelector, Rule, RuleAction, UidRange};
 pub use tunable::{SavedValue, Tunable, TunableKind};
 pub use units::{
     Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, covers, host_prefix,

@@ -47,6 +47,55 @@ pub struct UidRange {
     pub end: u32,
 }
 
+/// A selector that eni-steer never writes. A rule with one is [`Rule::partial`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RareSelector {
+    /// `FRA_DSCP`: the six bits of the DSCP field, and the mask under which they are compared.
+    Dscp {
+        /// Value.
+        value: u8,
+        /// Mask.
+        mask: u8,
+    },
+    /// `FRA_FLOWLABEL`
+    FlowLabel {
+        /// Value.
+        value: u32,
+        /// Mask.
+        mask: u32,
+    },
+    /// `FRA_TUN_ID`
+    TunnelId(u64),
+    /// `FRA_SPORT_MASK` other than that of one port.
+    SourcePortMask(u16),
+    /// `FRA_DPORT_MASK` other than that of one port.
+    DestinationPortMask(u16),
+    /// Flags of the header (`FIB_RULE_*`) that eni-steer does not know.
+    Flags(u32),
+    /// An attribute (`FRA_*`) that eni-steer does not know.
+    Unknown {
+        /// Its number.
+        attribute: u16,
+    },
+}
+
+impl fmt::Display for RareSelector {
+    /// Nearly as `ip rule list` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dscp { value, mask: 0x3f } => write!(f, "dscp {value:#x}"),
+            Self::Dscp { value, mask } => write!(f, "dscp {value:#x}/{mask:#x}"),
+            Self::FlowLabel { value, mask } => write!(f, "flowlabel {value:#x}/{mask:#x}"),
+            Self::TunnelId(id) => write!(f, "tun_id {id}"),
+            Self::SourcePortMask(mask) => write!(f, "sport mask {mask:#x}"),
+            Self::DestinationPortMask(mask) => write!(f, "dport mask {mask:#x}"),
+            Self::Flags(flags) => write!(f, "flags {flags:#x}"),
+            Self::Unknown { attribute } => write!(f, "attribute {attribute}"),
+        }
+    }
+}
+
 /// A rule, normalised: what the kernel adds by itself to a dump is not in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rule {
@@ -87,6 +136,9 @@ pub struct Rule {
     /// It carries a selector this type can not hold (tunnel id, flow label, DSCP): shown
     /// and stepped around, never rewritten.
     pub partial: bool,
+    /// Which selectors those are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rare: Vec<RareSelector>,
 }
 
 impl Rule {
@@ -111,6 +163,7 @@ impl Rule {
             suppress_prefix_length: None,
             suppress_group: None,
             partial: false,
+            rare: Vec::new(),
         }
     }
 }
@@ -163,6 +216,9 @@ impl fmt::Display for Rule {
                     write!(f, "-{end}")?;
                 }
             }
+        }
+        for selector in &self.rare {
+            write!(f, " {selector}")?;
         }
         match self.action {
             RuleAction::Table(table) => write!(f, " lookup {table}")?,

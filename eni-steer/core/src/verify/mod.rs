@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::{
     desired::Desired,
-    explain::{Flow, Outcome, best, decision, trace_rules},
+    explain::{Outcome, Visit, best, decision, trace_rules},
     known_tools::probable_owner,
-    model::{Family, Host, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
+    model::{Family, Flow, Host, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
     plan::Plan,
 };
 
@@ -177,7 +177,7 @@ fn decided(host: &Host, desired: &Desired, flow: &Flow) -> Decision {
         Some((rule, route)) => (Some(rule.clone()), route.cloned()),
         // One that can not be judged is the most likely to have decided.
         None => {
-            let unknown = |visit: &&crate::explain::Visit| visit.outcome == Outcome::Unknown;
+            let unknown = |visit: &&Visit| matches!(visit.outcome, Outcome::CannotTell { .. });
             let unknown = visits.iter().find(unknown);
             (unknown.map(|visit| visit.rule.clone()), None)
         }

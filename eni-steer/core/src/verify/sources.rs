@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{Misrouted, PolicyVerdict, decided, far, refuses, stays, stranger};
 use crate::{
     desired::{Desired, Eni},
-    explain::{Flow, best},
-    model::{Family, Host, IfIndex, RouteKind, RouteLookup, TableId, link_local},
+    explain::best,
+    model::{Family, Flow, Host, IfIndex, RouteKind, RouteLookup, TableId, link_local},
 };
 
 /// How many destinations of main's beyond the ENIs are asked for in each family.

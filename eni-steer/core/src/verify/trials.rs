@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use super::{Overruled, PolicyVerdict, decided, far, refuses, stranger};
 use crate::{
     desired::Desired,
-    explain::{Flow, best, way_out},
-    model::{Family, Host, IfIndex, RouteLookup, Rule, RuleAction, TableId, covers, host_prefix},
+    explain::{best, way_out},
+    model::{
+        Family, Flow, Host, IfIndex, RouteLookup, Rule, RuleAction, TableId, covers, host_prefix,
+    },
 };
 
 /// What `rtm_getroute_parse_ip_proto` takes in the kernel's net/ipv4/ip_input.c.

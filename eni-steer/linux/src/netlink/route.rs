@@ -15,12 +15,17 @@ use super::{
     Message, Netlink, NetlinkError, Request,
     wire::{self, Attributes, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
 };
-use eni_steer_core::model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any};
+use eni_steer_core::{
+    explain::RouteFacts,
+    model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any},
+};
 
 /// Length of `struct rtmsg`.
 const HEADER: usize = 12;
 /// `RTNH_F_ONLINK`, of a route's header and of a leg's.
 const ONLINK: u32 = 4;
+/// `RTA_NH_ID`
+const NEXTHOP_OBJECT: u16 = 30;
 /// `RTAX_LOCK` and `RTAX_MTU`.
 const LOCK: u16 = 1;
 const MTU: u16 = 2;
@@ -84,6 +89,46 @@ impl Netlink {
         }
         Ok(routes)
     }
+}
+
+impl Netlink {
+    /// All routes of both families and all tables, of every kind, in the order in which the kernel
+    /// lists them, and what each carries that [`Route`] does not hold. For `explain`: of equal
+    /// routes the first wins, and a dump of one kind at a time does not tell which is the first.
+    pub fn routes_in_order(&self) -> Result<Vec<(Route, RouteFacts)>, NetlinkError> {
+        let mut routes = Vec::new();
+        for family in Family::BOTH {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family_to_wire(family);
+            let request = RouteNetlinkMessage::GetRoute(request);
+            let read = |message: &Message<'_>| {
+                let facts = facts(family, message)?;
+                Some((from_message(message)?, facts))
+            };
+            self.dump_behind(&mut routes, "list the routes", request, read)?;
+        }
+        Ok(routes)
+    }
+}
+
+/// What a route carries beside what [`Route`] holds.
+fn facts(family: Family, message: &Message<'_>) -> Option<RouteFacts> {
+    let (header, attributes) = message.split::<HEADER>()?;
+    let from_length = header[2];
+    let mut facts = RouteFacts::default();
+    for (kind, value) in attributes {
+        match kind {
+            libc::RTA_SRC => facts.from = prefix(wire::address(family, value)?, from_length),
+            // Medium 0, high 1, low 3 (RFC 4191); the kernel compares them as
+            // `IPV6_DECODE_PREF` turns them.
+            libc::RTA_PREF => {
+                facts.preference = Some((*value.first()? & 3) ^ 2).filter(|rank| *rank != 2);
+            }
+            NEXTHOP_OBJECT => facts.nexthop_object = Some(u32_at(value, 0)?),
+            _ => {}
+        }
+    }
+    Some(facts)
 }
 
 /// Adds a route; the kernel refuses one whose destination, metric and TOS are in its table.

@@ -1,0 +1,307 @@
+//! Which route of a table has the answer: `fib_table_lookup` of net/ipv4/fib_trie.c, and
+//! `fib6_table_lookup` with `find_rr_leaf` and `find_match` of net/ipv6/route.c.
+
+use std::{cmp::Reverse, net::IpAddr};
+
+use super::{Facts, NeighbourState, View, facts::RouteFacts};
+use crate::model::{
+    Family, Flow, Hop, Host, IfIndex, Link, Route, RouteKind, TableId, covers, host_prefix,
+    link_local,
+};
+
+/// What IPv4 compares of the TOS byte (`INET_DSCP_LEGACY_TOS_MASK`).
+const LEGACY_TOS: u8 = 0x1c;
+
+/// What a table says to a packet.
+#[derive(Clone, Debug)]
+pub(super) enum Found<'a> {
+    /// Nothing: the walk goes on with the next rule.
+    Nothing,
+    /// A throw route: the same.
+    Thrown(&'a Route),
+    /// A route that refuses.
+    Refuses(&'a Route),
+    /// A route, and the legs that the packet may take: more than one of a multipath route.
+    Way(&'a Route, Vec<Hop>),
+    /// A route of a nexthop object whose legs the kernel did not tell.
+    Unresolved(&'a Route, Option<u32>),
+}
+
+/// A route of the table that covers the destination.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    route: &'a Route,
+    facts: Option<&'a RouteFacts>,
+}
+
+impl Candidate<'_> {
+    fn from_length(&self) -> u8 {
+        let from = self.facts.and_then(|facts| facts.from);
+        from.map_or(0, |from| from.prefix_len())
+    }
+
+    fn object(&self) -> Option<u32> {
+        self.facts.and_then(|facts| facts.nexthop_object)
+    }
+
+    /// A route that should have legs and has none: its nexthop object could not be resolved.
+    fn has_no_legs(&self) -> bool {
+        let kind = self.route.kind;
+        self.route.hops.is_empty() && !kind.refuses() && kind != RouteKind::Throw
+    }
+}
+
+pub(super) fn find<'a>(view: View<'a>, flow: &Flow, table: TableId) -> Found<'a> {
+    let mut candidates: Vec<Candidate<'a>> = view
+        .host
+        .routes
+        .iter()
+        .enumerate()
+        .filter(|(_, route)| {
+            route.table == table
+                && Family::of(flow.to) == route.family()
+                && covers(route.destination, host_prefix(flow.to))
+        })
+        .map(|(at, route)| Candidate {
+            route,
+            facts: view.facts.routes.get(&at),
+        })
+        .collect();
+    match Family::of(flow.to) {
+        Family::V4 => {
+            // The order of a leaf's aliases (`fib_insert_alias`). Equals stay as the kernel
+            // lists them.
+            candidates.sort_by_key(|candidate| {
+                let route = candidate.route;
+                (
+                    Reverse(route.destination.prefix_len()),
+                    Reverse(route.tos),
+                    route.metric,
+                )
+            });
+            find4(view, flow, &candidates)
+        }
+        Family::V6 => {
+            let from = flow.from.map(host_prefix);
+            candidates.retain(|candidate| {
+                let wanted = candidate.facts.and_then(|facts| facts.from);
+                wanted.is_none_or(|net| from.is_some_and(|from| covers(net, from)))
+            });
+            candidates.sort_by_key(|candidate| {
+                let route = candidate.route;
+                (
+                    Reverse(route.destination.prefix_len()),
+                    Reverse(candidate.from_length()),
+                    route.metric,
+                )
+            });
+            find6(view, flow, &candidates)
+        }
+    }
+}
+
+fn find4<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found<'a> {
+    let oif = view.bound_to(flow);
+    for candidate in candidates {
+        let route = candidate.route;
+        if route.tos != 0 && route.tos & 0xfc != flow.tos & LEGACY_TOS {
+            continue;
+        }
+        match route.kind {
+            RouteKind::Throw => return Found::Thrown(route),
+            kind if kind.refuses() => return Found::Refuses(route),
+            _ => {}
+        }
+        if candidate.has_no_legs() {
+            return Found::Unresolved(route, candidate.object());
+        }
+        let alive = |hop: &&Hop| view.is_alive(hop, Family::V4);
+        let mut legs: Vec<Hop> = route.hops.iter().filter(alive).copied().collect();
+        if let Some(oif) = oif {
+            // The first leg by the interface decides (`fib_lookup_good_nhc`, and
+            // `fib_select_path`, which chooses among legs only where no interface is named).
+            legs.retain(|leg| leg.out == oif);
+            legs.truncate(1);
+        }
+        if !legs.is_empty() {
+            return Found::Way(route, legs);
+        }
+    }
+    Found::Nothing
+}
+
+/// How a leg of an IPv6 route is judged.
+struct Preferences {
+    /// Preferred interface; what comes in prefers the one it came in by.
+    by: Option<IfIndex>,
+    /// Only legs by that interface count.
+    strict: bool,
+    /// Legs whose gateway did not answer do not count.
+    reachable: bool,
+}
+
+fn find6<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found<'a> {
+    let bound = view.bound_to(flow);
+    let mut preferences = Preferences {
+        by: flow.iif.or(bound),
+        // `rt6_need_strict`, and `ip6_route_output_flags` for a socket that has no source yet.
+        strict: needs_interface(flow.to) || bound.is_some() && flow.from.is_none(),
+        reachable: !view.facts.ipv6_forwarding,
+    };
+    loop {
+        // The routes of one prefix are a node of the tree.
+        let nodes = candidates.chunk_by(|a, b| {
+            a.route.destination == b.route.destination && a.from_length() == b.from_length()
+        });
+        for node in nodes {
+            match find_in_node(view, node, &preferences) {
+                Found::Nothing => {}
+                found => return found,
+            }
+        }
+        if !preferences.reachable {
+            return Found::Nothing;
+        }
+        preferences.reachable = false;
+    }
+}
+
+fn find_in_node<'a>(
+    view: View<'a>,
+    node: &[Candidate<'a>],
+    preferences: &Preferences,
+) -> Found<'a> {
+    let Some(first) = node.first() else {
+        return Found::Nothing;
+    };
+    let metric = first.route.metric;
+    let (cheapest, others) = node.split_at(
+        node.iter()
+            .position(|candidate| candidate.route.metric != metric)
+            .unwrap_or(node.len()),
+    );
+    // Behind the cheapest the kernel no longer looks at metrics, only at scores.
+    let best = [cheapest, others]
+        .into_iter()
+        .find_map(|part| best_scored(view, part, preferences));
+    let Some(best) = best else {
+        return Found::Nothing;
+    };
+    let route = best.route;
+    match route.kind {
+        RouteKind::Throw => return Found::Thrown(route),
+        kind if kind.refuses() => return Found::Refuses(route),
+        _ => {}
+    }
+    if best.has_no_legs() {
+        return Found::Unresolved(route, best.object());
+    }
+    let legs: Vec<Hop> = route
+        .hops
+        .iter()
+        .filter(|hop| score(view, &best, hop, preferences).is_some())
+        .copied()
+        .collect();
+    Found::Way(route, legs)
+}
+
+/// The route with the best leg, the first of equals.
+fn best_scored<'a>(
+    view: View<'a>,
+    part: &[Candidate<'a>],
+    preferences: &Preferences,
+) -> Option<Candidate<'a>> {
+    let mut best: Option<(u8, Candidate<'a>)> = None;
+    for candidate in part {
+        let mut consider = |score: Option<u8>| {
+            if let Some(score) = score
+                && best.is_none_or(|(other, _)| score > other)
+            {
+                best = Some((score, *candidate));
+            }
+        };
+        if candidate.route.hops.is_empty() {
+            // A refusal hangs on the loopback interface.
+            let loopback = view.host.links.values().find(|link| link.loopback);
+            match loopback.map(|link| Hop::new(link.index, None)) {
+                Some(hop) if !candidate.has_no_legs() => {
+                    consider(score(view, candidate, &hop, preferences));
+                }
+                _ => consider(Some(0)),
+            }
+        }
+        for hop in &candidate.route.hops {
+            consider(score(view, candidate, hop, preferences));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// `rt6_score_route`; `None`: the leg does not count.
+fn score(
+    view: View<'_>,
+    candidate: &Candidate<'_>,
+    hop: &Hop,
+    preferences: &Preferences,
+) -> Option<u8> {
+    if !view.is_alive(hop, Family::V6) {
+        return None;
+    }
+    let by_interface = preferences.by.is_none_or(|by| hop.out == by);
+    if preferences.strict && !by_interface {
+        return None;
+    }
+    if preferences.reachable
+        && let Some(gateway) = hop.gateway
+        && view.facts.neighbour(hop.out, gateway) == Some(NeighbourState::Failed)
+    {
+        return None;
+    }
+    let preference = candidate.facts.and_then(|facts| facts.preference);
+    Some(u8::from(by_interface) * 2 + (preference.unwrap_or(2) << 2))
+}
+
+/// Destinations that say nothing without an interface (`rt6_need_strict`).
+fn needs_interface(to: IpAddr) -> bool {
+    to.is_multicast() || link_local(to) || to.is_loopback()
+}
+
+impl View<'_> {
+    /// Whether a packet can be sent by a leg as far as its interface goes.
+    fn is_alive(&self, hop: &Hop, family: Family) -> bool {
+        let Some(link) = self.host.links.get(&hop.out) else {
+            return false;
+        };
+        let ignores_linkdown = self.facts.links.get(&hop.out).is_some_and(|facts| match family {
+            Family::V4 => facts.ignores_linkdown4,
+            Family::V6 => facts.ignores_linkdown6,
+        });
+        link.up && (link.carrier || !ignores_linkdown)
+    }
+}
+
+impl Facts {
+    /// What the kernel knows of a neighbour; `None`: nothing.
+    pub fn neighbour(&self, on: IfIndex, address: IpAddr) -> Option<NeighbourState> {
+        self.neighbours.get(&(on, address)).copied()
+    }
+}
+
+/// The route of a table that has the answer for a destination.
+pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
+    match find(View::of(host), &Flow::to(to), table) {
+        Found::Nothing => None,
+        Found::Thrown(route)
+        | Found::Refuses(route)
+        | Found::Way(route, _)
+        | Found::Unresolved(route, _) => Some(route),
+    }
+}
+
+/// The link a route leaves by: that of its first leg that is up.
+pub(crate) fn way_out<'a>(host: &'a Host, route: &Route) -> Option<&'a Link> {
+    route
+        .hops
+        .iter()
+        .find_map(|hop| host.links.get(&hop.out).filter(|link| link.up))
+}

@@ -1,0 +1,5 @@
+//! `explain`: its walk of the rules answers what the kernel answers, and the command says what
+//! follows from it.
+
+mod generate;
+mod walk;
