@@ -60,7 +60,11 @@ pub fn read_routing(netlink: &Netlink) -> Result<(Host, Facts), NetlinkError> {
             facts.links.insert(link.index, of_link);
         }
     }
-    if host.links.values().any(|link| link.kind.as_deref() == Some("vrf")) {
+    if host
+        .links
+        .values()
+        .any(|link| link.kind.as_deref() == Some("vrf"))
+    {
         for (vrf, table) in netlink.vrf_tables()? {
             facts.links.entry(vrf).or_default().vrf_table = Some(table);
         }
@@ -89,10 +93,7 @@ pub fn read(netlink: &Netlink, paths: &Paths) -> Result<Reading, NetlinkError> {
     };
     match programs() {
         Ok((datapath, foreign)) => (host.datapath, host.foreign_programs) = (datapath, foreign),
-        Err(error) => unreadable.push(format!(
-            "eni-steer's programs and maps: {}",
-            chain(&error)
-        )),
+        Err(error) => unreadable.push(format!("eni-steer's programs and maps: {}", chain(&error))),
     }
     Ok(Reading {
         host,
@@ -104,7 +105,10 @@ pub fn read(netlink: &Netlink, paths: &Paths) -> Result<Reading, NetlinkError> {
 /// An error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// The sysctls of IPv4 that are combined with an interface's own.

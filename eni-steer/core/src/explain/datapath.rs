@@ -91,7 +91,10 @@ fn fate(
     if flow.to.is_multicast() || broadcast(flow.to) {
         return Some(Fate::Multicast);
     }
-    let exempt_mark = host.datapath.settings.and_then(|settings| settings.exempt_mark);
+    let exempt_mark = host
+        .datapath
+        .settings
+        .and_then(|settings| settings.exempt_mark);
     if exempt_mark.is_some_and(|(mark, mask)| flow.mark & mask == mark) {
         return Some(Fate::ExemptMark);
     }

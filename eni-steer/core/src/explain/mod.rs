@@ -100,9 +100,10 @@ pub enum Outcome {
     NoRoute(TableId),
     /// The table's answer was suppressed by the rule.
     Suppressed(Box<Route>),
-    /// The table's answer is a multipath route, and the rule suppresses it for the legs of one
-    /// interface group: the packet's hash decides.
-    SuppressedForSome(Box<Route>),
+    /// The rule may suppress the table's answer: of a multipath route, the packet's hash decides
+    /// whether it is a leg of the interface group; of an IPv6 route by nexthop objects, the kernel
+    /// may compare the prefix length of another route.
+    MaySuppress(Box<Route>),
     /// A throw route sent the packet on.
     Thrown,
     /// The rule jumps.
@@ -131,10 +132,7 @@ pub enum Outcome {
 impl Outcome {
     /// The walk ends here.
     pub fn ends(&self) -> bool {
-        matches!(
-            self,
-            Self::Decides(_) | Self::Refuses | Self::Unresolved(_)
-        )
+        matches!(self, Self::Decides(_) | Self::Refuses | Self::Unresolved(_))
     }
 }
 
@@ -159,6 +157,9 @@ pub enum Answer {
         kind: RouteKind,
         /// The way it takes: one of several of a multipath route.
         legs: Vec<Hop>,
+        /// It is an IPv6 route by nexthop objects. The kernel keeps its answer with the object, so
+        /// it may name the table of another route by the same object (`rt6_make_pcpu_route`).
+        shared: bool,
     },
     /// No route: the kernel takes the destination for a neighbour on the interface that the socket
     /// is bound to.
@@ -185,7 +186,12 @@ impl Answer {
     pub fn agrees(&self, lookup: &RouteLookup) -> bool {
         match (self, lookup) {
             (
-                Self::Leaves { table, kind, legs },
+                Self::Leaves {
+                    table,
+                    kind,
+                    legs,
+                    shared,
+                },
                 RouteLookup::Leaves {
                     by,
                     gateway,
@@ -197,7 +203,9 @@ impl Answer {
                 // What stays here leaves by the loopback interface, whatever the route names.
                 let stays = *kind == RouteKind::Local;
                 let taken = |leg: &Hop| leg.out == *by && leg.gateway == *gateway;
-                table == looked_up && kind == found && (stays || legs.iter().any(taken))
+                (table == looked_up || *shared)
+                    && kind == found
+                    && (stays || legs.iter().any(taken))
             }
             (
                 Self::OnLink { by },
@@ -247,9 +255,6 @@ pub enum Beside {
     /// The kernel would not send to the source by the interface by which the packet came in
     /// (`fib_validate_source`, rp_filter).
     ReversePath,
-    /// No later rule matches, and IPv6 then uses the route that the last rule suppressed
-    /// (`fib6_rule_lookup`).
-    SuppressedInVain,
 }
 
 /// The rules met on the way, and where the packet may end up.

@@ -82,7 +82,11 @@ impl<'a> Owners<'a> {
             None => {}
         }
         let homes = self.homes(address);
-        let enis: Vec<IfIndex> = homes.iter().copied().filter(|on| self.is_eni(*on)).collect();
+        let enis: Vec<IfIndex> = homes
+            .iter()
+            .copied()
+            .filter(|on| self.is_eni(*on))
+            .collect();
         let owner = match (enis.as_slice(), homes.first()) {
             ([eni], _) => SourceOwner::Eni(*eni),
             ([_, _, ..], _) => SourceOwner::Ambiguous(enis),

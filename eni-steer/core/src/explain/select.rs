@@ -120,17 +120,19 @@ fn mismatch(view: View<'_>, flow: &Flow, rule: &Rule) -> Option<&'static str> {
     if !destination_masked && outside(rule.dport, flow.dport) {
         return Some("dport");
     }
-    let no_match = |selector: &&RareSelector| {
-        rarely_matches(view, flow, rule, **selector) == Some(false)
-    };
-    rule.rare.iter().find(no_match).map(|selector| match selector {
-        RareSelector::Dscp { .. } => "dscp",
-        RareSelector::FlowLabel { .. } => "flowlabel",
-        RareSelector::TunnelId(_) => "tun_id",
-        RareSelector::SourcePortMask(_) => "sport",
-        RareSelector::DestinationPortMask(_) => "dport",
-        RareSelector::Flags(_) | RareSelector::Unknown { .. } => "unknown",
-    })
+    let no_match =
+        |selector: &&RareSelector| rarely_matches(view, flow, rule, **selector) == Some(false);
+    rule.rare
+        .iter()
+        .find(no_match)
+        .map(|selector| match selector {
+            RareSelector::Dscp { .. } => "dscp",
+            RareSelector::FlowLabel { .. } => "flowlabel",
+            RareSelector::TunnelId(_) => "tun_id",
+            RareSelector::SourcePortMask(_) => "sport",
+            RareSelector::DestinationPortMask(_) => "dport",
+            RareSelector::Flags(_) | RareSelector::Unknown { .. } => "unknown",
+        })
 }
 
 /// The protocol that selectors are compared with. The kernel's IPv4 lookup takes a question

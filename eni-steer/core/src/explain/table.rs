@@ -1,7 +1,12 @@
 //! Which route of a table has the answer: `fib_table_lookup` of net/ipv4/fib_trie.c, and
 //! `fib6_table_lookup` with `find_rr_leaf` and `find_match` of net/ipv6/route.c.
 
-use std::{cmp::Reverse, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
 
 use super::{Facts, NeighbourState, View, facts::RouteFacts};
 use crate::model::{
@@ -21,8 +26,9 @@ pub(super) enum Found<'a> {
     Thrown(&'a Route),
     /// A route that refuses.
     Refuses(&'a Route),
-    /// A route, and the legs that the packet may take: more than one of a multipath route.
-    Way(&'a Route, Vec<Hop>),
+    /// A route, the legs that the packet may take (more than one of a multipath route), and
+    /// whether they are a nexthop object's.
+    Way(&'a Route, Vec<Hop>, bool),
     /// A route of a nexthop object whose legs the kernel did not tell.
     Unresolved(&'a Route, Option<u32>),
 }
@@ -35,9 +41,12 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
+    fn from(&self) -> Option<IpNet> {
+        self.facts.and_then(|facts| facts.from)
+    }
+
     fn from_length(&self) -> u8 {
-        let from = self.facts.and_then(|facts| facts.from);
-        from.map_or(0, |from| from.prefix_len())
+        self.from().map_or(0, |from| from.prefix_len())
     }
 
     fn object(&self) -> Option<u32> {
@@ -82,16 +91,12 @@ pub(super) fn find<'a>(view: View<'a>, flow: &Flow, table: TableId) -> Found<'a>
             find4(view, flow, &candidates)
         }
         Family::V6 => {
-            let from = flow.from.map(host_prefix);
-            candidates.retain(|candidate| {
-                let wanted = candidate.facts.and_then(|facts| facts.from);
-                wanted.is_none_or(|net| from.is_some_and(|from| covers(net, from)))
-            });
             candidates.sort_by_key(|candidate| {
                 let route = candidate.route;
                 (
                     Reverse(route.destination.prefix_len()),
                     Reverse(candidate.from_length()),
+                    candidate.from(),
                     route.metric,
                 )
             });
@@ -102,8 +107,14 @@ pub(super) fn find<'a>(view: View<'a>, flow: &Flow, table: TableId) -> Found<'a>
 
 fn find4<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found<'a> {
     let oif = view.bound_to(flow);
+    // A nexthop object with no leg for the packet ends the search among all routes whose prefixes
+    // begin with the same address, whatever their lengths: they share a leaf (`goto miss`).
+    let mut missed: Option<IpAddr> = None;
     for candidate in candidates {
         let route = candidate.route;
+        if missed == Some(route.destination.network()) {
+            continue;
+        }
         if route.tos != 0 && route.tos & 0xfc != flow.tos & LEGACY_TOS {
             continue;
         }
@@ -115,7 +126,7 @@ fn find4<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found
         if candidate.has_no_legs() {
             return Found::Unresolved(route, candidate.object());
         }
-        let alive = |hop: &&Hop| view.is_alive(hop, Family::V4);
+        let alive = |hop: &&Hop| view.is_alive(route, hop);
         let mut legs: Vec<Hop> = route.hops.iter().filter(alive).copied().collect();
         if let Some(oif) = oif {
             // The first leg by the interface decides (`fib_lookup_good_nhc`, and
@@ -124,7 +135,14 @@ fn find4<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found
             legs.truncate(1);
         }
         if !legs.is_empty() {
-            return Found::Way(route, legs);
+            // A group of nexthop objects chooses among all its members.
+            if candidate.object().is_some() && oif.is_none() {
+                legs = route.hops.clone();
+            }
+            return Found::Way(route, legs, candidate.object().is_some());
+        }
+        if candidate.object().is_some() {
+            missed = Some(route.destination.network());
         }
     }
     Found::Nothing
@@ -149,11 +167,7 @@ fn find6<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found
         reachable: !view.facts.ipv6_forwarding,
     };
     loop {
-        // The routes of one prefix are a node of the tree.
-        let nodes = candidates.chunk_by(|a, b| {
-            a.route.destination == b.route.destination && a.from_length() == b.from_length()
-        });
-        for node in nodes {
+        for node in nodes_on_the_way(flow, candidates) {
             match find_in_node(view, node, &preferences) {
                 Found::Nothing => {}
                 found => return found,
@@ -164,6 +178,35 @@ fn find6<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found
         }
         preferences.reachable = false;
     }
+}
+
+/// The nodes of the tree in which the kernel looks, each with the routes of one prefix. Routes for
+/// packets from a prefix (`ip -6 route add ... from`) are in a tree of their own below the node of
+/// their destination. If none of them is for this packet, the kernel's first descent passes over
+/// the other routes of that destination as well, except the default route
+/// (`fib6_node_lookup_1`); on its way back (`fib6_backtrack`) it does not.
+fn nodes_on_the_way<'c, 'a>(
+    flow: &Flow,
+    candidates: &'c [Candidate<'a>],
+) -> Vec<&'c [Candidate<'a>]> {
+    let from = host_prefix(flow.from.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
+    let mut nodes: Vec<&[Candidate<'a>]> = Vec::new();
+    for here in candidates.chunk_by(|a, b| a.route.destination == b.route.destination) {
+        let plain = here.partition_point(|candidate| candidate.from_length() > 0);
+        let (specific, plain) = here.split_at(plain);
+        let before = nodes.len();
+        for node in specific.chunk_by(|a, b| a.from() == b.from()) {
+            if node[0].from().is_some_and(|net| covers(net, from)) {
+                nodes.push(node);
+            }
+        }
+        let passed_over = nodes.is_empty() && !specific.is_empty();
+        let is_root = here[0].route.destination.prefix_len() == 0;
+        if !plain.is_empty() && (!passed_over || is_root || nodes.len() > before) {
+            nodes.push(plain);
+        }
+    }
+    nodes
 }
 
 fn find_in_node<'a>(
@@ -196,13 +239,11 @@ fn find_in_node<'a>(
     if best.has_no_legs() {
         return Found::Unresolved(route, best.object());
     }
-    let legs: Vec<Hop> = route
-        .hops
-        .iter()
-        .filter(|hop| score(view, &best, hop, preferences).is_some())
-        .copied()
-        .collect();
-    Found::Way(route, legs)
+    // A group of nexthop objects chooses among all its members (`nexthop_path_fib6_result`).
+    let is_group = best.object().is_some();
+    let may_be_taken = |hop: &&Hop| is_group || score(view, &best, hop, preferences).is_some();
+    let legs: Vec<Hop> = route.hops.iter().filter(may_be_taken).copied().collect();
+    Found::Way(route, legs, is_group)
 }
 
 /// The route with the best leg, the first of equals.
@@ -213,6 +254,10 @@ fn best_scored<'a>(
 ) -> Option<Candidate<'a>> {
     let mut best: Option<(u8, Candidate<'a>)> = None;
     for candidate in part {
+        // A nexthop object that is a blackhole ends the search (`__find_rr_leaf`).
+        if candidate.object().is_some() && candidate.route.kind == RouteKind::Blackhole {
+            return Some(*candidate);
+        }
         let mut consider = |score: Option<u8>| {
             if let Some(score) = score
                 && best.is_none_or(|(other, _)| score > other)
@@ -244,7 +289,7 @@ fn score(
     hop: &Hop,
     preferences: &Preferences,
 ) -> Option<u8> {
-    if !view.is_alive(hop, Family::V6) {
+    if !view.is_alive(candidate.route, hop) {
         return None;
     }
     let by_interface = preferences.by.is_none_or(|by| hop.out == by);
@@ -267,15 +312,20 @@ fn needs_interface(to: IpAddr) -> bool {
 }
 
 impl View<'_> {
-    /// Whether a packet can be sent by a leg as far as its interface goes.
-    fn is_alive(&self, hop: &Hop, family: Family) -> bool {
+    /// Whether a packet can be sent by a leg as far as its interface goes. What is delivered here
+    /// needs no carrier, and in IPv4 not even an interface that is up (`fib_sync_down_dev`,
+    /// `fib6_ifdown`).
+    fn is_alive(&self, route: &Route, hop: &Hop) -> bool {
         let Some(link) = self.host.links.get(&hop.out) else {
             return false;
         };
-        let ignores_linkdown = self.facts.links.get(&hop.out).is_some_and(|facts| match family {
-            Family::V4 => facts.ignores_linkdown4,
-            Family::V6 => facts.ignores_linkdown6,
-        });
+        let facts = self.facts.links.get(&hop.out);
+        let ignores_linkdown = match (route.family(), route.kind) {
+            (Family::V4, RouteKind::Local) => return true,
+            (Family::V6, RouteKind::Local | RouteKind::Anycast) => false,
+            (Family::V4, _) => facts.is_some_and(|facts| facts.ignores_linkdown4),
+            (Family::V6, _) => facts.is_some_and(|facts| facts.ignores_linkdown6),
+        };
         link.up && (link.carrier || !ignores_linkdown)
     }
 }
@@ -293,7 +343,7 @@ pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
         Found::Nothing => None,
         Found::Thrown(route)
         | Found::Refuses(route)
-        | Found::Way(route, _)
+        | Found::Way(route, _, _)
         | Found::Unresolved(route, _) => Some(route),
     }
 }

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::fake::fake_host as bare_host;
-use crate::model::Host;
+use crate::model::{Family, Group, Host};
 
 /// Two ENIs with their tables, a container bridge, and the rules an apply makes.
 fn applied() -> Host {
@@ -213,9 +213,9 @@ fn each_selector_that_does_not_match_is_named() {
         ("fwmark 1/1", "fwmark"),
         ("iif docker0", "iif"),
         ("oif eth0", "oif"),
-        ("ipproto 6", "ipproto/ports"),
-        ("ipproto 17 dport 53", "ipproto/ports"),
-        ("sport 1-1024", "ipproto/ports"),
+        ("ipproto 6", "ipproto"),
+        ("ipproto 17 dport 53", "dport"),
+        ("sport 1-1024", "sport"),
         ("uidrange 1000-2000", "uidrange"),
         ("tos 16", "tos"),
         ("l3mdev", "l3mdev"),
@@ -255,7 +255,8 @@ fn what_a_packet_says_of_itself_is_held_against_the_selectors() {
     };
     for words in [
         "iif docker0",
-        "uidrange 1000-1999",
+        // What is forwarded is root's.
+        "uidrange 0-0",
         "ipproto 6",
         "sport 4000-4001",
         "dport 400-443",
@@ -265,22 +266,31 @@ fn what_a_packet_says_of_itself_is_held_against_the_selectors() {
     }
     for (words, selector) in [
         ("iif lo", "iif"),
-        ("uidrange 0-1499", "uidrange"),
-        ("ipproto 17", "ipproto/ports"),
-        ("sport 4001-4002", "ipproto/ports"),
-        ("dport 80", "ipproto/ports"),
+        ("uidrange 1000-1999", "uidrange"),
+        ("ipproto 17", "ipproto"),
+        ("sport 4001-4002", "sport"),
+        ("dport 80", "dport"),
     ] {
         let seen = applied().rule(&format!("pref 90 {words} lookup 254"));
         let missed = (90, Outcome::NoMatch(selector));
         assert_eq!(outcomes(&seen, &said)[1], missed, "{words}");
     }
-    // What is forwarded is no user's, and what has no source is in no prefix.
-    let forwarded = Flow { uid: None, ..said };
-    let seen = applied().rule("pref 90 uidrange 0-4294967295 lookup 254");
-    let missed = (90, Outcome::NoMatch("uidrange"));
-    assert_eq!(outcomes(&seen, &forwarded)[1], missed);
-    let unsourced = Flow::to(said.to);
+    let made_here = Flow { iif: None, ..said };
+    let seen = applied().rule("pref 90 uidrange 1000-1999 lookup 254");
+    assert_eq!(decided(&seen, &made_here), decides(90, "eth0"));
+}
+
+#[test]
+fn what_has_no_source_has_the_source_zero_in_ipv4_and_none_in_ipv6() {
+    let unsourced = Flow::to(outward().to);
     assert_eq!(decided(&applied(), &unsourced), decides(32766, "eth0"));
+    let seen = applied()
+        .rule("pref 90 from 0.0.0.0/1 lookup 21001")
+        .route("default via fe80::1 dev eth0")
+        .rule6("pref 90 from ::/1 prohibit");
+    assert_eq!(decided(&seen, &unsourced), decides(90, "eth1"));
+    let six = Flow::to("2001:db8:9::9".parse().expect("an address"));
+    assert_eq!(decided(&seen, &six), decides(32766, "eth0"));
 }
 
 #[test]
@@ -295,12 +305,109 @@ fn an_ipv4_question_without_a_protocol_passes_for_udp_and_an_ipv6_one_does_not()
     assert_eq!(decided(&seen, &six), decides(32766, "eth0"));
 }
 
-#[test]
-fn a_rule_that_can_not_be_judged_is_stepped_around_and_shown() {
-    let mut seen = applied().rule("pref 90 lookup 254");
+/// The host with a rule before ours that has an unknown selector.
+fn with_unknown(rule: &str) -> Host {
+    let mut seen = applied().rule(rule);
     seen.rules[1].partial = true;
-    assert_eq!(outcomes(&seen, &outward())[1], (90, Outcome::Unknown));
+    seen.rules[1].rare = vec![RareSelector::Unknown { attribute: 99 }];
+    seen
+}
+
+#[test]
+fn a_rule_that_can_not_be_judged_is_named_with_what_it_would_do_and_both_ways_are_answers() {
+    let seen = with_unknown("pref 90 lookup 254");
+    let walk = trace(&seen, &Facts::default(), &outward());
+    let Outcome::CannotTell { selectors, then } = &walk.visits[1].outcome else {
+        panic!("{walk:?}");
+    };
+    assert_eq!(*selectors, [RareSelector::Unknown { attribute: 99 }]);
+    assert!(matches!(&**then, Outcome::Decides(route) if route.is_default()));
     assert_eq!(decided(&seen, &outward()), decides(20010, "eth1"));
+    let ways: Vec<_> = walk.answers.iter().flat_map(Answer::interfaces).collect();
+    assert_eq!(ways.len(), 2, "eth0 and eth1: {walk:?}");
+}
+
+#[test]
+fn a_rule_with_an_unknown_selector_and_a_known_one_that_does_not_match_does_not_match() {
+    let seen = with_unknown("pref 90 to 10.0.0.0/8 lookup 254");
+    assert_eq!(outcomes(&seen, &outward())[1], (90, Outcome::NoMatch("to")));
+}
+
+#[test]
+fn an_unknown_jump_is_followed_as_well() {
+    let seen = with_unknown("pref 90 goto 32766");
+    let walk = trace(&seen, &Facts::default(), &outward());
+    assert_eq!(walk.answers.len(), 2, "{walk:?}");
+    assert_eq!(decided(&seen, &outward()), decides(20010, "eth1"));
+}
+
+#[test]
+fn rare_selectors_that_can_be_judged_are() {
+    let dscp = RareSelector::Dscp {
+        value: 0x2e,
+        mask: 0x3f,
+    };
+    for (selector, name) in [
+        (dscp, "dscp"),
+        (RareSelector::TunnelId(7), "tun_id"),
+        (RareSelector::FlowLabel { value: 1, mask: 1 }, "flowlabel"),
+    ] {
+        let mut seen = with_unknown("pref 90 lookup 254");
+        seen.rules[1].rare = vec![selector];
+        assert_eq!(outcomes(&seen, &outward())[1], (90, Outcome::NoMatch(name)));
+    }
+    let mut seen = with_unknown("pref 90 lookup 254");
+    seen.rules[1].rare = vec![dscp];
+    let expedited = Flow {
+        tos: 0xb8,
+        ..outward()
+    };
+    assert_eq!(decided(&seen, &expedited), decides(90, "eth0"));
+}
+
+#[test]
+fn a_socket_bound_to_an_interface_takes_only_routes_by_it_and_then_the_link() {
+    let host = applied();
+    let bound = |name| Flow {
+        oif: host.link_named(name).map(|link| link.index),
+        ..Flow::to(outward().to)
+    };
+    assert_eq!(decided(&host, &bound("eth0")), decides(32766, "eth0"));
+    let walk = trace(&host, &Facts::default(), &bound("eth1"));
+    let eth1 = host.link_named("eth1").expect("eth1").index;
+    assert_eq!(walk.answers, [Answer::OnLink { by: eth1 }]);
+    assert_eq!(walk.beside, Some(Beside::BoundAllTheSame));
+}
+
+#[test]
+fn a_source_of_no_interface_is_refused_before_any_rule() {
+    let walk = trace(&applied(), &Facts::default(), &flow("192.0.2.9", "8.8.8.8"));
+    assert_eq!(
+        (walk.visits.len(), walk.beside),
+        (0, Some(Beside::ForeignSource))
+    );
+}
+
+#[test]
+fn ipv6_passes_over_a_gateway_that_did_not_answer_unless_it_forwards() {
+    let seen = bare_host()
+        .eni(2, "eth0", &["2001:db8::176/64"])
+        .route("2001:db8:9::/48 via fe80::1 dev eth0")
+        .route("default via fe80::2 dev eth0");
+    let mut facts = Facts::default();
+    let (eth0, dead) = (seen.link_named("eth0").expect("eth0").index, "fe80::1");
+    let dead = dead.parse().expect("an address");
+    facts
+        .neighbours
+        .insert((eth0, dead), NeighbourState::Failed);
+    let question = flow("2001:db8::176", "2001:db8:9::9");
+    let gateway = |facts: &Facts| match &trace(&seen, facts, &question).answers[..] {
+        [Answer::Leaves { legs, .. }] => legs[0].gateway,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gateway(&facts), "fe80::2".parse().ok());
+    facts.ipv6_forwarding = true;
+    assert_eq!(gateway(&facts), Some(dead));
 }
 
 #[test]
@@ -337,12 +444,13 @@ fn a_way_that_is_down_is_passed_over() {
 }
 
 #[test]
-fn a_group_suppresses_by_the_leg_that_is_taken() {
+fn a_group_suppresses_ipv4_routes_by_their_first_leg_whichever_is_taken() {
     let mut seen = applied()
         .route("8.8.8.0/24 nexthop via 172.17.0.9 dev docker0 nexthop via 172.16.20.9 dev eth0");
     assert_eq!(decided(&seen, &outward()), decides(20000, "docker0"));
     seen.link_mut("docker0").up = false;
-    assert_eq!(decided(&seen, &outward()), decides(20010, "eth1"));
+    let decider = decided(&seen, &outward()).map(|(priority, _)| priority);
+    assert_eq!(decider, Some(20000));
 }
 
 #[test]

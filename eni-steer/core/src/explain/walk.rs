@@ -102,7 +102,7 @@ fn home_of(view: View<'_>, address: Ipv4Addr) -> Option<IfIndex> {
     let configured = view.host.addresses.iter();
     let configured = configured.filter(|configured| configured.ip() == IpAddr::V4(address));
     let by_route = || match table::find(view, &Flow::to(address.into()), TableId::LOCAL) {
-        Found::Way(route, legs) if route.kind == RouteKind::Local => {
+        Found::Way(route, legs, _) if route.kind == RouteKind::Local => {
             legs.first().map(|leg| leg.out)
         }
         _ => None,
@@ -123,14 +123,19 @@ fn input4(view: View<'_>, flow: &Flow, to: Ipv4Addr, iif: IfIndex) -> Walk {
     if senseless_source(from) || to.octets()[0] == 0 || looped {
         return before(refused(errno::INVALID), Beside::Senseless);
     }
-    let forwards = !view.facts.links.get(&iif).is_some_and(|facts| facts.no_forwarding4);
+    let forwards = !view
+        .facts
+        .links
+        .get(&iif)
+        .is_some_and(|facts| facts.no_forwarding4);
     let mut walk = look_up(view, flow);
     let mut answers = Vec::new();
     for answer in std::mem::take(&mut walk.answers) {
         let (answer, why) = match answer {
-            Answer::Refused { .. } if !forwards => {
-                (refused(errno::HOST_UNREACHABLE), Some(Beside::NotForwarding))
-            }
+            Answer::Refused { .. } if !forwards => (
+                refused(errno::HOST_UNREACHABLE),
+                Some(Beside::NotForwarding),
+            ),
             Answer::Leaves { kind, .. } if delivers(kind) => {
                 if comes_from_there(view, flow, iif, None) {
                     (answer, None)
@@ -138,10 +143,16 @@ fn input4(view: View<'_>, flow: &Flow, to: Ipv4Addr, iif: IfIndex) -> Walk {
                     (refused(errno::INVALID), Some(Beside::ReversePath))
                 }
             }
-            Answer::Leaves { .. } if !forwards => {
-                (refused(errno::HOST_UNREACHABLE), Some(Beside::NotForwarding))
-            }
-            Answer::Leaves { table, kind, legs } => {
+            Answer::Leaves { .. } if !forwards => (
+                refused(errno::HOST_UNREACHABLE),
+                Some(Beside::NotForwarding),
+            ),
+            Answer::Leaves {
+                table,
+                kind,
+                legs,
+                shared,
+            } => {
                 if kind != RouteKind::Unicast {
                     (refused(errno::INVALID), Some(Beside::Senseless))
                 } else {
@@ -154,7 +165,13 @@ fn input4(view: View<'_>, flow: &Flow, to: Ipv4Addr, iif: IfIndex) -> Walk {
                     if legs.is_empty() {
                         continue;
                     }
-                    (Answer::Leaves { table, kind, legs }, None)
+                    let leaves = Answer::Leaves {
+                        table,
+                        kind,
+                        legs,
+                        shared,
+                    };
+                    (leaves, None)
                 }
             }
             other => (other, None),
@@ -186,7 +203,14 @@ fn comes_from_there(view: View<'_>, flow: &Flow, iif: IfIndex, out: Option<IfInd
         iif: out,
         oif: None,
         uid: None,
-        mark: if facts.source_valid_mark { flow.mark } else { 0 },
+        mark: if facts.source_valid_mark {
+            flow.mark
+        } else {
+            0
+        },
+        // The answer's ports.
+        sport: flow.dport,
+        dport: flow.sport,
         ..*flow
     };
     let walk = look_up(view, &back);
@@ -212,14 +236,13 @@ fn look_up(view: View<'_>, flow: &Flow) -> Walk {
         rules,
         started: BTreeSet::new(),
         answers: Vec::new(),
-        beside: None,
     };
     let mut visits = Vec::new();
     tracer.run(0, &mut visits);
     Walk {
         visits,
         answers: tracer.answers,
-        beside: tracer.beside,
+        beside: None,
     }
 }
 
@@ -230,7 +253,6 @@ struct Tracer<'a> {
     /// Where a walk has begun: from one place there is one way on.
     started: BTreeSet<usize>,
     answers: Vec<Answer>,
-    beside: Option<Beside>,
 }
 
 impl Tracer<'_> {
@@ -239,9 +261,6 @@ impl Tracer<'_> {
         if !self.started.insert(at) {
             return;
         }
-        // The route that the last rule with an answer suppressed: `fib6_rule_suppress` leaves it
-        // in the result.
-        let mut left: Option<Answer> = None;
         while let Some(rule) = self.rules.get(at).copied() {
             at += 1;
             let outcome = match select::matches(self.view, self.flow, rule) {
@@ -249,9 +268,7 @@ impl Tracer<'_> {
                 Match::Yes => {
                     let (outcome, answers) = self.act(rule);
                     match &outcome {
-                        Outcome::Suppressed(_) => left = answers.into_iter().next(),
                         Outcome::Jumps(target) => at = self.place(*target).unwrap_or(at),
-                        Outcome::NoRoute(_) | Outcome::Thrown => left = None,
                         _ => answers.into_iter().for_each(|answer| self.add(answer)),
                     }
                     outcome
@@ -259,7 +276,6 @@ impl Tracer<'_> {
                 Match::Unknown(selectors) => {
                     let (then, answers) = self.act(rule);
                     match &then {
-                        Outcome::Suppressed(_) => {}
                         Outcome::Jumps(target) => {
                             if let Some(target) = self.place(*target) {
                                 self.run(target, &mut Vec::new());
@@ -282,13 +298,7 @@ impl Tracer<'_> {
                 return;
             }
         }
-        match left.filter(|_| self.flow.to.is_ipv6()) {
-            Some(answer) => {
-                self.beside = Some(Beside::SuppressedInVain);
-                self.add(answer);
-            }
-            None => self.add(refused(errno::NET_UNREACHABLE)),
-        }
+        self.add(refused(errno::NET_UNREACHABLE));
     }
 
     fn add(&mut self, answer: Answer) {
@@ -347,24 +357,38 @@ impl Tracer<'_> {
                 Outcome::Unresolved(Box::new(route.clone())),
                 vec![Answer::Unresolved { table, object }],
             ),
-            Found::Way(route, legs) => self.suppress(rule, route, legs),
+            Found::Way(route, legs, by_object) => self.suppress(rule, route, legs, by_object),
         }
     }
 
-    fn suppress(&self, rule: &Rule, route: &Route, legs: Vec<Hop>) -> (Outcome, Vec<Answer>) {
+    fn suppress(
+        &self,
+        rule: &Rule,
+        route: &Route,
+        legs: Vec<Hop>,
+        by_object: bool,
+    ) -> (Outcome, Vec<Answer>) {
+        let shared = by_object && rule.family == Family::V6;
         let leaves = |legs: Vec<Hop>| Answer::Leaves {
             table: route.table,
             kind: route.kind,
             legs,
+            shared,
         };
-        let too_short = rule
-            .suppress_prefix_length
-            .is_some_and(|length| u32::from(route.destination.prefix_len()) <= length);
-        if too_short {
-            return (
-                Outcome::Suppressed(Box::new(route.clone())),
-                vec![leaves(legs)],
-            );
+        if let Some(length) = rule.suppress_prefix_length {
+            let too_short = |route: &Route| u32::from(route.destination.prefix_len()) <= length;
+            let others = self.view.facts.routes.iter();
+            let others = others.filter(|(_, facts)| shared && facts.nexthop_object.is_some());
+            let mut others = others.filter_map(|(at, _)| self.view.host.routes.get(*at));
+            if others
+                .any(|other| other.family() == rule.family && too_short(other) != too_short(route))
+            {
+                let outcome = Outcome::MaySuppress(Box::new(route.clone()));
+                return (outcome, vec![leaves(legs)]);
+            }
+            if too_short(route) {
+                return (Outcome::Suppressed(Box::new(route.clone())), Vec::new());
+            }
         }
         let in_group = |hop: &Hop, group: Group| {
             let link = self.view.host.links.get(&hop.out);
@@ -387,12 +411,9 @@ impl Tracer<'_> {
                 Outcome::Decides(Box::new(route.clone())),
                 vec![leaves(passed)],
             ),
-            (false, true) => (
-                Outcome::Suppressed(Box::new(route.clone())),
-                vec![leaves(suppressed)],
-            ),
+            (false, true) => (Outcome::Suppressed(Box::new(route.clone())), Vec::new()),
             (false, false) => (
-                Outcome::SuppressedForSome(Box::new(route.clone())),
+                Outcome::MaySuppress(Box::new(route.clone())),
                 vec![leaves(passed)],
             ),
         }

@@ -15,7 +15,8 @@ use eni_steer_core::model::{Family, Flow, Route, RouteKind, RouteLookup};
 impl Netlink {
     /// Asks the kernel where a packet would go.
     pub fn lookup(&self, question: &Flow) -> Result<RouteLookup, NetlinkError> {
-        self.lookup_all(std::slice::from_ref(question)).swap_remove(0)
+        self.lookup_all(std::slice::from_ref(question))
+            .swap_remove(0)
     }
 
     /// Asks the kernel where packets would go, many at once.

@@ -224,7 +224,8 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
             }
             attribute::SPORT_MASK | attribute::DPORT_MASK if value == [0xff; 2] => {}
             attribute::SPORT_MASK => {
-                rule.rare.push(RareSelector::SourcePortMask(u16_at(value, 0)?));
+                rule.rare
+                    .push(RareSelector::SourcePortMask(u16_at(value, 0)?));
             }
             attribute::DPORT_MASK => {
                 rule.rare

@@ -113,7 +113,7 @@ fn source_prefix(six: bool) -> BoxedStrategy<&'static str> {
     }
 }
 
-fn link() -> impl Strategy<Value = u8> {
+fn link() -> impl Strategy<Value = u8> + Clone {
     0..LINKS
 }
 
@@ -145,7 +145,10 @@ fn rule(six: bool) -> impl Strategy<Value = String> {
         option::weighted(0.35, source_prefix(six)),
         option::weighted(0.25, prefix(six)),
         option::weighted(0.15, select(vec!["0x1", "0x2", "0x10/0xf0", "0x0/0x1"])),
-        option::weighted(0.1, prop_oneof![Just("lo".to_owned()), link().prop_map(|n| format!("w{n}"))]),
+        option::weighted(
+            0.1,
+            prop_oneof![Just("lo".to_owned()), link().prop_map(|n| format!("w{n}"))],
+        ),
         option::weighted(0.1, link().prop_map(|n| format!("w{n}"))),
         option::weighted(0.1, select(vec!["0-0", "1000-1999", "1-999", "0-2000"])),
         option::weighted(0.1, select(vec!["6", "17", if six { "58" } else { "1" }])),
@@ -155,7 +158,11 @@ fn rule(six: bool) -> impl Strategy<Value = String> {
         option::weighted(0.07, select(vec!["53", "1-1023", "443-444"])),
         option::weighted(
             0.07,
-            select(if six { vec!["0x10", "0x48", "0xb8"] } else { vec!["0x10", "0x08"] }),
+            select(if six {
+                vec!["0x10", "0x48", "0xb8"]
+            } else {
+                vec!["0x10", "0x08"]
+            }),
         ),
         proptest::bool::weighted(0.1),
     );
@@ -191,11 +198,16 @@ fn gateway(six: bool, link: u8, last: u8) -> String {
 
 /// Where a route leads, and the words before its destination.
 fn way(six: bool) -> impl Strategy<Value = (&'static str, String)> {
-    let leg = (link(), select(vec![201u8, 202])).prop_map(move |(link, last)| gateway(six, link, last));
+    let leg =
+        (link(), select(vec![201u8, 202])).prop_map(move |(link, last)| gateway(six, link, last));
     let legs = (leg.clone(), leg.clone(), 1..4u8).prop_map(|(one, other, weight)| {
         format!("nexthop {one} onlink nexthop {other} onlink weight {weight}")
     });
-    let objects = if six { vec![21u32, 22, 23, 30] } else { vec![11u32, 12, 13, 20] };
+    let objects = if six {
+        vec![21u32, 22, 23, 30]
+    } else {
+        vec![11u32, 12, 13, 20]
+    };
     prop_oneof![
         8 => leg.prop_map(|leg| ("", format!("{leg} onlink"))),
         3 => link().prop_map(|link| ("", format!("dev w{link}"))),
@@ -227,9 +239,15 @@ fn route(six: bool) -> impl Strategy<Value = String> {
             };
             // Appended, an IPv6 route of the same metric stands beside another one. Equal IPv4
             // routes by default are chosen by their neighbours.
-            let add = if append && (six || !prefix.ends_with("/0")) { "append" } else { "add" };
+            let add = if append && (six || !prefix.ends_with("/0")) {
+                "append"
+            } else {
+                "add"
+            };
             let metric = word("metric", metric);
-            format!("-{family} route {add} {kind}{prefix}{rare} {way} table {table}{metric} proto 99")
+            format!(
+                "-{family} route {add} {kind}{prefix}{rare} table {table}{metric} proto 99 {way}"
+            )
         },
     )
 }
@@ -248,18 +266,44 @@ fn neighbour() -> impl Strategy<Value = String> {
 
 fn packet(six: bool) -> impl Strategy<Value = Packet> {
     let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
-    let own = (0..LINKS).map(move |n| if six { format!("fd00:{n}::1") } else { format!("10.0.{n}.1") });
+    let own = (0..LINKS).map(move |n| {
+        if six {
+            format!("fd00:{n}::1")
+        } else {
+            format!("10.0.{n}.1")
+        }
+    });
     let own: Vec<IpAddr> = own.map(|text| ip(&text)).collect();
-    let near = (0..LINKS).map(move |n| if six { format!("fd00:{n}::9") } else { format!("10.0.{n}.9") });
+    let near = (0..LINKS).map(move |n| {
+        if six {
+            format!("fd00:{n}::9")
+        } else {
+            format!("10.0.{n}.9")
+        }
+    });
     let near: Vec<IpAddr> = near.map(|text| ip(&text)).collect();
     let (far, strangers) = if six {
         (
-            vec!["2001:db8:8::8", "2001:db8:8::9", "2001:db8:9::9", "2003::1", "fd00:77::1", "9000::1"],
+            vec![
+                "2001:db8:8::8",
+                "2001:db8:8::9",
+                "2001:db8:9::9",
+                "2003::1",
+                "fd00:77::1",
+                "9000::1",
+            ],
             vec!["2001:db8:99::1", "fd00:1::9", "9000::2"],
         )
     } else {
         (
-            vec!["8.8.8.8", "8.8.8.9", "8.8.9.9", "9.9.9.9", "10.77.0.1", "200.1.1.1"],
+            vec![
+                "8.8.8.8",
+                "8.8.8.9",
+                "8.8.9.9",
+                "9.9.9.9",
+                "10.77.0.1",
+                "200.1.1.1",
+            ],
             vec!["192.0.2.1", "10.0.1.9", "200.1.1.2"],
         )
     };
@@ -274,7 +318,11 @@ fn packet(six: bool) -> impl Strategy<Value = Packet> {
         // Came in.
         1 => (select(strangers), link()).prop_map(|(from, iif)| (Some(from), Some(iif), None)),
     ];
-    let protocols = if six { vec![6u8, 17, 58] } else { vec![1u8, 6, 17] };
+    let protocols = if six {
+        vec![6u8, 17, 58]
+    } else {
+        vec![1u8, 6, 17]
+    };
     let of_protocol = (
         option::weighted(0.6, select(protocols)),
         option::weighted(0.5, select(vec![53u16, 4000, 4500, 40000])),
@@ -302,14 +350,10 @@ fn packet(six: bool) -> impl Strategy<Value = Packet> {
 
 /// Any host, and as many packets.
 pub fn scenario(packets: usize) -> impl Strategy<Value = Scenario> {
-    let of_both = |count| {
-        (
-            vec(rule(false), 0..count),
-            vec(rule(true), 0..count),
-        )
-    };
-    // The kernel's own rule for main may be missing.
-    let main = (proptest::bool::weighted(0.85), proptest::bool::weighted(0.85));
+    let of_both = |count| (vec(rule(false), 0..count), vec(rule(true), 0..count));
+    // The kernel's own rule for main may be missing, and main's default route.
+    let often = || proptest::bool::weighted(0.9);
+    let main = (often(), often(), often(), often());
     (
         of_both(12),
         main,
@@ -319,23 +363,37 @@ pub fn scenario(packets: usize) -> impl Strategy<Value = Scenario> {
         any::<bool>(),
         vec(prop_oneof![packet(false), packet(true)], packets),
     )
-        .prop_map(|((rules4, rules6), main, routes4, routes6, neighbours, ipv6_forwarding, packets)| {
-            let mains = [(main.0, 4), (main.1, 6)].into_iter();
-            let mains = mains
-                .filter(|(there, _)| *there)
-                .map(|(_, family)| format!("-{family} rule add pref 32766 lookup main"));
-            let lines = routes4
-                .into_iter()
-                .chain(routes6)
-                .chain(mains)
-                .chain(rules4)
-                .chain(rules6)
-                .chain(neighbours)
-                .collect();
-            Scenario {
-                lines,
-                ipv6_forwarding,
-                packets,
-            }
-        })
+        .prop_map(
+            |((rules4, rules6), main, routes4, routes6, neighbours, ipv6_forwarding, packets)| {
+                let mains = [(main.0, 4), (main.1, 6)].into_iter();
+                let defaults = [
+                    (
+                        main.2,
+                        "-4 route add default proto 99 metric 50 via 10.0.0.201 dev w0 onlink",
+                    ),
+                    (
+                        main.3,
+                        "-6 route add default proto 99 metric 50 via fd00:0::c9 dev w0 onlink",
+                    ),
+                ];
+                let defaults = defaults.into_iter().filter(|(there, _)| *there);
+                let defaults = defaults.map(|(_, line)| line.to_owned());
+                let mains = mains
+                    .filter(|(there, _)| *there)
+                    .map(|(_, family)| format!("-{family} rule add pref 32766 lookup main"));
+                let lines = defaults
+                    .chain(routes4)
+                    .chain(routes6)
+                    .chain(mains)
+                    .chain(rules4)
+                    .chain(rules6)
+                    .chain(neighbours)
+                    .collect();
+                Scenario {
+                    lines,
+                    ipv6_forwarding,
+                    packets,
+                }
+            },
+        )
 }

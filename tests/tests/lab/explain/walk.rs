@@ -1,15 +1,19 @@
 //! The walk against the kernel: any rules and tables in a network namespace made for it, and for
 //! each packet the answer of `RTM_GETROUTE`.
 
-use std::{env, fs, io::Write, process::{Command, Stdio}};
+use std::{
+    env, fs,
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use eni_steer_core::{
     explain::{Answer, Walk, trace},
-    model::{Host, RouteKind, RouteLookup},
+    model::{Family, Host, RouteKind, RouteLookup},
 };
 use eni_steer_linux::{explain::read_routing, netlink::Netlink};
-use eni_steer_tests::{NetNs, run_ok};
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use eni_steer_tests::NetNs;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use super::generate::{LINKS, Packet, Scenario, scenario};
 
@@ -20,6 +24,24 @@ const FLOWS: &str = "ENI_STEER_FLOWS";
 /// Packets for each set of rules and tables.
 const OF_EACH: usize = 100;
 
+/// Removes what the scenario before has made: with the nexthop objects, the routes by them go.
+const CLEAN: &str = "nexthop flush
+nexthop add id 11 via 10.0.1.203 dev w1 onlink
+nexthop add id 12 via 10.0.2.203 dev w2 onlink
+nexthop add id 20 group 11/12
+nexthop add id 21 via fd00:1::cb dev w1 onlink
+nexthop add id 22 via fd00:2::cb dev w2 onlink
+nexthop add id 30 group 21/22
+-4 rule flush
+-4 route flush table all proto 99
+-4 nexthop add id 13 blackhole
+-6 rule flush
+-6 route flush table all proto 99
+-6 neigh flush all
+-6 neigh flush nud permanent
+-6 nexthop add id 23 blackhole
+";
+
 fn wanted() -> usize {
     match env::var(FLOWS) {
         Ok(number) => number
@@ -29,8 +51,7 @@ fn wanted() -> usize {
     }
 }
 
-/// Interfaces `w0` to `w4` with addresses of both families, of which `w4` has no carrier, and
-/// nexthop objects.
+/// Interfaces `w0` to `w4` with addresses of both families, of which `w4` has no carrier.
 fn namespace() -> NetNs {
     let ns = NetNs::new("walk");
     let mut script = String::new();
@@ -69,18 +90,11 @@ fn namespace() -> NetNs {
         script += &format!("addr add 10.0.{n}.1/24 dev w{n}\n");
         script += &format!("-6 addr add fd00:{n}::1/64 dev w{n} nodad\n");
     }
-    for (id, line) in [
-        (11, "via 10.0.1.203 dev w1"),
-        (12, "via 10.0.2.203 dev w2"),
-        (13, "blackhole"),
-        (20, "group 11/12"),
-        (21, "via fd00:1::cb dev w1"),
-        (22, "via fd00:2::cb dev w2"),
-        (30, "group 21/22"),
-    ] {
-        script += &format!("nexthop add id {id} {line}\n");
+    // As long as no rule was ever added, the kernel does not look at its rules
+    // (`fib_has_custom_rules`): it asks local and main, whatever was deleted.
+    for family in ["-4", "-6"] {
+        script += &format!("{family} rule add pref 5 nop\n{family} rule del pref 5\n");
     }
-    script += "-6 nexthop add id 23 blackhole\n";
     run_batch(&ns, &script);
     ns
 }
@@ -90,20 +104,35 @@ fn run_batch(ns: &NetNs, script: &str) {
     assert!(refused.is_empty(), "ip refuses: {refused}");
 }
 
-/// Runs lines of `ip` and goes on behind one that the kernel refuses; returns what it refused.
+/// Runs lines of `ip`: first those that name no family, then those of `-4`, then those of `-6`. It
+/// goes on behind a line that the kernel refuses, and returns what was refused.
 fn batch(script: &str) -> String {
-    let mut ip = Command::new("ip")
-        .args(["-force", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("ip can be started");
-    let mut stdin = ip.stdin.take().expect("stdin is a pipe");
-    stdin.write_all(script.as_bytes()).expect("ip reads");
-    drop(stdin);
-    let output = ip.wait_with_output().expect("ip ends");
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    let families = ["-0", "-4", "-6"];
+    let mut scripts = [String::new(), String::new(), String::new()];
+    for line in script.lines() {
+        let of_family = families.iter().position(|family| line.starts_with(family));
+        let words = of_family.map_or(line, |_| &line[3..]);
+        scripts[of_family.unwrap_or(0)] += &format!("{words}\n");
+    }
+    let of_family = |(family, script): (&str, &String)| {
+        let mut ip = Command::new("ip")
+            .args(Some(family).filter(|family| *family != "-0"))
+            .args(["-force", "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("ip can be started");
+        let mut stdin = ip.stdin.take().expect("stdin is a pipe");
+        stdin.write_all(script.as_bytes()).expect("ip reads");
+        drop(stdin);
+        let output = ip.wait_with_output().expect("ip ends");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let all = families.into_iter().zip(&scripts);
+    all.filter(|(_, script)| !script.is_empty())
+        .map(of_family)
+        .collect()
 }
 
 /// What one run has seen.
@@ -125,12 +154,15 @@ struct Seen {
 
 /// Puts a scenario in place of the last one and holds the walk against the kernel.
 fn hold(netlink: &Netlink, scenario: &Scenario, seen: &mut Seen) -> Result<(), TestCaseError> {
-    let clean = "-4 rule flush\n-6 rule flush\n-4 route flush table all proto 99\n\
-                 -6 route flush table all proto 99\n-6 neigh flush all\n-6 neigh flush nud permanent\n";
     let forwarding = if scenario.ipv6_forwarding { "1" } else { "0" };
     fs::write("/proc/sys/net/ipv6/conf/all/forwarding", forwarding).expect("a sysctl");
-    // What the kernel refuses is not there, and so not read.
-    let _refused = batch(&(clean.to_owned() + &scenario.lines.join("\n") + "\n"));
+    // What the kernel refuses of the scenario is not there, and so not read.
+    let refused = batch(&(CLEAN.to_owned() + &scenario.lines.join("\n") + "\n"));
+    // A line that is not understood ends the batch.
+    assert!(
+        !refused.contains("flush") && !refused.contains("expected"),
+        "{refused}"
+    );
     let (host, facts) = read_routing(netlink).expect("routing can be read");
     let index = |name: &str| host.link_named(name).expect("the interface is there").index;
     let flows: Vec<_> = scenario
@@ -146,18 +178,21 @@ fn hold(netlink: &Netlink, scenario: &Scenario, seen: &mut Seen) -> Result<(), T
         let answer = answer.map_err(|error| TestCaseError::fail(format!("{packet:?}: {error}")))?;
         let walk = trace(&host, &facts, flow);
         if !walk.agrees(&answer) {
-            return Err(TestCaseError::fail(disagreement(&host, packet, &answer, &walk)));
+            return Err(TestCaseError::fail(disagreement(
+                &host, packet, &answer, &walk,
+            )));
         }
         seen.packets += 1;
         seen.certain += usize::from(match walk.answers.as_slice() {
-            [Answer::Leaves { legs, kind, .. }] => {
-                legs.len() == 1 || *kind == RouteKind::Local
-            }
+            [Answer::Leaves { legs, kind, .. }] => legs.len() == 1 || *kind == RouteKind::Local,
             [_] => true,
             _ => false,
         });
         match answer {
-            RouteLookup::Leaves { kind: RouteKind::Local, .. } => seen.stay += 1,
+            RouteLookup::Leaves {
+                kind: RouteKind::Local,
+                ..
+            } => seen.stay += 1,
             RouteLookup::Leaves { table, .. } => {
                 seen.leave += 1;
                 seen.beyond_main += usize::from(table.0 < 200);
@@ -168,15 +203,21 @@ fn hold(netlink: &Netlink, scenario: &Scenario, seen: &mut Seen) -> Result<(), T
     Ok(())
 }
 
-fn disagreement(
-    host: &Host,
-    packet: &Packet,
-    answer: &RouteLookup,
-    walk: &Walk,
-) -> String {
-    let mut text = format!("{packet:?}\nthe kernel: {answer:?}\nthe walk: {:?} {:?}\n", walk.answers, walk.beside);
+fn disagreement(host: &Host, packet: &Packet, answer: &RouteLookup, walk: &Walk) -> String {
+    let mut text = format!(
+        "{packet:?}\nthe kernel: {answer:?}\nthe walk: {:?} {:?}\n",
+        walk.answers, walk.beside
+    );
     for visit in &walk.visits {
         text += &format!("  {}  {:?}\n", visit.rule, visit.outcome);
+    }
+    text += "all rules of the family:\n";
+    for rule in host
+        .rules
+        .iter()
+        .filter(|rule| packet.to.is_ipv4() == (rule.family == Family::V4))
+    {
+        text += &format!("  {rule}\n");
     }
     text += "links:";
     for link in host.links.values() {
@@ -209,8 +250,14 @@ fn the_walk_answers_what_the_kernel_answers() {
         let held = TestRunner::new(config).run(&scenario(OF_EACH), |scenario| {
             hold(&netlink, &scenario, &mut seen.borrow_mut())
         });
-        if let Err(error) = held {
-            panic!("{error}\nrules:\n{}{}", run_ok(&ns, "ip", ["-4", "rule"]), run_ok(&ns, "ip", ["-6", "rule"]));
+        match held {
+            Ok(()) => {}
+            Err(TestError::Fail(why, scenario)) => panic!(
+                "{why}\nmade by:\n{}\nIPv6 forwarding: {}",
+                scenario.lines.join("\n"),
+                scenario.ipv6_forwarding
+            ),
+            Err(error) => panic!("{error}"),
         }
         seen.into_inner()
     });
@@ -220,6 +267,12 @@ fn the_walk_answers_what_the_kernel_answers() {
     let share = |part: usize| part * 100 / seen.packets;
     assert!(share(seen.certain) >= 75, "{seen:?}");
     assert!(share(seen.beyond_main) >= 15, "{seen:?}");
-    assert!(share(seen.refused) >= 5 && share(seen.stay) >= 2, "{seen:?}");
-    assert!(seen.rules >= 5 * seen.scenarios && seen.routes >= 20 * seen.scenarios, "{seen:?}");
+    assert!(
+        share(seen.refused) >= 5 && share(seen.stay) >= 2,
+        "{seen:?}"
+    );
+    assert!(
+        seen.rules >= 5 * seen.scenarios && seen.routes >= 20 * seen.scenarios,
+        "{seen:?}"
+    );
 }
