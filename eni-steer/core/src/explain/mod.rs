@@ -27,10 +27,11 @@ use crate::model::{
     Flow, Hop, Host, IfIndex, Priority, RareSelector, Route, RouteKind, RouteLookup, Rule, TableId,
 };
 
+pub(crate) use datapath::steer;
 pub use datapath::{Passage, Steered, passage};
 pub use facts::{Facts, LinkFacts, NeighbourState, RouteFacts};
 pub use owner::{Owned, Owners, SourceOwner};
-pub(crate) use table::{best, way_out};
+pub(crate) use table::{best, leg_by, way_out};
 pub use walk::{trace, trace_rules};
 
 /// Errnos of a lookup, as every architecture that has ENIs numbers them.

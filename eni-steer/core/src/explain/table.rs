@@ -259,24 +259,27 @@ fn best_scored<'a>(
             return Some(*candidate);
         }
         let mut consider = |score: Option<u8>| {
-            if let Some(score) = score
-                && best.is_none_or(|(other, _)| score > other)
-            {
-                best = Some((score, *candidate));
-            }
+            let better = |score: &u8| best.is_none_or(|(other, _)| *score > other);
+            let score = score.filter(better);
+            best = score.map(|score| (score, *candidate)).or(best);
+            score.is_some()
         };
         if candidate.route.hops.is_empty() {
             // A refusal hangs on the loopback interface.
             let loopback = view.host.links.values().find(|link| link.loopback);
-            match loopback.map(|link| Hop::new(link.index, None)) {
-                Some(hop) if !candidate.has_no_legs() => {
-                    consider(score(view, candidate, &hop, preferences));
-                }
-                _ => consider(Some(0)),
-            }
+            let score = match loopback.map(|link| Hop::new(link.index, None)) {
+                Some(hop) if !candidate.has_no_legs() => score(view, candidate, &hop, preferences),
+                _ => Some(0),
+            };
+            consider(score);
         }
         for hop in &candidate.route.hops {
-            consider(score(view, candidate, hop, preferences));
+            let better = consider(score(view, candidate, hop, preferences));
+            // Of a nexthop object, the first leg that is better ends the comparison
+            // (`nexthop_for_each_fib6_nh`).
+            if better && candidate.object().is_some() {
+                break;
+            }
         }
     }
     best.map(|(_, candidate)| candidate)
@@ -345,6 +348,22 @@ pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
         | Found::Refuses(route)
         | Found::Way(route, _, _)
         | Found::Unresolved(route, _) => Some(route),
+    }
+}
+
+/// The leg by which a table sends a packet out of an interface, if it does.
+pub(crate) fn leg_by(
+    host: &Host,
+    facts: &Facts,
+    flow: &Flow,
+    table: TableId,
+    by: IfIndex,
+) -> Option<Hop> {
+    match find(View { host, facts }, flow, table) {
+        Found::Way(route, legs, _) if route.kind == RouteKind::Unicast => {
+            legs.into_iter().find(|leg| leg.out == by)
+        }
+        _ => None,
     }
 }
 
