@@ -13,14 +13,14 @@ use eni_steer_core::{
 /// Routing symmetry for Linux hosts with several cloud network interfaces (ENIs): a packet
 /// leaves by the ENI that owns its source.
 ///
-/// Reading commands (status, plan, verify, counters) change nothing. What apply installs
+/// Reading commands (status, plan, verify, explain, counters) change nothing. What apply installs
 /// (routes, rules, sysctls, programs) outlives the process; remove takes all of it away
 /// again. Only objects with eni-steer's own protocol number and pins are ever deleted.
 #[derive(Debug, Parser)]
 #[command(name = "eni-steer", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 drift (the plan is not \
-empty), 4 asymmetric traffic, 5 missing privilege or kernel support, 6 not confirmed, undone"
+empty), 4 asymmetric traffic, 5 missing privilege or kernel support, 6 not confirmed, undone, 7 cannot tell"
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -86,6 +86,18 @@ eni-steer apply --confirm 60s                   undone in 60 s unless 'eni-steer
     ///
     /// Exit code 3 for drift or a rule that wins over ours, 4 for asymmetric traffic.
     Verify(VerifyArgs),
+    /// Show where a packet goes and why: rule by rule, and what eni-steer does with it
+    ///
+    /// Walks the rules as the kernel does, asks the kernel, and compares. It needs no configuration
+    /// and changes nothing. Exit code 0 if the packet leaves by the ENI that owns its source, 3 if
+    /// it leaves by another one or not at all, 7 if nobody can tell.
+    #[command(
+        after_help = "Examples:\n  eni-steer explain 172.16.20.177                  to an address beyond the default route\n  \
+eni-steer explain 172.16.20.177 --to 8.8.8.8 --proto tcp --dport 443\n  \
+eni-steer explain --to 8.8.8.8                   which source does the kernel choose?\n  \
+eni-steer explain 172.17.0.2 --iif docker0       a packet that this host forwards"
+    )]
+    Explain(ExplainArgs),
     /// Show the counters: each address on each ENI, each source, totals and reasons
     Counters(CountersArgs),
     /// Apply the policy and keep it: a daemon
@@ -164,6 +176,85 @@ pub(super) struct VerifyArgs {
     /// Judge the traffic of the next TIME instead of all since the programs were attached
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Source of the packet: an address of this host, or, with --iif, any
+    #[arg(value_name = "SRC", required_unless_present = "to")]
+    pub source: Option<IpAddr>,
+    /// Destination [default: an address beyond the default route]
+    #[arg(long, value_name = "DST")]
+    pub to: Option<IpAddr>,
+    /// Interface by which the packet comes in, if this host forwards it
+    #[arg(long, value_name = "INTERFACE", requires = "source", conflicts_with_all = ["oif", "uid"])]
+    pub iif: Option<String>,
+    /// Interface that the sending socket is bound to
+    #[arg(long, value_name = "INTERFACE")]
+    pub oif: Option<String>,
+    /// Mark of the packet or socket (0x10)
+    #[arg(long, value_name = "MARK", value_parser = written::mark)]
+    pub mark: Option<(u32, u32)>,
+    /// User whose socket sends it [default: root]
+    #[arg(long, value_name = "UID")]
+    pub uid: Option<u32>,
+    /// IP protocol: tcp, udp, icmp or a number
+    #[arg(long, value_name = "PROTOCOL", value_parser = parse_ip_protocol)]
+    pub proto: Option<IpProtocol>,
+    /// Source port
+    #[arg(long, value_name = "PORT", requires = "proto")]
+    pub sport: Option<u16>,
+    /// Destination port
+    #[arg(long, value_name = "PORT", requires = "proto")]
+    pub dport: Option<u16>,
+    /// TOS or traffic class, the whole byte (0xb8)
+    #[arg(long, value_name = "TOS", value_parser = parse_byte, default_value = "0")]
+    pub tos: u8,
+    /// Watch the kernel for this time: which tables do real lookups of SRC use?
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "source")]
+    pub live: Option<Duration>,
+}
+
+/// An IP protocol by its number, or ICMP, whose number differs by family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IpProtocol {
+    Icmp,
+    Number(u8),
+}
+
+impl IpProtocol {
+    /// Its number beside addresses of a family.
+    pub(super) fn number(self, six: bool) -> u8 {
+        match self {
+            Self::Icmp if six => 58,
+            Self::Icmp => 1,
+            Self::Number(number) => number,
+        }
+    }
+}
+
+fn parse_ip_protocol(text: &str) -> Result<IpProtocol, String> {
+    match text {
+        "icmp" => Ok(IpProtocol::Icmp),
+        "tcp" => Ok(IpProtocol::Number(6)),
+        "udp" => Ok(IpProtocol::Number(17)),
+        number => {
+            let number = number.parse();
+            number
+                .map(IpProtocol::Number)
+                .map_err(|_not_a_number: std::num::ParseIntError| {
+                    "expected tcp, udp, icmp or a number".to_owned()
+                })
+        }
+    }
+}
+
+fn parse_byte(text: &str) -> Result<u8, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u8::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,8 @@ pub enum Exit {
     Unsupported = 5,
     /// Not confirmed in time: undone.
     Undone = 6,
+    /// eni-steer cannot tell what is right, or its walk of the rules and the kernel differ.
+    Unknown = 7,
 }
 
 impl From<Exit> for ExitCode {

@@ -7,6 +7,7 @@
 //! table     which route of a table has the answer
 //! facts     what decides beside routes and rules: neighbours, sysctls
 //! owner     which ENI owns a source
+//! live      what real lookups of a source used
 //! datapath  what eni-steer's programs do with the packet on the ENI by which it leaves
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 mod datapath;
 mod facts;
+mod live;
 mod owner;
 mod select;
 mod table;
@@ -30,6 +32,7 @@ use crate::model::{
 pub(crate) use datapath::steer;
 pub use datapath::{Passage, Steered, passage};
 pub use facts::{Facts, LinkFacts, NeighbourState, RouteFacts};
+pub use live::{Live, Lookups};
 pub use owner::{Owned, Owners, SourceOwner};
 pub(crate) use table::{best, leg_by, way_out};
 pub use walk::{trace, trace_rules};

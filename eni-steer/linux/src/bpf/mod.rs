@@ -12,6 +12,7 @@
 //! observe  all of it read back as the model's values
 //! read     the counters, as eni_steer_core::counters::Snapshot
 //! events   mismatches one by one, as the programs report them
+//! lookups  real route lookups of a source, by the kernel's tracepoint
 //! ```
 
 mod addresses;
@@ -25,6 +26,7 @@ mod error;
 mod events;
 mod limits;
 mod load;
+mod lookups;
 mod maps;
 mod observe;
 mod pin;
@@ -42,6 +44,7 @@ pub(crate) use events::read as read_event;
 pub use events::{Events, Mismatch};
 pub use limits::Limits;
 pub use load::{BUILD, LoadedProgram, Wanted, load, load_all};
+pub use lookups::watch_lookups;
 pub use maps::Maps;
 pub use observe::{ForeignPrograms, foreign_programs, observe};
 pub use pin::{PinRoot, bpffs_ready, ensure_bpffs};

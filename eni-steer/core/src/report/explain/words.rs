@@ -41,9 +41,7 @@ pub(super) fn outcome(host: &Host, outcome: &Outcome) -> String {
         Outcome::NoMatch("not") => "no match: not".to_owned(),
         Outcome::NoMatch(selector) => format!("no match: {selector}"),
         Outcome::NoRoute(_) => "no route, continue".to_owned(),
-        Outcome::Suppressed(found) => {
-            format!("suppressed: {}, continue", route(host, found))
-        }
+        Outcome::Suppressed(found) => format!("suppressed: {}", route(host, found)),
         Outcome::MaySuppress(found) => {
             format!("may suppress: {}", route(host, found))
         }
