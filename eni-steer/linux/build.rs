@@ -3,10 +3,12 @@
 //! Sets for the crate's `env!`:
 //! - `ENI_STEER_BPF_OBJECT_PATH`: the object, to be included;
 //! - `ENI_STEER_BPF_OBJECT_HASH`: 16 hex digits that name this object, so
-//!   that a running program can be told from a newer one.
+//!   that a running program can be told from a newer one;
+//! - `ENI_STEER_BPF_LOOKUPS_PATH`: the object of `explain --live`.
 //!
 //! With `ENI_STEER_BPF_OBJECT=path` in the environment nothing is built and
-//! that object is taken.
+//! that object is taken, and beside it `lookups.bpf.o` if it is there; without
+//! it `explain --live` says that it was built without.
 
 #[path = "../../xtask/src/bpf_toolchain.rs"]
 mod bpf_toolchain;
@@ -31,15 +33,29 @@ fn main() {
 fn run() -> Result<(), String> {
     println!("cargo:rerun-if-env-changed={GIVEN}");
     let out = dir("OUT_DIR")?.join("eni-steer.bpf.o");
+    let lookups = dir("OUT_DIR")?.join("lookups.bpf.o");
     let object = match env::var_os(GIVEN) {
         Some(given) => {
             println!("cargo:rerun-if-changed={}", given.to_string_lossy());
+            let beside = Path::new(&given).with_file_name("lookups.bpf.o");
+            write(&lookups, &fs::read(beside).unwrap_or_default())?;
             read(Path::new(&given))
                 .map_err(|error| format!("{error}\nhint: {GIVEN} names an eBPF object"))?
         }
-        None => read(&build(&out)?)?,
+        None => {
+            let built = build()?;
+            write(
+                &lookups,
+                &read(&built.stripped("eni-steer-lookups", &lookups)?)?,
+            )?;
+            read(&built.stripped("eni-steer", &out)?)?
+        }
     };
-    fs::write(&out, &object).map_err(|error| format!("can not write {out:?}: {error}"))?;
+    write(&out, &object)?;
+    println!(
+        "cargo:rustc-env=ENI_STEER_BPF_LOOKUPS_PATH={}",
+        lookups.display()
+    );
     println!(
         "cargo:rustc-env=ENI_STEER_BPF_OBJECT_PATH={}",
         out.display()
@@ -51,8 +67,32 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the object; returns where it is.
-fn build(out: &Path) -> Result<PathBuf, String> {
+/// Where the objects are, and what takes their debug information out.
+struct Built {
+    directory: PathBuf,
+    objcopy: Option<PathBuf>,
+}
+
+impl Built {
+    /// An object without debug information, beside `out`.
+    fn stripped(&self, name: &str, out: &Path) -> Result<PathBuf, String> {
+        let built = self.directory.join(name);
+        let Some(objcopy) = &self.objcopy else {
+            return Ok(built);
+        };
+        let stripped = out.with_extension("stripped");
+        succeed(
+            Command::new(objcopy)
+                .arg("--strip-debug")
+                .args([&built, &stripped]),
+        )?;
+        Ok(stripped)
+    }
+}
+
+/// Builds the objects.
+fn build() -> Result<Built, String> {
+    let out = dir("OUT_DIR")?;
     let manifest = dir("CARGO_MANIFEST_DIR")?;
     let workspace = manifest
         .ancestors()
@@ -82,7 +122,7 @@ fn build(out: &Path) -> Result<PathBuf, String> {
 
     // A target directory of its own: the cargo that runs this script holds
     // the lock on the other one until this script ends.
-    let target_dir = target_dir(out).join("bpf").join(&arch);
+    let target_dir = target_dir(&out).join("bpf").join(&arch);
     let mut cargo = cargo(&toolchain, &rustflags(&toolchain, &arch, workspace));
     cargo
         .current_dir(workspace)
@@ -94,17 +134,10 @@ fn build(out: &Path) -> Result<PathBuf, String> {
         )
     })?;
 
-    let built = target_dir.join(target).join("release/eni-steer");
-    let Some(objcopy) = objcopy(compiler) else {
-        return Ok(built);
-    };
-    let stripped = out.with_extension("stripped");
-    succeed(
-        Command::new(objcopy)
-            .arg("--strip-debug")
-            .args([&built, &stripped]),
-    )?;
-    Ok(stripped)
+    Ok(Built {
+        directory: target_dir.join(target).join("release"),
+        objcopy: objcopy(compiler),
+    })
 }
 
 /// `cargo build` of the eBPF package, without what the cargo that runs this
@@ -131,8 +164,7 @@ fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
             "--release",
             "--package",
             "eni-steer-ebpf",
-            "--bin",
-            "eni-steer",
+            "--bins",
         ])
         .env("RUSTC", &toolchain.compiler.rustc)
         // aya-ebpf uses asm_experimental_arch; -Z build-std wants it as well.
@@ -206,6 +238,10 @@ fn succeed(command: &mut Command) -> Result<(), String> {
     } else {
         Err(format!("{program} failed ({status})"))
     }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("can not write {}: {error}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

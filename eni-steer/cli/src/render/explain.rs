@@ -88,6 +88,7 @@ fn ways(report: &ExplainReport, out: &mut impl Write) -> io::Result<()> {
     {
         let via = Some(steered.to).filter(|_| wanted.via.is_some());
         let way = Way {
+            on_link: via.is_none(),
             via,
             table: None,
             ..wanted.clone()
@@ -129,7 +130,8 @@ fn row(label: &str, way: &Way, packet: &str) -> [String; 4] {
     let neighbour = neighbour(way.neighbour, six);
     let next = match way.via {
         Some(via) => format!("via {via}{neighbour}"),
-        None => format!("on link{neighbour}"),
+        None if way.on_link => format!("on link{neighbour}"),
+        None => "no gateway known".to_owned(),
     };
     let table = way.table.as_ref().map(|table| format!("table {table}"));
     [

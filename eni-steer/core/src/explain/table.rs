@@ -41,12 +41,12 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn from(&self) -> Option<IpNet> {
+    fn source(&self) -> Option<IpNet> {
         self.facts.and_then(|facts| facts.from)
     }
 
-    fn from_length(&self) -> u8 {
-        self.from().map_or(0, |from| from.prefix_len())
+    fn source_length(&self) -> u8 {
+        self.source().map_or(0, |from| from.prefix_len())
     }
 
     fn object(&self) -> Option<u32> {
@@ -95,8 +95,8 @@ pub(super) fn find<'a>(view: View<'a>, flow: &Flow, table: TableId) -> Found<'a>
                 let route = candidate.route;
                 (
                     Reverse(route.destination.prefix_len()),
-                    Reverse(candidate.from_length()),
-                    candidate.from(),
+                    Reverse(candidate.source_length()),
+                    candidate.source(),
                     route.metric,
                 )
             });
@@ -192,11 +192,11 @@ fn nodes_on_the_way<'c, 'a>(
     let from = host_prefix(flow.from.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
     let mut nodes: Vec<&[Candidate<'a>]> = Vec::new();
     for here in candidates.chunk_by(|a, b| a.route.destination == b.route.destination) {
-        let plain = here.partition_point(|candidate| candidate.from_length() > 0);
+        let plain = here.partition_point(|candidate| candidate.source_length() > 0);
         let (specific, plain) = here.split_at(plain);
         let before = nodes.len();
-        for node in specific.chunk_by(|a, b| a.from() == b.from()) {
-            if node[0].from().is_some_and(|net| covers(net, from)) {
+        for node in specific.chunk_by(|a, b| a.source() == b.source()) {
+            if node[0].source().is_some_and(|net| covers(net, from)) {
                 nodes.push(node);
             }
         }

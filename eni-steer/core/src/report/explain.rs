@@ -56,8 +56,10 @@ pub enum ExplainVerdict {
 pub struct Way {
     /// The interface.
     pub by: String,
-    /// The gateway; `None`: the destination is a neighbour.
+    /// The gateway, if there is one.
     pub via: Option<IpAddr>,
+    /// The destination is a neighbour. Without this and without a gateway no route is known.
+    pub on_link: bool,
     /// What the kernel knows of the neighbour that gets the packet; `None`: nothing.
     pub neighbour: Option<NeighbourState>,
     /// The table that leads there; 0 where none does.
@@ -436,6 +438,7 @@ impl Picture<'_> {
         Way {
             by: self.name(by),
             via,
+            on_link: via.is_none(),
             neighbour: self.input.facts.neighbour(by, next),
             table,
             weight: None,
@@ -557,6 +560,7 @@ impl Picture<'_> {
         Some(match leg {
             Some((leg, table)) => self.way(owner, leg.gateway, Some(table.to_string())),
             None => Way {
+                on_link: false,
                 neighbour: None,
                 ..self.way(owner, None, None)
             },

@@ -18,6 +18,7 @@
 mod addresses;
 mod attach;
 mod batch;
+mod btf;
 mod clear;
 mod clsact;
 mod convert;

@@ -219,3 +219,38 @@ fn refusing_routes_and_what_decides_are_named() {
         );
     }
 }
+
+/// Real lookups, as the kernel's tracepoint shows them; where it has none, the reason.
+#[test]
+fn live_shows_which_tables_real_lookups_used_or_says_why_it_can_not() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    steer.apply(&lab, &[]);
+    let has_types = std::path::Path::new("/sys/kernel/btf/vmlinux").exists();
+    for source in lab.eni(1).both() {
+        let (from, to) = (source.to_string(), lab.client_address(source).to_string());
+        let args = ["explain", &from, "--live", "3s", "-j"];
+        let mut watcher = steer.call(&args).start_in_background(&lab.host);
+        while watcher.ended().is_none() {
+            ip(&lab.host, &format!("route get {to} from {from}"));
+        }
+        let status = watcher.wait(std::time::Duration::from_secs(1));
+        if !has_types {
+            assert_eq!(status.code(), Some(5), "{}", watcher.output());
+            assert!(
+                watcher.output().contains("/sys/kernel/btf"),
+                "{}",
+                watcher.output()
+            );
+            continue;
+        }
+        assert_eq!(status.code(), Some(0), "{}", watcher.output());
+        let seen: Value = serde_json::from_str(&watcher.output()).expect("JSON");
+        let lookups = seen["lookups"].as_array().expect("a list").iter();
+        let mut decided = lookups.filter(|lookup| lookup["table"] == 21001);
+        let decided = decided.next().expect("lookups in eth1's table");
+        assert_eq!(decided["answer"], "dev eth1", "{seen}");
+        assert!(decided["count"].as_u64() > Some(0), "{seen}");
+    }
+}
