@@ -187,6 +187,9 @@ fn rules(report: &ExplainReport, all: bool, out: &mut impl Write) -> io::Result<
                     _ => String::new(),
                 };
                 let result = first.map_or("", |row| row.result.as_str());
+                // Those that do not match may differ in what does not.
+                let same = rows.iter().all(|row| row.result == result);
+                let result = if same { result } else { "no match" };
                 writeln!(
                     out,
                     "            ... {} more of priority {between}: {result}",
@@ -207,10 +210,14 @@ enum Line<'a> {
 fn folded(rows: &[RuleRow], all: bool) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     let alike = |a: &RuleRow, b: &RuleRow| {
-        let may_fold = |row: &RuleRow| {
-            !all && !row.meant && matches!(row.outcome, Outcome::NoMatch(_) | Outcome::NotReached)
+        let kind = |row: &RuleRow| match row.outcome {
+            _ if all || row.meant => None,
+            Outcome::NoMatch(_) => Some(0),
+            Outcome::NoRoute(_) => Some(1),
+            Outcome::NotReached => Some(2),
+            _ => None,
         };
-        may_fold(a) && may_fold(b) && a.result == b.result && a.ours == b.ours
+        kind(a).is_some() && kind(a) == kind(b) && a.ours == b.ours
     };
     for group in rows.chunk_by(alike) {
         // One line saves nothing.

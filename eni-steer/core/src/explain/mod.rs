@@ -34,7 +34,7 @@ pub use datapath::{Passage, Steered, passage};
 pub use facts::{Facts, LinkFacts, NeighbourState, RouteFacts};
 pub use live::{Live, Lookups};
 pub use owner::{Owned, Owners, SourceOwner};
-pub(crate) use table::{best, leg_by, way_out};
+pub(crate) use table::{LegsBy, best, way_out};
 pub use walk::{trace, trace_rules};
 
 /// Errnos of a lookup, as every architecture that has ENIs numbers them.

@@ -3,6 +3,7 @@
 
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -35,7 +36,7 @@ pub(super) enum Found<'a> {
 
 /// A route of the table that covers the destination.
 #[derive(Clone, Copy)]
-struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     route: &'a Route,
     facts: Option<&'a RouteFacts>,
 }
@@ -60,49 +61,56 @@ impl Candidate<'_> {
     }
 }
 
-pub(super) fn find<'a>(view: View<'a>, flow: &Flow, table: TableId) -> Found<'a> {
-    let mut candidates: Vec<Candidate<'a>> = view
-        .host
-        .routes
-        .iter()
-        .enumerate()
-        .filter(|(_, route)| {
-            route.table == table
-                && Family::of(flow.to) == route.family()
-                && covers(route.destination, host_prefix(flow.to))
-        })
-        .map(|(at, route)| Candidate {
-            route,
-            facts: view.facts.routes.get(&at),
-        })
-        .collect();
-    match Family::of(flow.to) {
-        Family::V4 => {
-            // The order of a leaf's aliases (`fib_insert_alias`). Equals stay as the kernel
-            // lists them.
-            candidates.sort_by_key(|candidate| {
-                let route = candidate.route;
-                (
-                    Reverse(route.destination.prefix_len()),
-                    Reverse(route.tos),
-                    route.metric,
-                )
-            });
-            find4(view, flow, &candidates)
+/// The routes of all tables that cover a destination, each table's in the order in which the kernel
+/// comes to them. One pass over a host's routes does for a whole walk.
+pub(crate) struct Covering<'a>(BTreeMap<TableId, Vec<Candidate<'a>>>);
+
+impl<'a> Covering<'a> {
+    pub(super) fn of(view: View<'a>, to: IpAddr) -> Self {
+        let mut tables: BTreeMap<TableId, Vec<Candidate<'a>>> = BTreeMap::new();
+        for (at, route) in view.host.routes.iter().enumerate() {
+            if Family::of(to) == route.family() && covers(route.destination, host_prefix(to)) {
+                tables.entry(route.table).or_default().push(Candidate {
+                    route,
+                    facts: view.facts.routes.get(&at),
+                });
+            }
         }
-        Family::V6 => {
+        for candidates in tables.values_mut() {
+            // Of IPv4, the order of a leaf's aliases (`fib_insert_alias`); IPv6 has no TOS, and
+            // IPv4 no sources. Equals stay as the kernel lists them.
             candidates.sort_by_key(|candidate| {
                 let route = candidate.route;
                 (
                     Reverse(route.destination.prefix_len()),
                     Reverse(candidate.source_length()),
                     candidate.source(),
+                    Reverse(route.tos),
                     route.metric,
                 )
             });
-            find6(view, flow, &candidates)
+        }
+        Self(tables)
+    }
+
+    /// The tables with such routes.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> {
+        self.0.keys().copied()
+    }
+
+    /// What a table says to a packet for the destination.
+    pub(super) fn find(&self, view: View<'a>, flow: &Flow, table: TableId) -> Found<'a> {
+        let candidates = self.0.get(&table).map_or(&[][..], Vec::as_slice);
+        match flow.to {
+            IpAddr::V4(_) => find4(view, flow, candidates),
+            IpAddr::V6(_) => find6(view, flow, candidates),
         }
     }
+}
+
+/// What a table says to a packet.
+pub(super) fn find<'a>(view: View<'a>, flow: &Flow, table: TableId) -> Found<'a> {
+    Covering::of(view, flow.to).find(view, flow, table)
 }
 
 fn find4<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found<'a> {
@@ -351,19 +359,39 @@ pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
     }
 }
 
-/// The leg by which a table sends a packet out of an interface, if it does.
-pub(crate) fn leg_by(
-    host: &Host,
-    facts: &Facts,
-    flow: &Flow,
-    table: TableId,
+/// The legs by which tables send a packet out of an interface.
+pub(crate) struct LegsBy<'a> {
+    view: View<'a>,
+    covering: Covering<'a>,
+    flow: Flow,
     by: IfIndex,
-) -> Option<Hop> {
-    match find(View { host, facts }, flow, table) {
-        Found::Way(route, legs, _) if route.kind == RouteKind::Unicast => {
-            legs.into_iter().find(|leg| leg.out == by)
+}
+
+impl<'a> LegsBy<'a> {
+    pub(crate) fn of(host: &'a Host, facts: &'a Facts, flow: Flow, by: IfIndex) -> Self {
+        let view = View { host, facts };
+        Self {
+            view,
+            covering: Covering::of(view, flow.to),
+            flow,
+            by,
         }
-        _ => None,
+    }
+
+    /// The leg of a table, if it has one.
+    pub(crate) fn in_table(&self, table: TableId) -> Option<Hop> {
+        match self.covering.find(self.view, &self.flow, table) {
+            Found::Way(route, legs, _) if route.kind == RouteKind::Unicast => {
+                legs.into_iter().find(|leg| leg.out == self.by)
+            }
+            _ => None,
+        }
+    }
+
+    /// The first table that has one.
+    pub(crate) fn in_any_table(&self) -> Option<(Hop, TableId)> {
+        let mut tables = self.covering.tables();
+        tables.find_map(|table| Some((self.in_table(table)?, table)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Answer, Beside, Facts, LinkFacts, Outcome, View, Visit, Walk, errno,
     select::{self, Match},
-    table::{self, Found},
+    table::{self, Covering, Found},
 };
 use crate::model::{
     Family, Flow, Group, Hop, Host, IfIndex, Route, RouteKind, Rule, RuleAction, TableId,
@@ -232,6 +232,7 @@ fn look_up(view: View<'_>, flow: &Flow) -> Walk {
     let rules: Vec<&Rule> = view.host.rules_of(family).collect();
     let mut tracer = Tracer {
         view,
+        covering: Covering::of(view, flow.to),
         flow,
         rules,
         started: BTreeSet::new(),
@@ -248,6 +249,7 @@ fn look_up(view: View<'_>, flow: &Flow) -> Walk {
 
 struct Tracer<'a> {
     view: View<'a>,
+    covering: Covering<'a>,
     flow: &'a Flow,
     rules: Vec<&'a Rule>,
     /// Where a walk has begun: from one place there is one way on.
@@ -338,7 +340,7 @@ impl Tracer<'_> {
     }
 
     fn look_up(&self, rule: &Rule, table: TableId) -> (Outcome, Vec<Answer>) {
-        match table::find(self.view, self.flow, table) {
+        match self.covering.find(self.view, self.flow, table) {
             Found::Nothing => (Outcome::NoRoute(table), Vec::new()),
             Found::Thrown(_) => (Outcome::Thrown, Vec::new()),
             // Only an answer can be suppressed: IPv4 refuses with an error.

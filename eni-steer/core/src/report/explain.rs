@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::{
     counters::{AddressCounters, Snapshot},
     explain::{
-        Answer, Beside, Facts, NeighbourState, Outcome, Owned, Owners, Passage, SourceOwner, Walk,
-        passage, trace,
+        Answer, Beside, Facts, LegsBy, NeighbourState, Outcome, Owned, Owners, Passage,
+        SourceOwner, Walk, passage, steer, trace,
     },
-    model::{Direction, Family, Flow, Host, IfIndex, RouteKind, RouteLookup, Rule},
+    model::{Direction, Family, Flow, Host, IfIndex, RouteKind, RouteLookup, Rule, RuleAction},
     ownership::Ownership,
 };
 
@@ -538,25 +538,20 @@ impl Picture<'_> {
             rules
                 .filter(|rule| self.is_meant(rule))
                 .filter_map(|rule| match rule.action {
-                    crate::model::RuleAction::Table(table) => Some(table),
+                    RuleAction::Table(table) => Some(table),
                     _ => None,
                 });
+        let legs = LegsBy::of(host, facts, by_owner, owner);
         for table in tables {
-            if let Some(leg) = crate::explain::leg_by(host, facts, &by_owner, table, owner) {
+            if let Some(leg) = legs.in_table(table) {
                 return Some(self.way(owner, leg.gateway, Some(table.to_string())));
             }
         }
-        if let Ok(steered) = crate::explain::steer(host, owner, by_owner.to) {
+        if let Ok(steered) = steer(host, owner, by_owner.to) {
             let via = Some(steered.to).filter(|next| *next != by_owner.to);
             return Some(self.way(owner, via, None));
         }
-        let mut tables: Vec<_> = host.routes.iter().map(|route| route.table).collect();
-        tables.sort();
-        tables.dedup();
-        let leg = tables.into_iter().find_map(|table| {
-            let leg = crate::explain::leg_by(host, facts, &by_owner, table, owner)?;
-            Some((leg, table))
-        });
+        let leg = legs.in_any_table();
         Some(match leg {
             Some((leg, table)) => self.way(owner, leg.gateway, Some(table.to_string())),
             None => Way {

@@ -292,6 +292,13 @@ fn many_rules_with_one_result_are_one_line_unless_all_are_wanted() {
     let answer = leaves(3, 21001);
     let short = text(&host, &outward(), &answer);
     assert!(short.lines().count() < 20, "{short}");
+    let mut alternating = host.clone();
+    for n in 0..50 {
+        alternating = alternating.rule(&format!("pref 9100 to 10.0.0.{n} lookup 99 protocol 3"));
+        alternating = alternating.rule("pref 9200 lookup 98 protocol 3");
+    }
+    let mixed = text(&alternating, &outward(), &answer);
+    assert!(mixed.lines().count() < 24, "{mixed}");
     assert!(
         short.contains("... 48 more of priority 9000: no match: from"),
         "{short}"
