@@ -17,6 +17,7 @@ mod counters;
 mod eni;
 mod event;
 mod fate;
+mod lookup;
 pub mod names;
 mod nexthop;
 mod owner;
@@ -32,6 +33,7 @@ pub use counters::{
 pub use eni::{EniRow, MAX_ENIS, Mode, NO_ENI};
 pub use event::{Event, EventBudget};
 pub use fate::{Fate, Loss};
+pub use lookup::{LookupKey, Offsets};
 pub use nexthop::{DestinationKey, NextHop, NextHopKind, SHORT, ShortRoute, ShortTable};
 pub use owner::{AddressRow, Owner, PrefixKey};
 pub use settings::{ExemptFilter, Settings};

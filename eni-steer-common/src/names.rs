@@ -70,3 +70,19 @@ pub const PINNED: [&str; 15] = [
     SOURCE_MARKS,
     EVENTS,
 ];
+
+/// The programs of `explain --live`, by family, and the tracepoints at which they run.
+pub const LOOKUP_PROGRAMS: [(&str, &str); 2] = [
+    ("eni_steer_fib4", "fib_table_lookup"),
+    ("eni_steer_fib6", "fib6_table_lookup"),
+];
+/// Global: [`crate::Offsets`].
+pub const GLOBAL_OFFSETS: &str = "OFFSETS";
+/// Global: the source that is watched, `[u32; 4]` in network byte order.
+pub const GLOBAL_SOURCE: &str = "SOURCE";
+/// Global: the inode of the network namespace that is watched (`u32`).
+pub const GLOBAL_NAMESPACE: &str = "NAMESPACE";
+/// Per-CPU hash of [`crate::LookupKey`] to `u64`. It is not pinned.
+pub const LOOKUPS: &str = "LOOKUPS";
+/// Per-CPU array with one `u64`: lookups that [`LOOKUPS`] had no room for. It is not pinned.
+pub const LOST_LOOKUPS: &str = "LOST";

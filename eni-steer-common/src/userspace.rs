@@ -2,8 +2,8 @@
 //! as bytes.
 
 use crate::{
-    Address, AddressCell, AddressRow, Count, DestinationKey, EniCounters, EniRow, Event, NextHop,
-    Owner, PrefixKey, Settings, ShortTable, SourceSet, StrayKey, StrayValue,
+    Address, AddressCell, AddressRow, Count, DestinationKey, EniCounters, EniRow, Event, LookupKey,
+    NextHop, Offsets, Owner, PrefixKey, Settings, ShortTable, SourceSet, StrayKey, StrayValue,
 };
 
 macro_rules! pod {
@@ -24,7 +24,9 @@ pod!(
     EniCounters,
     EniRow,
     Event,
+    LookupKey,
     NextHop,
+    Offsets,
     Owner,
     PrefixKey,
     Settings,

@@ -1,11 +1,13 @@
-//! Builds the eBPF programs and sets two variables that the crate reads with `env!`:
+//! Builds the eBPF programs and sets three variables that the crate reads with `env!`:
 //!
 //! - `ENI_STEER_BPF_OBJECT_PATH`: the object file that the crate includes;
 //! - `ENI_STEER_BPF_OBJECT_HASH`: 16 hex digits that identify the object, so that eni-steer can
-//!   tell whether an attached program is the one of this build.
+//!   tell whether an attached program is the one of this build;
+//! - `ENI_STEER_BPF_LOOKUPS_PATH`: the object file of `explain --live`.
 //!
 //! If `ENI_STEER_BPF_OBJECT=path` is in the environment, the script builds nothing and uses that
-//! object.
+//! object, and `lookups.bpf.o` beside it. If that file does not exist, `explain --live` reports
+//! that it was built without.
 
 use std::{
     env, fs,
@@ -27,16 +29,30 @@ fn main() {
 fn run() -> Result<(), String> {
     println!("cargo:rerun-if-env-changed={GIVEN}");
     let out = dir("OUT_DIR")?.join("eni-steer.bpf.o");
+    let lookups = dir("OUT_DIR")?.join("lookups.bpf.o");
     let object = match env::var_os(GIVEN) {
         Some(given) => {
             println!("cargo:rerun-if-changed={}", given.to_string_lossy());
+            let beside = Path::new(&given).with_file_name("lookups.bpf.o");
+            write(&lookups, &fs::read(beside).unwrap_or_default())?;
             read(Path::new(&given)).map_err(|error| {
                 format!("{error}\nhint: {GIVEN} must name a file with the eBPF programs")
             })?
         }
-        None => read(&build(&out)?)?,
+        None => {
+            let built = build()?;
+            write(
+                &lookups,
+                &read(&built.stripped("eni-steer-lookups", &lookups)?)?,
+            )?;
+            read(&built.stripped("eni-steer", &out)?)?
+        }
     };
-    fs::write(&out, &object).map_err(|error| format!("cannot write {out:?}: {error}"))?;
+    write(&out, &object)?;
+    println!(
+        "cargo:rustc-env=ENI_STEER_BPF_LOOKUPS_PATH={}",
+        lookups.display()
+    );
     println!(
         "cargo:rustc-env=ENI_STEER_BPF_OBJECT_PATH={}",
         out.display()
@@ -48,8 +64,32 @@ fn run() -> Result<(), String> {
     Ok(())
 }
 
-/// Builds the object and returns its path.
-fn build(out: &Path) -> Result<PathBuf, String> {
+/// Where the built objects are, and the tool that removes their debug information.
+struct Built {
+    directory: PathBuf,
+    objcopy: Option<PathBuf>,
+}
+
+impl Built {
+    /// Path of an object without debug information, which is written beside `out`.
+    fn stripped(&self, name: &str, out: &Path) -> Result<PathBuf, String> {
+        let built = self.directory.join(name);
+        let Some(objcopy) = &self.objcopy else {
+            return Ok(built);
+        };
+        let stripped = out.with_extension("stripped");
+        succeed(
+            Command::new(objcopy)
+                .arg("--strip-debug")
+                .args([&built, &stripped]),
+        )?;
+        Ok(stripped)
+    }
+}
+
+/// Builds the objects.
+fn build() -> Result<Built, String> {
+    let out = dir("OUT_DIR")?;
     let manifest = dir("CARGO_MANIFEST_DIR")?;
     let workspace = manifest
         .ancestors()
@@ -79,7 +119,7 @@ fn build(out: &Path) -> Result<PathBuf, String> {
 
     // A separate target directory: the cargo that runs this script holds the lock on the other one
     // until this script ends.
-    let target_dir = target_dir(out).join("bpf").join(&arch);
+    let target_dir = target_dir(&out).join("bpf").join(&arch);
     let mut cargo = cargo(&toolchain, &rustflags(&toolchain, &arch, workspace));
     cargo
         .current_dir(workspace)
@@ -91,17 +131,10 @@ fn build(out: &Path) -> Result<PathBuf, String> {
         )
     })?;
 
-    let built = target_dir.join(target).join("release/eni-steer");
-    let Some(objcopy) = objcopy(compiler) else {
-        return Ok(built);
-    };
-    let stripped = out.with_extension("stripped");
-    succeed(
-        Command::new(objcopy)
-            .arg("--strip-debug")
-            .args([&built, &stripped]),
-    )?;
-    Ok(stripped)
+    Ok(Built {
+        directory: target_dir.join(target).join("release"),
+        objcopy: objcopy(compiler),
+    })
 }
 
 /// `cargo build` of the eBPF package, without the variables that the outer cargo has put into the
@@ -129,8 +162,7 @@ fn cargo(toolchain: &Toolchain, rustflags: &[String]) -> Command {
             "--release",
             "--package",
             "eni-steer-ebpf",
-            "--bin",
-            "eni-steer",
+            "--bins",
         ])
         .env("RUSTC", &toolchain.compiler.rustc)
         // Allows unstable features: aya-ebpf uses asm_experimental_arch, and -Z build-std is one.
@@ -205,6 +237,10 @@ fn succeed(command: &mut Command) -> Result<(), String> {
     } else {
         Err(format!("{program} failed ({status})"))
     }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

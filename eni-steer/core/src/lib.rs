@@ -32,7 +32,7 @@ pub mod apply;
 
 pub mod counters;
 pub mod epoch;
-mod explain;
+pub mod explain;
 pub mod findings;
 pub mod known_tools;
 pub mod symmetry;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! observe    reads the host: links, addresses, routes, rules, sysctls, programs, leases
+//! explain    reads what `explain` needs, and goes on where a part cannot be read
 //! executor   executes the steps of a plan through netlink, BPF, sysctls and the state file
 //! netlink    links, addresses, routes and rules; route lookups; notifications of changes
 //! bpf        the eBPF programs and their pinned maps
@@ -18,6 +19,7 @@ pub mod configuration;
 pub mod daemon_report;
 pub mod epoch;
 pub mod executor;
+pub mod explain;
 mod leases;
 pub mod netlink;
 pub mod observe;

@@ -131,6 +131,9 @@ impl Story {
             "verify names the rule that wins",
         );
         self.check(lost.received == 0, "in count mode the replies go wrong");
+        let eth1 = self.lab.eni(1).v4().to_string();
+        let code = self.shown(&["explain", &eth1]);
+        self.check(code == Some(3), "explain shows the rule that wins");
         self.quiet(&["apply", "--mode", "steer"]);
         println!("$ eni-steer apply --mode steer");
         let (kept, seen, code, output) = self.watched_pings();

@@ -16,6 +16,7 @@ mod confirm;
 mod counters;
 mod daemon;
 mod enis;
+mod explain;
 mod faults;
 mod foreign;
 mod kernels;

@@ -1,6 +1,6 @@
 //! The command line. Doc comments of this file are the text of `eni-steer --help`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand,
@@ -19,7 +19,7 @@ use eni_steer_core::policy::flags::{FLAGS, PolicyFlag, Setting};
 /// programs also redirect (steer) a packet that is about to leave by the wrong ENI to the owner of
 /// its source.
 ///
-/// status, plan, verify, counters and config change nothing. What apply installs stays when the
+/// status, plan, verify, explain, counters and config change nothing. What apply installs stays when the
 /// command ends; remove deletes it and restores what apply changed. eni-steer deletes only routes
 /// and rules with its own protocol number, and its own pins (files in bpffs).
 #[derive(Debug, Parser)]
@@ -107,6 +107,18 @@ pub(super) enum Command {
     /// from the policy, another program's rule wins or a gateway does not answer, else 7 if
     /// traffic could not be judged.
     Verify(VerifyArgs),
+    /// Show where a packet goes and why: rule by rule, and what the programs do with it
+    ///
+    /// eni-steer evaluates the rules as the kernel does, asks the kernel, and compares. It needs no
+    /// configuration. The exit code is 0 if the packet leaves by the ENI that owns its source, 3 if
+    /// it leaves by another one or not at all, and 7 if eni-steer cannot tell.
+    #[command(after_help = "Examples:
+  eni-steer explain 172.16.20.177             to an address beyond the default route
+  eni-steer explain 172.16.20.177 --to 8.8.8.8 --proto tcp --dport 443
+  eni-steer explain --to 8.8.8.8              which source does the kernel choose?
+  eni-steer explain 172.17.0.2 --iif docker0  a packet that this host forwards
+  eni-steer explain 172.16.20.177 --live 10s  which tables do real packets use?")]
+    Explain(ExplainArgs),
     /// Show the counters: by ENI, by address, by source, and why packets were not steered
     Counters(CountersArgs),
     /// Run the daemon: apply the policy, and repair what other programs change
@@ -213,6 +225,92 @@ pub(super) struct VerifyArgs {
     /// How many addresses must have traffic that was judged, for success
     #[arg(long, value_name = "none|any|all", default_value = "any")]
     pub require_traffic: Required,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Source of the packet: an address of this host, or any address with --iif
+    #[arg(value_name = "SRC", required_unless_present = "to")]
+    pub source: Option<IpAddr>,
+    /// Destination [default: an address beyond the default route]
+    #[arg(long, value_name = "DST")]
+    pub to: Option<IpAddr>,
+    /// Interface by which the packet comes in, if this host forwards it
+    #[arg(long, value_name = "INTERFACE", requires = "source", conflicts_with_all = ["oif", "uid"])]
+    pub iif: Option<String>,
+    /// Interface that the sending socket is bound to
+    #[arg(long, value_name = "INTERFACE")]
+    pub oif: Option<String>,
+    /// Mark of the packet or socket (0x10)
+    #[arg(long, value_name = "MARK", value_parser = parse_number, default_value = "0")]
+    pub mark: u32,
+    /// User whose socket sends the packet [default: root]
+    #[arg(long, value_name = "UID")]
+    pub uid: Option<u32>,
+    /// IP protocol: tcp, udp, icmp or a number
+    #[arg(long, value_name = "PROTOCOL", value_parser = parse_ip_protocol)]
+    pub proto: Option<IpProtocol>,
+    /// Source port
+    #[arg(long, value_name = "PORT", requires = "proto")]
+    pub sport: Option<u16>,
+    /// Destination port
+    #[arg(long, value_name = "PORT", requires = "proto")]
+    pub dport: Option<u16>,
+    /// TOS or traffic class, the whole byte (0xb8)
+    #[arg(long, value_name = "TOS", value_parser = parse_byte, default_value = "0")]
+    pub tos: u8,
+    /// Watch the kernel for TIME: which tables do real lookups of SRC use?
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "source")]
+    pub live: Option<Duration>,
+}
+
+/// An IP protocol by its number, or ICMP, whose number differs by family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IpProtocol {
+    Icmp,
+    Number(u8),
+}
+
+impl IpProtocol {
+    /// Its number beside addresses of a family.
+    pub(super) fn number(self, six: bool) -> u8 {
+        match self {
+            Self::Icmp if six => 58,
+            Self::Icmp => 1,
+            Self::Number(number) => number,
+        }
+    }
+}
+
+fn parse_ip_protocol(text: &str) -> Result<IpProtocol, String> {
+    match text {
+        "icmp" => Ok(IpProtocol::Icmp),
+        "tcp" => Ok(IpProtocol::Number(6)),
+        "udp" => Ok(IpProtocol::Number(17)),
+        number => {
+            let number = number.parse();
+            number
+                .map(IpProtocol::Number)
+                .map_err(|_not_a_number: std::num::ParseIntError| {
+                    "expected tcp, udp, icmp or a number".to_owned()
+                })
+        }
+    }
+}
+
+fn parse_number(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+fn parse_byte(text: &str) -> Result<u8, String> {
+    let number = parse_number(text)?;
+    u8::try_from(number).map_err(|_too_large: std::num::TryFromIntError| {
+        "expected a number from 0 to 255".to_owned()
+    })
 }
 
 #[derive(Debug, Args)]

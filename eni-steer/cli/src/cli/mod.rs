@@ -8,6 +8,7 @@ mod config;
 mod confirm;
 mod context;
 mod counters;
+mod explain;
 mod failure;
 mod pending;
 mod persist;
@@ -53,6 +54,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Confirm => confirm::confirm(&global),
         Command::Remove(args) => remove::run(&global, &args),
         Command::Verify(args) => verify::run(&global, &args),
+        Command::Explain(args) => explain::run(&global, &args),
         Command::Counters(args) => counters::run(&global, &args),
         Command::Run(args) => run::run(&global, &args),
         Command::Persist(args) => persist::run(&args),

@@ -2,6 +2,7 @@
 
 mod config;
 mod counters;
+mod explain;
 mod plan;
 mod status;
 mod table;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use config::{ConfigReport, config};
 pub use counters::counters;
+pub use explain::{explain, live};
 pub use plan::{Detail, plan};
 pub use status::{StatusView, status};
 pub use verify::verify;

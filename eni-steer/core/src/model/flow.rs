@@ -19,9 +19,14 @@ pub struct Flow {
     pub mark: u32,
     /// Interface the packet came in by; `None`: this host made the packet.
     pub iif: Option<IfIndex>,
-    /// User whose socket sends the packet; `None`: root if this host made the packet, nobody if it
-    /// is forwarded.
+    /// Interface that the sending socket is bound to; the kernel ignores it if `iif` is given.
+    pub oif: Option<IfIndex>,
+    /// User whose socket sends the packet; `None`: root. The kernel routes a packet that it forwards
+    /// as root's (`sock_net_uid` of net/ipv4/route.c, a zeroed `flowi6_uid` for IPv6), whatever
+    /// stands here.
     pub uid: Option<u32>,
+    /// TOS or traffic class, the whole byte.
+    pub tos: u8,
     /// IP protocol number.
     pub ip_protocol: Option<u8>,
     /// Source port; `None`: no rule for source ports matches.
@@ -38,7 +43,9 @@ impl Flow {
             from: None,
             mark: 0,
             iif: None,
+            oif: None,
             uid: None,
+            tos: 0,
             ip_protocol: None,
             sport: None,
             dport: None,

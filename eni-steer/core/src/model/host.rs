@@ -48,7 +48,7 @@ pub struct Host {
 
 impl Host {
     /// The interface with this name or alternative name.
-    pub(crate) fn link_named(&self, name: &str) -> Option<&Link> {
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
         self.links
             .values()
             .find(|link| link.name == name)

@@ -19,6 +19,8 @@ pub enum RouteLookup {
         table: TableId,
         /// Unicast, or local if the destination is an address of this host.
         kind: RouteKind,
+        /// The source that the kernel would choose, where the question names none.
+        source: Option<IpAddr>,
     },
     /// The kernel refuses the packet: no route matches, or a route or rule refuses it.
     Refused {

@@ -27,7 +27,7 @@ pub use link::{Address, Link};
 pub use lookup::RouteLookup;
 pub use neighbour::Reachability;
 pub use route::{Hop, Route, RouteKind, destination_text};
-pub use rule::{PortRange, Rule, RuleAction, UidRange};
+pub use rule::{PortRange, RareSelector, Rule, RuleAction, UidRange};
 pub use tunable::{SavedValue, Tunable, TunableKind};
 pub use units::{Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, link_local};
 pub(crate) use units::{covers, host_prefix};

@@ -47,6 +47,55 @@ pub struct UidRange {
     pub end: u32,
 }
 
+/// A selector that eni-steer never writes. A rule with one is [`Rule::partial`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RareSelector {
+    /// `FRA_DSCP`: the six bits of the DSCP field, and the mask under which they are compared.
+    Dscp {
+        /// Value.
+        value: u8,
+        /// Mask.
+        mask: u8,
+    },
+    /// `FRA_FLOWLABEL`
+    FlowLabel {
+        /// Value.
+        value: u32,
+        /// Mask.
+        mask: u32,
+    },
+    /// `FRA_TUN_ID`
+    TunnelId(u64),
+    /// `FRA_SPORT_MASK` other than that of one port.
+    SourcePortMask(u16),
+    /// `FRA_DPORT_MASK` other than that of one port.
+    DestinationPortMask(u16),
+    /// Flags of the header (`FIB_RULE_*`) that eni-steer does not know.
+    Flags(u32),
+    /// An attribute (`FRA_*`) that eni-steer does not know.
+    Unknown {
+        /// Its number.
+        attribute: u16,
+    },
+}
+
+impl fmt::Display for RareSelector {
+    /// Nearly as `ip rule list` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dscp { value, mask: 0x3f } => write!(f, "dscp {value:#x}"),
+            Self::Dscp { value, mask } => write!(f, "dscp {value:#x}/{mask:#x}"),
+            Self::FlowLabel { value, mask } => write!(f, "flowlabel {value:#x}/{mask:#x}"),
+            Self::TunnelId(id) => write!(f, "tun_id {id}"),
+            Self::SourcePortMask(mask) => write!(f, "sport mask {mask:#x}"),
+            Self::DestinationPortMask(mask) => write!(f, "dport mask {mask:#x}"),
+            Self::Flags(flags) => write!(f, "flags {flags:#x}"),
+            Self::Unknown { attribute } => write!(f, "attribute {attribute}"),
+        }
+    }
+}
+
 /// A rule, without the attributes that the kernel adds to a dump by itself, so that a rule that
 /// was read equals the rule that was added.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,6 +138,9 @@ pub struct Rule {
     /// Whether the kernel's rule has selectors that this type cannot hold (tunnel id, flow label,
     /// DSCP). eni-steer shows such a rule, treats it as not matching, and never rewrites it.
     pub partial: bool,
+    /// Which selectors those are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rare: Vec<RareSelector>,
 }
 
 impl Rule {
@@ -113,6 +165,7 @@ impl Rule {
             suppress_prefix_length: None,
             suppress_group: None,
             partial: false,
+            rare: Vec::new(),
         }
     }
 }
@@ -165,6 +218,9 @@ impl fmt::Display for Rule {
                     write!(f, "-{end}")?;
                 }
             }
+        }
+        for selector in &self.rare {
+            write!(f, " {selector}")?;
         }
         match self.action {
             RuleAction::Table(table) => write!(f, " lookup {table}")?,

@@ -3,12 +3,16 @@
 
 mod counters;
 mod daemon;
+mod explain;
 mod plan;
 mod status;
 mod verify;
 
 pub use counters::{CountersReport, Unlisted};
 pub use daemon::DaemonReport;
+pub use explain::{
+    ExplainInput, ExplainReport, ExplainVerdict, Fix, KernelAnswer, PassageCounts, RuleRow, Way,
+};
 pub use plan::{PlanReport, StepReport};
 pub use status::{EniStatus, Headline, StatusInputs, StatusReport};
 pub use verify::{Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport};

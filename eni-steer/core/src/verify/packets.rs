@@ -41,7 +41,7 @@ pub(super) fn decide(host: &Host, desired: &Desired, flow: &Flow) -> Decision {
     let (rule, route) = match decision(&visits) {
         Some((rule, route)) => (Some(rule.clone()), route.cloned()),
         None => {
-            let is_unknown = |visit: &&Visit| visit.outcome == Outcome::Unknown;
+            let is_unknown = |visit: &&Visit| matches!(visit.outcome, Outcome::CannotTell { .. });
             let unknown = visits.iter().find(is_unknown);
             (unknown.map(|visit| visit.rule.clone()), None)
         }

@@ -16,10 +16,12 @@
 //! reset                                         clears counters
 //! memory                                        how much memory the maps need
 //! events                                        mismatches one by one, as the programs report them
+//! btf, lookups                                  route lookups of the kernel, for `explain --live`
 //! ```
 
 mod addresses;
 mod batch;
+mod btf;
 mod clear;
 mod convert;
 mod eni_rows;
@@ -30,6 +32,7 @@ mod handles;
 mod hooks;
 mod layout;
 mod load;
+mod lookups;
 mod maps;
 mod memory;
 mod observe;
@@ -55,6 +58,7 @@ pub use hooks::{
 };
 pub use layout::Limits;
 pub use load::{BUILD, LoadedProgram, load};
+pub use lookups::watch_lookups;
 pub use observe::{foreign_programs, observe};
 pub use pin::{PinRoot, ensure_bpffs};
 

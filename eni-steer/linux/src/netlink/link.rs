@@ -10,11 +10,14 @@ use super::{
     errno::NetlinkError,
     wire::{Attributes, Message, text, u16_at, u32_at},
 };
-use eni_steer_core::model::{Group, IfIndex, Link, Mac, TunableKind};
+use eni_steer_core::model::{Group, IfIndex, Link, Mac, TableId, TunableKind};
 
 /// `IFLA_INET_CONF`: the values of all sysctls in `net.ipv4.conf.<interface>`, in the order of
 /// linux/ip.h.
 const INET_CONF: u16 = 1;
+
+/// `IFLA_VRF_TABLE`: the table of a VRF.
+const VRF_TABLE: u16 = 1;
 
 /// An interface, and the sysctls of it that eni-steer may change. An interface without IPv4 has no
 /// such sysctls.
@@ -32,6 +35,25 @@ impl Netlink {
         interfaces.sort_by_key(|(link, _)| link.index);
         Ok(interfaces)
     }
+
+    /// Lists the VRFs and their tables.
+    pub(crate) fn vrf_tables(&self) -> Result<Vec<(IfIndex, TableId)>, NetlinkError> {
+        let mut request = LinkMessage::default();
+        let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        request.attributes.push(mask);
+        let request = RouteNetlinkMessage::GetLink(request);
+        self.dump("list the VRFs", request, vrf_table)
+    }
+}
+
+fn vrf_table(message: &Message<'_>) -> Option<(IfIndex, TableId)> {
+    let (header, attributes) = message.split::<16>()?;
+    let index = IfIndex::new(u32_at(header, 4)?)?;
+    let (_, info) = { attributes }.find(|(kind, _)| *kind == libc::IFLA_LINKINFO)?;
+    let kind = of_kind(info, libc::IFLA_INFO_KIND).next().map(text)?;
+    let data = of_kind(info, libc::IFLA_INFO_DATA).next()?;
+    let table = of_kind(data, VRF_TABLE).next()?;
+    (kind == "vrf").then_some((index, TableId(u32_at(table, 0)?)))
 }
 
 /// The request that puts an interface into a group.

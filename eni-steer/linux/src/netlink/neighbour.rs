@@ -7,16 +7,23 @@ use rtnetlink::packet_core::NLM_F_CREATE;
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     neighbour::{
-        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+        NeighbourState as WireState,
     },
 };
 
 use super::{
     connection::{Netlink, Request},
     errno::NetlinkError,
-    wire::{Message, family_to_wire},
+    wire::{self, Message, family_to_wire},
 };
-use eni_steer_core::model::{Family, IfIndex};
+use eni_steer_core::{
+    explain::NeighbourState,
+    model::{Family, IfIndex},
+};
+
+/// `NDA_DST`
+const NDA_DST: u16 = 1;
 
 impl Netlink {
     /// Asks the kernel to resolve neighbours (`ip neigh add ... use`, NTF_USE), so that the first
@@ -57,13 +64,45 @@ impl Netlink {
     }
 }
 
+impl Netlink {
+    /// What the kernel knows about neighbours of both families.
+    pub fn neighbours(&self) -> Result<Vec<(IfIndex, IpAddr, NeighbourState)>, NetlinkError> {
+        let request = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+        self.dump("list the neighbours", request, state_of)
+    }
+}
+
+/// `struct ndmsg` has 12 bytes: family, interface at 4, state at 8.
+fn state_of(answer: &Message<'_>) -> Option<(IfIndex, IpAddr, NeighbourState)> {
+    if answer.kind != libc::RTM_NEWNEIGH {
+        return None;
+    }
+    let (header, attributes) = answer.split::<12>()?;
+    let family = wire::family_of_byte(header[0])?;
+    let on = IfIndex::new(wire::u32_at(header, 4)?)?;
+    let (_, address) = { attributes }.find(|(kind, _)| *kind == NDA_DST)?;
+    let is = |states: u16| wire::u16_at(header, 8).is_some_and(|state| state & states != 0);
+    let state = if is(libc::NUD_FAILED) {
+        NeighbourState::Failed
+    } else if is(libc::NUD_INCOMPLETE) {
+        NeighbourState::Asked
+    } else if is(libc::NUD_REACHABLE | libc::NUD_PERMANENT | libc::NUD_NOARP) {
+        NeighbourState::Answers
+    } else if is(libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE) {
+        NeighbourState::Stale
+    } else {
+        return None;
+    };
+    Some((on, wire::address(family, address)?, state))
+}
+
 /// Returns whether the answer describes an entry that the kernel never resolves again; `None` if
 /// the message is not an entry.
 fn is_permanent(answer: &Message<'_>) -> Option<bool> {
     match answer.parse()? {
         RouteNetlinkMessage::NewNeighbour(found) => Some(matches!(
             found.header.state,
-            NeighbourState::Permanent | NeighbourState::Noarp
+            WireState::Permanent | WireState::Noarp
         )),
         _ => None,
     }
@@ -74,7 +113,7 @@ pub(super) fn message(on: IfIndex, ip: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family_to_wire(Family::of(ip));
     message.header.ifindex = on.get();
-    message.header.state = NeighbourState::None;
+    message.header.state = WireState::None;
     message
         .attributes
         .push(NeighbourAttribute::Destination(match ip {

@@ -17,12 +17,17 @@ use super::{
     errno::NetlinkError,
     wire::{self, Attributes, Message, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
 };
-use eni_steer_core::model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any};
+use eni_steer_core::{
+    explain::RouteFacts,
+    model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any},
+};
 
 /// Length in bytes of `struct rtmsg`, which precedes the attributes.
 const HEADER: usize = 12;
 /// `RTNH_F_ONLINK`, a flag of a route's header and of a next hop's.
 const ONLINK: u32 = 4;
+/// `RTA_NH_ID`: the number of a nexthop object.
+const NEXTHOP_OBJECT: u16 = 30;
 /// `RTAX_LOCK`: which of the metrics the kernel may not adjust.
 const LOCK: u16 = 1;
 /// `RTAX_MTU`: the metric that limits the packet size.
@@ -91,6 +96,46 @@ impl Netlink {
         }
         Ok(routes)
     }
+}
+
+impl Netlink {
+    /// All routes of both families and all tables, of every kind, in the order in which the kernel
+    /// lists them, and what each carries that [`Route`] does not hold. For `explain`: of equal
+    /// routes the first wins, and a dump of one kind at a time does not tell which is the first.
+    pub fn routes_in_order(&self) -> Result<Vec<(Route, RouteFacts)>, NetlinkError> {
+        let mut routes = Vec::new();
+        for family in Family::BOTH {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family_to_wire(family);
+            let request = RouteNetlinkMessage::GetRoute(request);
+            let read = |message: &Message<'_>| {
+                let facts = facts(family, message)?;
+                Some((from_message(message)?, facts))
+            };
+            self.dump_into(&mut routes, "list the routes", request, read)?;
+        }
+        Ok(routes)
+    }
+}
+
+/// What a route carries beside what [`Route`] holds.
+fn facts(family: Family, message: &Message<'_>) -> Option<RouteFacts> {
+    let (header, attributes) = message.split::<HEADER>()?;
+    let from_length = header[2];
+    let mut facts = RouteFacts::default();
+    for (kind, value) in attributes {
+        match kind {
+            libc::RTA_SRC => facts.from = prefix(wire::address(family, value)?, from_length),
+            // Medium 0, high 1, low 3 (RFC 4191); the kernel compares them as
+            // `IPV6_DECODE_PREF` turns them.
+            libc::RTA_PREF => {
+                facts.preference = Some((*value.first()? & 3) ^ 2).filter(|rank| *rank != 2);
+            }
+            NEXTHOP_OBJECT => facts.nexthop_object = Some(u32_at(value, 0)?),
+            _ => {}
+        }
+    }
+    Some(facts)
 }
 
 /// The request that adds a route. The kernel refuses it if the table already has a route with the

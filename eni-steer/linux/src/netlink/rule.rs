@@ -16,7 +16,7 @@ use super::{
     wire::{self, Message, family_to_wire, prefix, text, u16_at, u32_at},
 };
 use eni_steer_core::model::{
-    Family, Group, PortRange, Priority, Protocol, Rule, RuleAction, TableId, UidRange,
+    Family, Group, PortRange, Priority, Protocol, RareSelector, Rule, RuleAction, TableId, UidRange,
 };
 
 /// Length in bytes of `struct fib_rule_hdr`, which precedes the attributes (linux/fib_rules.h).
@@ -24,6 +24,11 @@ const HEADER: usize = 12;
 
 /// `FIB_RULE_INVERT`: the rule applies to packets that do not match (`ip rule add not ...`).
 const INVERT: u32 = 2;
+/// `FIB_RULE_PERMANENT`, `INVERT`, `UNRESOLVED`, `IIF_DETACHED`, `OIF_DETACHED`: what follows from
+/// them is in the rule's other fields.
+const KNOWN_FLAGS: u32 = 0x1f;
+/// A DSCP field has six bits.
+const ALL_OF_DSCP: u8 = 0x3f;
 
 /// Numbers of the attributes (`FRA_*` of linux/fib_rules.h).
 mod attribute {
@@ -33,6 +38,9 @@ mod attribute {
     pub const GOTO: u16 = 4;
     pub const PRIORITY: u16 = 6;
     pub const FWMARK: u16 = 10;
+    /// Realms: they select nothing.
+    pub const FLOW: u16 = 11;
+    pub const TUN_ID: u16 = 12;
     pub const SUPPRESS_IFGROUP: u16 = 13;
     pub const SUPPRESS_PREFIXLEN: u16 = 14;
     pub const TABLE: u16 = 15;
@@ -44,9 +52,13 @@ mod attribute {
     pub const IP_PROTO: u16 = 22;
     pub const SPORT_RANGE: u16 = 23;
     pub const DPORT_RANGE: u16 = 24;
+    pub const DSCP: u16 = 25;
+    pub const FLOWLABEL: u16 = 26;
+    pub const FLOWLABEL_MASK: u16 = 27;
     /// The kernel sends the port masks, with all bits set, with every rule that names one port.
     pub const SPORT_MASK: u16 = 28;
     pub const DPORT_MASK: u16 = 29;
+    pub const DSCP_MASK: u16 = 30;
 }
 
 impl Netlink {
@@ -177,6 +189,12 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
     let mut target = Priority(0);
     let mut l3mdev = false;
     let (mut mark, mut mask) = (None, u32::MAX);
+    let (mut dscp, mut dscp_mask) = (None, ALL_OF_DSCP);
+    let (mut label, mut label_mask) = (None, u32::MAX);
+    let flags = u32_at(header, 8)? & !KNOWN_FLAGS;
+    if flags != 0 {
+        rule.rare.push(RareSelector::Flags(flags));
+    }
     let net = |value, length| prefix(wire::address(family, value)?, length);
     let ports = |value| {
         let (start, end) = (u16_at(value, 0)?, u16_at(value, 2)?);
@@ -209,10 +227,36 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
             attribute::SUPPRESS_IFGROUP => {
                 rule.suppress_group = unless_all(u32_at(value, 0)?).map(Group);
             }
-            attribute::SPORT_MASK | attribute::DPORT_MASK => rule.partial |= value != [0xff; 2],
-            _ => rule.partial = true,
+            attribute::SPORT_MASK | attribute::DPORT_MASK if value == [0xff; 2] => {}
+            attribute::SPORT_MASK => {
+                rule.rare
+                    .push(RareSelector::SourcePortMask(u16_at(value, 0)?));
+            }
+            attribute::DPORT_MASK => {
+                rule.rare
+                    .push(RareSelector::DestinationPortMask(u16_at(value, 0)?));
+            }
+            attribute::DSCP => dscp = Some(*value.first()?),
+            attribute::DSCP_MASK => dscp_mask = *value.first()?,
+            attribute::FLOWLABEL => label = Some(u32_at(value, 0)?.to_be()),
+            attribute::FLOWLABEL_MASK => label_mask = u32_at(value, 0)?.to_be(),
+            attribute::TUN_ID => {
+                let id = u64::from_be_bytes(*value.first_chunk()?);
+                rule.rare.push(RareSelector::TunnelId(id));
+            }
+            attribute::FLOW => rule.partial = true,
+            attribute => rule.rare.push(RareSelector::Unknown { attribute }),
         }
     }
+    rule.rare.extend(dscp.map(|value| RareSelector::Dscp {
+        value,
+        mask: dscp_mask,
+    }));
+    rule.rare.extend(label.map(|value| RareSelector::FlowLabel {
+        value,
+        mask: label_mask,
+    }));
+    rule.partial |= rule.rare.iter().any(needs_attribute);
     rule.mark = mark
         .or((mask != u32::MAX).then_some(0))
         .map(|mark| (mark, mask));
@@ -227,6 +271,11 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Rule> {
         other => RuleAction::Other(other.into()),
     };
     Some(rule)
+}
+
+/// Whether a selector comes as an attribute that [`to_message`] does not write.
+fn needs_attribute(selector: &RareSelector) -> bool {
+    !matches!(selector, RareSelector::Flags(_))
 }
 
 #[cfg(test)]
@@ -325,6 +374,19 @@ mod tests {
         for kind in [12, 11, 25, 26, 99] {
             assert!(with_attribute(kind, &[0; 8]).partial, "{kind}");
         }
+        // Which one it is, where eni-steer knows its meaning and where it does not.
+        let rare = |kind, value: &[u8]| with_attribute(kind, value).rare;
+        assert_eq!(
+            rare(attribute::TUN_ID, &7u64.to_be_bytes()),
+            [RareSelector::TunnelId(7)]
+        );
+        let dscp = RareSelector::Dscp {
+            value: 10,
+            mask: 0x3f,
+        };
+        assert_eq!(rare(attribute::DSCP, &[10]), [dscp]);
+        assert_eq!(rare(99, &[0; 8]), [RareSelector::Unknown { attribute: 99 }]);
+        assert_eq!(rare(attribute::FLOW, &[0; 4]), []);
         let masks = [attribute::SPORT_MASK, attribute::DPORT_MASK];
         for kind in masks {
             assert!(!with_attribute(kind, &[0xff; 2]).partial, "{kind}");
