@@ -1,7 +1,7 @@
 //! What the administrator wants: the policy, from the files of the configuration and from flags.
 //!
 //! `keys` is the registry: it has one entry for each key of the configuration. The reader of
-//! the files ([`config`]), the flags ([`flags`]), `config show` ([`entries`]) and the documents
+//! the files ([`config`]), the flags ([`flags`]), `config show` ([`entries()`]) and the documents
 //! all follow it.
 
 mod access;
