@@ -130,3 +130,95 @@ pub fn apply_best_effort<E: Executor>(plan: &Plan, executor: &mut E) -> PartialR
     }
     report
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes batches of three and refuses the steps with these numbers; an inverse is refused if
+    /// its number is in `stuck`.
+    struct Batches {
+        refused: Vec<usize>,
+        tried: usize,
+    }
+
+    impl Executor for Batches {
+        type Error = usize;
+
+        fn step(&mut self, _step: &Step) -> Result<(), usize> {
+            let number = self.tried;
+            self.tried += 1;
+            match self.refused.contains(&number) {
+                true => Err(number),
+                false => Ok(()),
+            }
+        }
+
+        fn steps(&mut self, steps: &[Step]) -> Vec<Result<(), usize>> {
+            steps.iter().take(3).map(|step| self.step(step)).collect()
+        }
+    }
+
+    fn plan(steps: u32) -> Plan {
+        let step = |layout| Step::RemoveOldLayout {
+            layout,
+            removed: true,
+        };
+        Plan {
+            steps: (0..steps).map(step).collect(),
+        }
+    }
+
+    fn refusing(refused: &[usize]) -> Batches {
+        Batches {
+            refused: refused.to_vec(),
+            tried: 0,
+        }
+    }
+
+    #[test]
+    fn a_plan_that_succeeds_is_complete_and_each_step_is_tried_once() {
+        let mut executor = refusing(&[]);
+        let report = apply(&plan(7), &mut executor);
+        assert!(report.is_complete());
+        assert_eq!((report.done.len(), executor.tried), (7, 7));
+        assert!(report.undone.is_empty() && report.left.is_empty());
+        let nothing = apply(&plan(0), &mut refusing(&[]));
+        assert!(nothing.is_complete() && nothing.done.is_empty());
+    }
+
+    #[test]
+    fn the_first_failure_is_the_cause_and_what_was_done_is_undone_the_last_first() {
+        // The second batch is 3, 4, 5: 3 is done, 4 and 5 fail, and 6 is not tried.
+        let mut executor = refusing(&[4, 5]);
+        let plan = plan(9);
+        let report = apply(&plan, &mut executor);
+        assert!(!report.is_complete());
+        assert_eq!(report.failed, Some((plan.steps[4].clone(), 4)));
+        let undone: Vec<_> = plan.steps[..4].iter().rev().cloned().collect();
+        assert_eq!(report.undone, undone);
+        assert!(report.done.is_empty() && report.left.is_empty());
+        assert_eq!(executor.tried, 6 + 4);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_reported_and_the_rest_is_undone() {
+        let plan = plan(3);
+        // Step 2 fails; of the inverses of 1 and 0, which are tried next, the first fails.
+        let report = apply(&plan, &mut refusing(&[2, 3]));
+        assert_eq!(report.failed, Some((plan.steps[2].clone(), 2)));
+        assert_eq!(report.left, [(plan.steps[1].clone(), 3)]);
+        assert_eq!(report.undone, [plan.steps[0].clone()]);
+    }
+
+    #[test]
+    fn best_effort_tries_every_step_and_undoes_none() {
+        let plan = plan(7);
+        let report = apply_best_effort(&plan, &mut refusing(&[0, 4]));
+        assert_eq!(report.done.len(), 5);
+        assert_eq!(
+            report.failed,
+            [(plan.steps[0].clone(), 0), (plan.steps[4].clone(), 4)]
+        );
+    }
+}

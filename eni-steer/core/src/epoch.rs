@@ -149,6 +149,8 @@ mod tests {
         for (what, host) in changed {
             assert_ne!(print(&host), before, "{what}");
         }
+        let rule = |words| print(&two_enis().rule(words));
+        assert_ne!(rule("pref 100 lookup 254"), rule("pref 101 lookup 254"));
     }
 
     #[test]

@@ -249,3 +249,148 @@ pub(crate) fn foreign_programs(host: &Host, desired: &Desired) -> Vec<Finding> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        fake::{fake_host, index},
+        model::{AttachKind, Attachment, Direction, ForeignProgram, Hook},
+    };
+
+    fn two_enis() -> Host {
+        fake_host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .eni(3, "eth1", &["172.16.20.177/24"])
+            .route("default via 172.16.20.253 dev eth0")
+    }
+
+    fn found(host: &Host) -> Vec<Finding> {
+        let policy = Policy::default();
+        let desired = Desired::for_host(host, &policy, Absence::Error, 1).expect("it is allowed");
+        of_policy(host, &policy, Absence::Error, &desired)
+    }
+
+    fn only(host: &Host) -> Finding {
+        let mut all = found(host);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    #[test]
+    fn a_healthy_host_has_none() {
+        assert_eq!(found(&two_enis()), []);
+        assert_eq!(of_host(&two_enis()), []);
+    }
+
+    #[test]
+    fn a_finding_is_its_reason_and_then_what_to_do() {
+        let mut host = two_enis();
+        host.rules.retain(|rule| rule.priority.0 != 32766);
+        let all = of_host(&host);
+        assert_eq!(all.len(), 2, "one for each family");
+        assert_eq!(all[0].code, Code::MainRuleMissing);
+        assert_eq!(all[0].severity, Severity::Failure);
+        assert_eq!(
+            all[0].to_string(),
+            "the kernel's own rule for the main table is gone (IPv4): packets that no other rule \
+             matches have no route; ip -4 rule add pref 32766 lookup main"
+        );
+        let mut without = all[1].clone();
+        assert!(without.why.contains("IPv6"), "{without}");
+        without.remedy.clear();
+        assert_eq!(without.to_string(), without.why);
+    }
+
+    #[test]
+    fn a_source_that_could_not_be_read_is_named() {
+        let mut host = two_enis();
+        host.unavailable = vec!["/run/leases/eth1".to_owned()];
+        let finding = only(&host);
+        assert_eq!(finding.code, Code::SourceUnavailable);
+        assert_eq!(finding.object, "/run/leases/eth1");
+    }
+
+    #[test]
+    fn an_address_on_two_enis_is_named_with_both() {
+        let host = two_enis()
+            .address("eth0", "172.16.20.9/24")
+            .address("eth1", "172.16.20.9/24");
+        let finding = only(&host);
+        assert_eq!(finding.code, Code::AddressOnTwoEnis);
+        assert_eq!(finding.object, "172.16.20.9");
+        assert!(
+            finding.why.starts_with("172.16.20.9 is on eth0 and eth1:"),
+            "{finding}"
+        );
+    }
+
+    #[test]
+    fn a_rule_that_does_the_same_is_named_with_the_commands_that_remove_it() {
+        let host = two_enis()
+            .route("default via 172.16.20.253 dev eth1 table 1001")
+            .rule("pref 32000 from 172.16.20.177 lookup 1001 protocol 0");
+        let finding = only(&host);
+        assert_eq!(
+            (finding.code, finding.severity),
+            (Code::RedundantRule, Severity::Info)
+        );
+        assert!(finding.why.contains("does the same for eth1"), "{finding}");
+        assert_eq!(finding.remedy.len(), 2, "{finding}");
+    }
+
+    #[test]
+    fn an_interface_without_a_gateway_is_left_out_and_named() {
+        let host = two_enis().eni(4, "eth2", &["10.9.9.9/24"]);
+        let finding = only(&host);
+        assert_eq!(finding.code, Code::InterfaceLeftOut);
+        assert_eq!(finding.object, "eth2");
+    }
+
+    #[test]
+    fn a_program_that_runs_first_is_a_warning_and_one_that_runs_after_is_not() {
+        let hook = |n, direction| Hook::Tc {
+            eni: index(n),
+            direction,
+        };
+        let program = |before_ours| ForeignProgram {
+            id: 7,
+            name: "cil_from_netdev".to_owned(),
+            kind: AttachKind::Tcx,
+            before_ours,
+        };
+        let mut host = two_enis().virtual_link(9, "docker0", "bridge", &["172.17.0.1/16"]);
+        let (first, after) = (hook(3, Direction::Egress), hook(2, Direction::Ingress));
+        host.foreign_programs.insert(first, vec![program(true)]);
+        host.foreign_programs.insert(after, vec![program(false)]);
+        let unmanaged = hook(9, Direction::Ingress);
+        host.foreign_programs.insert(unmanaged, vec![program(true)]);
+        for hook in [first, after] {
+            let ours = Attachment {
+                kind: AttachKind::Tcx,
+                build: 1,
+                log_level: 0,
+            };
+            host.datapath.attachments.insert(hook, ours);
+        }
+        let all = found(&host);
+        let rows: Vec<_> = all
+            .iter()
+            .map(|finding| (finding.severity, finding.code, finding.object.as_str()))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (Severity::Warning, Code::ProgramRunsFirst, "eth1 egress"),
+                (Severity::Info, Code::ProgramRunsAfter, "eth0 ingress"),
+            ]
+        );
+        // Where eni-steer has no program, none can run before it.
+        host.datapath.attachments.clear();
+        let all = found(&host);
+        assert!(
+            all.iter()
+                .all(|finding| finding.code == Code::ProgramRunsAfter)
+        );
+    }
+}

@@ -32,16 +32,18 @@ pub(crate) const GROUP: Group = Group(20229);
 //     0          the first rule: destinations that do not leave by an ENI stay with the main table
 //     10 - 299   access rules that refuse, in the order of the configuration
 //     300 - 428  source rules, the longest prefix first
+//     450        rules for sockets that are bound to an ENI
 //     500 - 789  access rules that lead to an ENI, in the order of the configuration
 //     900        balance
 
-/// The first rule: destinations that do not leave by an ENI stay with the main table.
-const MAIN_OFFSET: u32 = 0;
 /// The first access rule that refuses its packets.
 const REFUSAL_OFFSET: u32 = 10;
 /// The source rules. A rule for a longer prefix comes before a rule for a shorter one, as in a
 /// routing table.
 const SOURCE_OFFSET: u32 = 300;
+/// The rules for sockets that are bound to an ENI. No packet matches two of them, so they share one
+/// priority.
+const BOUND_OFFSET: u32 = 450;
 /// The first access rule that leads to an ENI.
 const STEER_OFFSET: u32 = 500;
 /// The balance rule.
@@ -98,7 +100,7 @@ impl Ownership {
 
     /// Priority of the first rule, `lookup main suppress_ifgroup`.
     pub(crate) fn main_priority(&self) -> Priority {
-        Priority(self.first.0 + MAIN_OFFSET)
+        self.first
     }
 
     /// Priority of the n-th access rule that refuses its packets.
@@ -109,6 +111,11 @@ impl Ownership {
     /// Priority of the n-th access rule that leads to an ENI.
     pub(crate) fn steer_rule_priority(&self, n: u32) -> Priority {
         Priority(self.first.0 + STEER_OFFSET + n)
+    }
+
+    /// Priority of the rules for sockets that are bound to an ENI.
+    pub(crate) fn bound_priority(&self) -> Priority {
+        Priority(self.first.0 + BOUND_OFFSET)
     }
 
     /// Priority of the rule that looks up the balance table.
@@ -122,5 +129,41 @@ impl Ownership {
     pub(crate) fn source_priority(&self, prefix: ipnet::IpNet) -> Priority {
         let shorter = u32::from(prefix.max_prefix_len() - prefix.prefix_len());
         Priority(self.first.0 + SOURCE_OFFSET + shorter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_its_place_counted_from_the_first_priority_of_the_band() {
+        let numbers = Ownership {
+            first: Priority(5000),
+            last: Priority(5999),
+            ..Ownership::default()
+        };
+        let prefix = |text: &str| text.parse().expect("a prefix");
+        let places = [
+            numbers.main_priority(),
+            numbers.refusal_priority(0),
+            numbers.refusal_priority(7),
+            numbers.source_priority(prefix("10.0.0.1/32")),
+            numbers.source_priority(prefix("2001:db8::1/128")),
+            numbers.source_priority(prefix("10.0.0.0/28")),
+            numbers.source_priority(prefix("2001:db8::/80")),
+            numbers.bound_priority(),
+            numbers.steer_rule_priority(0),
+            numbers.steer_rule_priority(7),
+            numbers.balance_priority(),
+        ];
+        assert_eq!(
+            places.map(|place| place.0 - 5000),
+            [0, 10, 17, 300, 300, 304, 348, 450, 500, 507, 900]
+        );
+        assert!(places.iter().all(|place| numbers.in_band(*place)));
+        for outside in [4999, 6000] {
+            assert!(!numbers.in_band(Priority(outside)));
+        }
     }
 }

@@ -146,7 +146,7 @@ fn sources_that_fill_a_prefix_are_one_rule_and_the_neighbour_is_not_in_it() {
     let rules = ip(&lab.host, "-4 rule list");
     let sources: Vec<&str> = rules
         .lines()
-        .filter(|line| line.contains("lookup 21001"))
+        .filter(|line| line.contains("lookup 21001") && !line.contains("oif"))
         .filter_map(|line| line.split_whitespace().nth(2))
         .collect();
     assert_eq!(
@@ -187,8 +187,9 @@ fn fifteen_enis_with_fifty_addresses_each_are_served() {
     }
     let verdict = steer.json(&lab, &["verify"]);
     assert_eq!(verdict["policy"]["misrouted"], serde_json::json!([]));
-    // From every address: to the gateway, to a neighbour and far away.
-    assert_eq!(verdict["policy"]["probes"], 15 * 50 * 2 * 3);
+    // From every address: to the gateway, to a neighbour and far away; and from a socket that is
+    // bound to an ENI with source rules.
+    assert_eq!(verdict["policy"]["probes"], 15 * 50 * 2 * 3 + 14 * 2);
     steer.ok(&lab, &["remove"]);
 }
 

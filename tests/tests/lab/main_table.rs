@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use eni_steer_tests::{
     Attempt, Capture, Lab, Mac, Ping, Shape, Steer, TcpTransfer, Tunnel, UdpServer,
-    assert_unchanged, eventually, expect_symmetry, ip, ping,
+    assert_unchanged, eventually, expect_symmetry, ip, ping, run_ok,
 };
 use nix::errno::Errno;
 
@@ -196,8 +196,58 @@ fn what_main_refuses_is_refused_for_the_sources_of_an_eni() {
     }
 }
 
-/// Old systems give a second interface no default route, so a socket bound to it reaches only its
-/// subnet.
+/// `ping -I eth1`, `curl --interface eth1`, SO_BINDTODEVICE: such a socket has no source when the
+/// kernel looks for a route, so no source rule matches.
+#[test]
+fn a_socket_bound_to_an_eni_reaches_far_addresses_through_the_enis_gateway() {
+    for shape in [Shape::SameSubnet, Shape::DifferentSubnets] {
+        let lab = Lab::builder(shape).drop_wrong_source().build();
+        let _report = lab.on_failure_print();
+        let steer = Steer::new();
+        let bound = |to: IpAddr| Ping::to(to).device("eth1").count(3).run(&lab.host);
+        let client = [IpAddr::from(lab.client_v4()), lab.client_v6().into()];
+        let gateways = match shape {
+            Shape::SameSubnet => Vec::new(),
+            _ => vec![
+                "--gateway",
+                "eth1=172.16.21.253",
+                "--gateway",
+                "eth1=fd00:21::253",
+            ],
+        };
+        for to in client {
+            assert_eq!(bound(to).received, 0, "{to}: there is no way yet");
+        }
+        steer.apply(&lab, &gateways);
+        for to in client {
+            let sent = lab.router_seen(1);
+            bound(to).expect_all_answered();
+            assert_eq!(lab.router_seen(1).since(sent).right.packets, 3, "{to}");
+            // Packets without an interface still use main's default route.
+            let sent = lab.router_seen(0);
+            ping(&lab.host, None, to, 3, BRIEFLY).expect_all_answered();
+            assert_eq!(lab.router_seen(0).since(sent).right.packets, 3, "{to}");
+        }
+        // A link-local neighbour is not behind the gateway.
+        let route = run_ok(
+            &lab.host,
+            "ip",
+            ["-6", "route", "get", "fe80::1", "oif", "eth1"],
+        );
+        assert!(!route.contains("via"), "{route}");
+        steer.exits(&lab, &["verify"], 0);
+        // A rule that sends bound sockets elsewhere is named, although every address is routed
+        // right.
+        ip(&lab.host, "-4 rule add pref 100 oif eth1 prohibit");
+        let verify = steer.run(&lab, &["verify"]).expect_code(3).stdout;
+        assert!(verify.contains("FAIL  routing"), "{verify}");
+        let cause = "eth1: sockets that are bound to it do not use its gateway";
+        assert!(verify.contains(cause), "{verify}");
+    }
+}
+
+/// Old systems give a second interface no default route, so without rules a socket bound to it
+/// reaches only its subnet.
 #[test]
 fn a_default_route_with_a_metric_lets_a_socket_bound_to_the_eni_out_and_goes_exactly() {
     let lab = Lab::builder(Shape::DifferentSubnets)

@@ -46,6 +46,7 @@ fn table_1001_is_what_the_textbook_shows() {
             "0:\tfrom all lookup local",
             "20000:\tfrom all lookup main suppress_ifgroup 20229 proto 229",
             "20300:\tfrom 172.16.20.177 lookup 1001 proto 229",
+            "20450:\tfrom all oif eth1 lookup 1001 proto 229",
             "32766:\tfrom all lookup main",
             "32767:\tfrom all lookup default",
         ]
@@ -115,7 +116,7 @@ fn an_existing_textbook_table_is_refused_and_the_hint_clears_the_way() {
     steer.ok(&lab, &["apply"]);
     let rules = ip(&lab.host, "-4 rule list");
     assert_eq!(
-        rules.matches("lookup 1001").count(),
+        rules.matches("from 172.16.20.177 lookup 1001").count(),
         1,
         "not twice: {rules}"
     );

@@ -93,7 +93,7 @@ fn objects(policy: &PolicyVerdict, out: &mut impl Write) -> io::Result<()> {
 
 fn routing(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     let policy = &report.policy;
-    let wrong = policy.misrouted.len() + policy.overruled.len();
+    let wrong = policy.misrouted.len() + policy.overruled.len() + policy.unbound.len();
     let refused = match policy.refused {
         0 => ".".to_owned(),
         1 => "; 1 more is refused, as configured.".to_owned(),
@@ -373,7 +373,8 @@ fn ending(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
     if !report.policy.drift.is_empty() {
         failed.push("objects");
     }
-    if !report.policy.misrouted.is_empty() || !report.policy.overruled.is_empty() {
+    let policy = &report.policy;
+    if !(policy.misrouted.is_empty() && policy.overruled.is_empty() && policy.unbound.is_empty()) {
         failed.push("routing");
     }
     let silent = report.policy.gateways.iter();

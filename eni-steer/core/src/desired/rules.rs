@@ -1,5 +1,5 @@
-//! The rules: the first rule, one source rule for each owned prefix, and the rules that the policy
-//! adds around them.
+//! The rules: the first rule, one source rule for each owned prefix, one rule for sockets that are
+//! bound to an ENI, and the rules that the policy adds around them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +28,7 @@ pub(super) fn rules(
     };
     let source_tables = source_tables(enis, owners, rules_follow);
     rules.extend(source_tables.into_iter().map(source_rule));
+    rules.extend(bound_rules(cx, enis));
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {
             let mut rule = Rule::new(
@@ -37,6 +38,27 @@ pub(super) fn rules(
                 RuleAction::Table(TableId::MAIN),
             );
             rule.suppress_group = Some(numbers.group);
+            rules.push(rule);
+        }
+    }
+    rules
+}
+
+/// For each ENI with source rules, the rule for sockets that are bound to it (`SO_BINDTODEVICE`,
+/// `ping -I eth1`): they have no source when the kernel looks for a route, so no source rule
+/// matches. Without this rule the kernel finds no route by the ENI and, for IPv4, takes every
+/// destination for a neighbour (`ip_route_output_key_hash_rcu` in net/ipv4/route.c).
+fn bound_rules(cx: &Context<'_>, enis: &[Eni]) -> Vec<Rule> {
+    let numbers = &cx.policy.ownership;
+    let mut rules = Vec::new();
+    for eni in enis.iter().filter(|eni| eni.has_source_rules) {
+        for family in Family::BOTH {
+            if eni.gateway(family).is_none() {
+                continue;
+            }
+            let action = RuleAction::Table(eni.table);
+            let mut rule = Rule::new(family, numbers.bound_priority(), numbers.protocol, action);
+            rule.oif = Some(eni.name.clone());
             rules.push(rule);
         }
     }

@@ -60,3 +60,27 @@ impl Plan {
         text::folded_lines(&self.steps, names)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{desired::Absence, fake::fake_host, ownership::Ownership, policy::Policy};
+
+    #[test]
+    fn a_plan_is_empty_only_where_nothing_is_to_change_and_people_see_folded_lines() {
+        let host = fake_host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .eni(3, "eth1", &["172.16.20.177/24"])
+            .route("default via 172.16.20.253 dev eth0");
+        let desired = Desired::for_host(&host, &Policy::default(), Absence::Error, 1);
+        let plan = Plan::between(&desired.expect("it is allowed"), &host);
+        assert!(!plan.is_empty());
+        let lines = plan.lines(&host);
+        let rule = "+ ip -4 rule add pref 20300 from 172.16.20.177 lookup 21001 protocol 229";
+        assert!(lines.contains(&rule.to_owned()), "{lines:#?}");
+        assert!(lines.len() < plan.steps.len(), "{lines:#?}");
+        let nothing = Plan::between(&Desired::empty(Ownership::default()), &host);
+        assert!(nothing.is_empty());
+        assert_eq!(nothing.lines(&host), [""; 0]);
+    }
+}

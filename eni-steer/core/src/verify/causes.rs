@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     gateways::GatewayCheck,
-    verdict::{Misrouted, PolicyVerdict, Winner},
+    verdict::{Misrouted, PolicyVerdict, Unbound, Winner},
 };
 use crate::{
     known_tools::KERNEL,
@@ -29,6 +29,8 @@ pub enum CauseKind {
     NoRoute,
     /// A gateway does not answer ARP or neighbour discovery.
     GatewaySilent,
+    /// Sockets that are bound to an ENI do not reach its gateway.
+    BoundSocket,
 }
 
 /// One cause.
@@ -63,6 +65,7 @@ pub fn causes(verdict: &PolicyVerdict, ours: &Ownership) -> Vec<Cause> {
     let silent = verdict.gateways.iter();
     let silent = silent.filter(|check| check.state == Reachability::Failed);
     found.extend(silent.map(of_gateway));
+    found.extend(verdict.unbound.iter().map(of_unbound));
     found.sort_by_key(|cause| std::cmp::Reverse((cause.addresses, cause.probes)));
     found
 }
@@ -138,6 +141,31 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
             first.wanted
         ),
         fix,
+    }
+}
+
+fn of_unbound(unbound: &Unbound) -> Cause {
+    let Unbound {
+        eni,
+        to,
+        wanted,
+        by,
+        gateway,
+    } = unbound;
+    let found = match (by, gateway) {
+        (None, _) => "the kernel finds no route".to_owned(),
+        (Some(by), Some(gateway)) => format!("packets leave by {by} to {gateway}"),
+        (Some(by), None) => format!("the kernel looks for {to} itself on {by}"),
+    };
+    Cause {
+        kind: CauseKind::BoundSocket,
+        what: format!("{eni}: sockets that are bound to it do not use its gateway {wanted}"),
+        owner: None,
+        effect: format!("{found}: for example 'ping -I {eni}' fails"),
+        probes: 1,
+        addresses: 0,
+        example: format!("ip route get {to} oif {eni}"),
+        fix: format!("see which rule decides: eni-steer explain --to {to} --oif {eni}"),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Whether the policy is in place and the kernel routes by it.
 //!
 //! First, a new plan must be empty. Then eni-steer asks the kernel where packets would go: from
-//! each owned address to several destinations, and for each access and balance rule a packet that
-//! the rule matches. If the kernel's answer is not the expected one, the verdict names the rule
+//! each owned address to several destinations, from sockets that are bound to an ENI, and for each
+//! access and balance rule a packet that the rule matches. If the kernel's answer is not the expected one, the verdict names the rule
 //! that decided.
 //!
 //! For example, eth1 owns 172.16.20.177. eni-steer asks for the route from 172.16.20.177 to
 //! 203.0.113.113; the answer must be eth1. If another program's rule with priority 100 looks up the
 //! main table first, the answer is eth0, and the verdict names that rule.
 
+mod bound;
 mod causes;
 mod gateways;
 mod packets;
@@ -24,7 +25,7 @@ use crate::{
 
 pub use causes::{Cause, CauseKind, causes};
 pub use gateways::{GatewayCheck, gateway_checks, gateways_to_ask};
-pub use verdict::{Misrouted, Overruled, PolicyVerdict, Probe, Winner};
+pub use verdict::{Misrouted, Overruled, PolicyVerdict, Probe, Unbound, Winner};
 
 /// One check of routing: the questions for the kernel, and the verdict on its answers.
 ///
@@ -34,6 +35,7 @@ pub struct Inspection<'a> {
     host: &'a Host,
     desired: &'a Desired,
     questions: Vec<sources::Question>,
+    bound: Vec<bound::Question>,
     trials: Vec<(&'a Rule, Flow)>,
     notes: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl<'a> Inspection<'a> {
             host,
             desired,
             questions: sources::questions(host, desired),
+            bound: bound::questions(desired),
             trials,
             notes,
         }
@@ -65,7 +68,9 @@ impl<'a> Inspection<'a> {
     /// answers.
     pub fn flows(&self) -> impl Iterator<Item = &Flow> {
         let sources = self.questions.iter().map(|question| &question.flow);
-        sources.chain(self.trials.iter().map(|(_, flow)| flow))
+        let bound = self.bound.iter().map(|question| &question.flow);
+        let trials = self.trials.iter().map(|(_, flow)| flow);
+        sources.chain(bound).chain(trials)
     }
 
     /// The verdict. If there are fewer answers than questions, the verdict does not count the
@@ -84,9 +89,15 @@ impl<'a> Inspection<'a> {
         for (question, answer) in self.questions.iter().zip(answers.by_ref()) {
             question.judge(host, desired, answer, &mut verdict);
         }
+        for (question, answer) in self.bound.iter().zip(answers.by_ref()) {
+            question.judge(host, desired, answer, &mut verdict);
+        }
         for ((rule, flow), answer) in self.trials.iter().zip(answers) {
             trials::judge(host, desired, rule, flow, answer, &mut verdict);
         }
         verdict
     }
 }
+
+#[cfg(test)]
+mod tests;

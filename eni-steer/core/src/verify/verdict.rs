@@ -57,6 +57,22 @@ pub struct Misrouted {
     pub winner: Winner,
 }
 
+/// An ENI by which a socket that is bound to it does not reach the gateway.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unbound {
+    /// Name of the ENI.
+    pub eni: String,
+    /// Destination address of the packet.
+    pub to: IpAddr,
+    /// The gateway that the packet should go to.
+    pub wanted: IpAddr,
+    /// Name of the interface that the packet leaves by; `None`: the kernel refuses the packet.
+    pub by: Option<String>,
+    /// The gateway that it goes to instead; `None`: none, so the kernel takes the destination for
+    /// a neighbour.
+    pub gateway: Option<IpAddr>,
+}
+
 /// An access or balance rule of eni-steer whose packets another rule decides about.
 #[derive(Clone, Debug, Serialize)]
 pub struct Overruled {
@@ -83,6 +99,8 @@ pub struct PolicyVerdict {
     pub gateways: Vec<GatewayCheck>,
     /// Sources whose packets leave by a wrong interface.
     pub misrouted: Vec<Misrouted>,
+    /// ENIs by which sockets that are bound to them do not reach the gateway.
+    pub unbound: Vec<Unbound>,
     /// Access and balance rules that do not get their packets.
     pub overruled: Vec<Overruled>,
     /// Number of lookups that the kernel answered.
@@ -100,6 +118,7 @@ impl PolicyVerdict {
         let silent = |check: &GatewayCheck| check.state == Reachability::Failed;
         self.drift.is_empty()
             && self.misrouted.is_empty()
+            && self.unbound.is_empty()
             && self.overruled.is_empty()
             && !self.gateways.iter().any(silent)
     }

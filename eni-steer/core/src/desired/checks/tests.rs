@@ -4,7 +4,7 @@ use crate::{
     desired::{Absence, Desired},
     fake::{fake_host, index},
     model::{Family, Host, Mac, Priority, TableId, TunableKind},
-    ownership::{GROUP, MIN_BAND},
+    ownership::{GROUP, MIN_BAND, Ownership},
     policy::{Balance, EniPolicy, GatewayChoice, Policy, Selector},
 };
 
@@ -309,6 +309,22 @@ fn an_interface_in_our_group_that_is_not_managed_is_refused() {
         "docker0 is in interface group 20229, which only managed ENIs may be in\n\
          choose another group (--group NUMBER), or manage docker0 too (--eni docker0)"
     );
+}
+
+#[test]
+fn what_is_desired_carries_the_numbers_of_the_policy() {
+    let ownership = Ownership {
+        first: Priority(5000),
+        last: Priority(5999),
+        ..Ownership::default()
+    };
+    let policy = Policy {
+        ownership: ownership.clone(),
+        ..both()
+    };
+    let desired = Desired::for_host(&two_enis(), &policy, Absence::Error, 1);
+    assert_eq!(desired.expect("it is allowed").ownership, ownership);
+    assert_eq!(Desired::empty(ownership.clone()).ownership, ownership);
 }
 
 #[test]
