@@ -7,6 +7,7 @@
 //! netlink    links, addresses, routes and rules; route lookups; notifications of changes
 //! bpf        the eBPF programs and their pinned maps
 //! state      the values that eni-steer needs to undo its changes, saved in /run
+//! lock       one process at a time changes the host; one daemon runs
 //! leases     gateways from the lease files of DHCP clients
 //! sysctl     sysctls of the network namespace
 //! ```
@@ -21,6 +22,7 @@ pub mod epoch;
 pub mod executor;
 pub mod explain;
 mod leases;
+pub mod lock;
 pub mod netlink;
 pub mod observe;
 #[doc(hidden)]

@@ -315,12 +315,12 @@ fn a_bpffs_that_is_missing_and_cannot_be_mounted() {
 #[test]
 fn a_directory_of_the_run_files_that_cannot_be() {
     let (lab, steer) = lab();
-    // eni-steer can not record the previous values of the sysctls, so it does not change them.
+    // eni-steer cannot keep other processes away, nor save the previous values of sysctls.
     let told = steer.refuses(
         &lab,
         &both(&["--run-dir", "/proc/nowhere"]),
         1,
-        &["step failed"],
+        &["changes.lock"],
     );
     assert!(told.contains("/proc/nowhere"), "{told}");
 }

@@ -28,3 +28,4 @@ mod symmetry;
 mod textbook;
 mod the_lab;
 mod upgrade;
+mod writers;

@@ -6,13 +6,17 @@ use eni_steer_linux::{executor::warm_gateways, state::State};
 use super::{
     args::{ApplyArgs, Global},
     carry_out::carry_out,
-    context::{Context, require_no_daemon},
+    context::{Context, lock_changes, require_no_daemon},
     failure::{Exit, Failure},
     pending,
     plan::print,
 };
 
 pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
+    let lock = match args.dry_run {
+        true => None,
+        false => Some(lock_changes(global, "apply")?),
+    };
     let context = Context::new(global, &args.policy)?;
     let desired = context.desired()?;
     let plan = Plan::between(&desired, &context.host);
@@ -21,7 +25,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     if context.state.policy.as_ref() != Some(&context.policy) {
-        require_no_daemon(&context.daemon, "'apply' with other settings")?;
+        require_no_daemon(&context.paths, "'apply' with other settings")?;
     }
     // The guard starts before the first change: the change may cut off the session that runs
     // this command.
@@ -44,6 +48,8 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     State::change(&context.paths, |state| state.policy = Some(policy))?;
     warm_gateways(&context.netlink, &desired);
     print(global, &plan, &context.host)?;
+    // The guard needs it if nobody confirms.
+    drop(lock);
     match pending {
         Some(pending) => pending.wait(),
         None => Ok(Exit::Fine),

@@ -65,6 +65,16 @@ pub(super) struct Global {
         default_value = "/sys/fs/bpf"
     )]
     pub bpffs: PathBuf,
+    /// How long apply and remove wait for another eni-steer process that is at work on this host
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        default_value = "30s"
+    )]
+    pub wait: Duration,
     /// Directory in which eni-steer saves the values it changes, for remove to restore
     #[arg(
         long,

@@ -12,7 +12,10 @@ use std::{
 };
 
 use eni_steer_core::plan::Plan;
-use eni_steer_linux::state::State;
+use eni_steer_linux::{
+    lock::{Lock, Scope},
+    state::State,
+};
 
 use super::{
     args::Global,
@@ -21,6 +24,9 @@ use super::{
     failure::{Exit, Failure},
     pending::{Pending, file, undone},
 };
+
+/// How long the guard waits for another process that changes the host.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `confirm`: keeps the change.
 pub(super) fn confirm(global: &Global) -> Result<Exit, Failure> {
@@ -64,6 +70,12 @@ pub(super) fn guard(global: &Global) -> Result<Exit, Failure> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+    // Another process that changes the host ends first. One that hangs does not keep the change
+    // from being undone.
+    let lock = Lock::obtain(&paths, Scope::Changes, "confirm", PATIENCE, |_| {});
+    if let Err(error) = &lock {
+        tracing::warn!("{error}; the change is undone all the same");
+    }
     // The rename decides: a later `confirm` finds no file and reports that it is too late.
     match fs::rename(&file, undone(&file)) {
         Ok(()) => {}
@@ -79,5 +91,6 @@ pub(super) fn guard(global: &Global) -> Result<Exit, Failure> {
     if nothing_before {
         clear_leftovers(&context)?;
     }
+    drop(lock);
     Ok(Exit::Undone)
 }

@@ -12,6 +12,7 @@ use eni_steer_linux::{
     bpf,
     configuration::CONFIG_PATH,
     daemon_report, executor,
+    lock::{self, Lock, LockError, Scope},
     netlink::Netlink,
     observe::{observe, observe_changes},
     paths::Paths,
@@ -117,18 +118,31 @@ impl Context {
     }
 }
 
-/// Refuses `command` while the daemon runs, because the daemon would revert its changes.
-pub(super) fn require_no_daemon(
-    daemon: &Option<DaemonReport>,
-    command: &str,
-) -> Result<(), Failure> {
-    match daemon {
+/// The lock of whoever changes the host, for `command`. Waits for another process as long as
+/// `--wait` allows, and says for which.
+pub(super) fn lock_changes(global: &Global, command: &str) -> Result<Lock, Failure> {
+    require_privilege()?;
+    let waiting = |held: &LockError| eprintln!("{held}: waiting for it to end");
+    Ok(Lock::obtain(
+        &global.paths(),
+        Scope::Changes,
+        command,
+        global.wait,
+        waiting,
+    )?)
+}
+
+/// Refuses `command` while the daemon runs, because the daemon would revert its changes. A daemon
+/// that has just started holds its lock before it writes its first report.
+pub(super) fn require_no_daemon(paths: &Paths, command: &str) -> Result<(), Failure> {
+    let reported = daemon_report::read(paths).map(|daemon| daemon.pid);
+    let running = reported.or_else(|| lock::holder(paths, Scope::Daemon).map(|daemon| daemon.pid));
+    match running {
         None => Ok(()),
-        Some(daemon) => Err(Failure::usage(
+        Some(pid) => Err(Failure::usage(
             format!(
-                "{command} is refused while the daemon runs (pid {}), because the daemon would \
-                 revert it",
-                daemon.pid
+                "{command} is refused while the daemon runs (pid {pid}), because the daemon would \
+                 revert it"
             ),
             "edit the configuration and run 'systemctl reload eni-steer' (SIGHUP), or stop the \
              daemon first: 'systemctl disable --now eni-steer' (SIGTERM)",

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use eni_steer_core::{desired::PolicyError, policy::config::ConfigError};
 use eni_steer_linux::{
-    bpf, configuration::UnreadableConfig, executor::StepError, netlink::NetlinkError,
-    observe::ObserveError, state::StateError,
+    bpf, configuration::UnreadableConfig, executor::StepError, lock::LockError,
+    netlink::NetlinkError, observe::ObserveError, state::StateError,
 };
 
 /// The exit codes, the same for all commands.
@@ -186,6 +186,19 @@ impl From<UnreadableConfig> for Failure {
         let hint = "name another file with --config FILE or ENI_STEER_CONFIG, or none: then \
                     options and defaults decide";
         Self::new(Exit::Usage, error, hint)
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held(_) => Self::new(
+                Exit::Failed,
+                error,
+                "nothing was changed; wait longer (--wait 2m), or look at that process",
+            ),
+            LockError::File(error) => error.into(),
+        }
     }
 }
 

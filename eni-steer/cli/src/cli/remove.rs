@@ -6,15 +6,19 @@ use eni_steer_linux::daemon_report;
 use super::{
     args::{Global, RemoveArgs},
     carry_out::{carry_out, clear_leftovers},
-    context::{Context, clear_unreadable, require_no_daemon},
+    context::{Context, clear_unreadable, lock_changes, require_no_daemon},
     failure::{Exit, Failure},
     pending,
     plan::print,
 };
 
 pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
-    if !args.dry_run {
-        require_no_daemon(&daemon_report::read(&global.paths()), "'remove'")?;
+    let lock = match args.dry_run {
+        true => None,
+        false => Some(lock_changes(global, "remove")?),
+    };
+    if lock.is_some() {
+        require_no_daemon(&global.paths(), "'remove'")?;
         clear_unreadable(global)?;
     }
     let context = Context::to_undo(global)?;
@@ -29,6 +33,7 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     // A daemon that was killed leaves its report behind.
     daemon_report::remove(&context.paths)?;
     clear_leftovers(&context)?;
+    drop(lock);
     print(global, &plan, &context.host)?;
     Ok(Exit::Fine)
 }

@@ -1,6 +1,11 @@
 //! `run`: the daemon.
 
-use eni_steer_linux::bpf;
+use std::time::Duration;
+
+use eni_steer_linux::{
+    bpf,
+    lock::{Lock, LockError, Scope},
+};
 
 use super::{
     args::{Global, RunArgs},
@@ -11,9 +16,24 @@ use super::{
 };
 use crate::daemon::{self, Setup};
 
+/// How long a daemon that starts waits for one that ends.
+const START: Duration = Duration::from_secs(2);
+
 pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     require_privilege()?;
     let paths = global.paths();
+    let _one_daemon =
+        Lock::obtain(&paths, Scope::Daemon, "run", START, |_| {}).map_err(|error| match error {
+            LockError::Held(holder) => Failure::usage(
+                match holder {
+                    Some(holder) => format!("the daemon runs already (pid {})", holder.pid),
+                    None => "the daemon runs already".to_owned(),
+                },
+                "'systemctl status eni-steer' shows it; stop it first, or let it read the \
+                 configuration again: 'systemctl reload eni-steer'",
+            ),
+            LockError::File(error) => error.into(),
+        })?;
     // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
     privileges::raise_memlock();

@@ -18,6 +18,7 @@ use eni_steer_core::{
 use eni_steer_linux::{
     bpf, epoch as epoch_file,
     executor::{LinuxExecutor, StepError, warm_gateways},
+    lock::{Lock, LockError, Scope},
     netlink::{Netlink, NetlinkError},
     observe::{ObserveError, observe},
     paths::Paths,
@@ -28,6 +29,9 @@ use super::backoff::{Decision, RepairBackoff};
 /// Why a pass changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
+    /// A command that changes the host does not end.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// eni-steer could not read the host.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -71,6 +75,9 @@ pub struct PassState {
     /// When the last epoch began.
     epoch_began: Option<Instant>,
 }
+
+/// How long a pass waits for a command that changes the host.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often an epoch begins at most while every pass changes something.
 const EPOCH: Duration = Duration::from_secs(1);
@@ -121,6 +128,7 @@ pub fn pass(
     stop: &AtomicBool,
 ) -> Result<Done, PassError> {
     let began = Instant::now();
+    let _lock = Lock::obtain(paths, Scope::Changes, "run", PATIENCE, |_| {})?;
     let host = observe(netlink, paths)?;
     // A daemon waits for an ENI that is missing or down.
     let desired = Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?;
@@ -220,7 +228,7 @@ impl PassError {
         match self {
             Self::Observe(ObserveError::Netlink(error)) => NetlinkError::is_gone(error),
             Self::Observe(ObserveError::Bpf(error)) | Self::Bpf(error) => error.is_gone(),
-            Self::Observe(_) | Self::Refused(_) => false,
+            Self::Locked(_) | Self::Observe(_) | Self::Refused(_) => false,
         }
     }
 }
