@@ -169,6 +169,43 @@ mod tests {
     }
 
     #[test]
+    fn every_condition_of_a_rule_is_in_the_kernels_rule() {
+        let lines = lines(
+            "[[rule]]\nfrom = '172.17.0.0/16'\nto = '10.0.0.0/8'\nproto = 'udp'\nsport = 53\n\
+             dport = '1000-1999'\nmark = '0x7'\niif = 'docker0'\naction = 'prohibit'",
+        );
+        at(
+            &lines,
+            "-4 pref 20010 from 172.17.0.0/16 to 10.0.0.0/8 fwmark 0x7 iif docker0 ipproto udp \
+             sport 53 dport 1000-1999 prohibit",
+        );
+    }
+
+    #[test]
+    fn a_rule_is_made_only_for_families_in_which_its_eni_has_a_way_out() {
+        let text =
+            "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\n[[rule]]\nuid = 5\neni = 'eth1'";
+        // Without any IPv6 default route, eth1 has IPv6 addresses and no IPv6 gateway.
+        let mut host = two_enis();
+        host.routes.retain(|route| route.family() == Family::V4);
+        let desired = Desired::for_host(&host, &policy(text), Absence::Error, 1);
+        let rules = desired.unwrap_or_else(|error| panic!("{error}")).rules;
+        let of = |family| {
+            let mut rules = rules.iter();
+            rules.any(|rule| rule.family == family && rule.uids.is_some())
+        };
+        assert!(of(Family::V4));
+        assert!(!of(Family::V6), "{rules:?}");
+        // A kernel without IPv6 rules has no list of them.
+        let mut host = two_enis();
+        host.rules.retain(|rule| rule.family == Family::V4);
+        let desired = Desired::for_host(&host, &policy(text), Absence::Error, 1);
+        let rules = desired.unwrap_or_else(|error| panic!("{error}")).rules;
+        let mut access = rules.iter().filter(|rule| rule.uids.is_some());
+        assert!(access.all(|rule| rule.family == Family::V4));
+    }
+
+    #[test]
     fn a_rule_that_leads_to_the_primary_leads_to_main() {
         let lines = lines("[[rule]]\nuid = 5\neni = 'eth0'");
         at(&lines, "-4 pref 20500 from all uidrange 5-5 lookup main");

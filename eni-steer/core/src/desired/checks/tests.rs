@@ -1,7 +1,7 @@
 //! The text of each error: which object it is about, and what to do.
 
 use crate::{
-    desired::{Absence, Desired},
+    desired::{Absence, Desired, PolicyError},
     fake::{fake_host, index},
     model::{Family, Host, Mac, Priority, TableId, TunableKind},
     ownership::{GROUP, MIN_BAND, Ownership},
@@ -309,6 +309,67 @@ fn an_interface_in_our_group_that_is_not_managed_is_refused() {
         "docker0 is in interface group 20229, which only managed ENIs may be in\n\
          choose another group (--group NUMBER), or manage docker0 too (--eni docker0)"
     );
+}
+
+#[test]
+fn a_band_is_fit_if_it_has_room_and_lies_before_the_kernels_rules() {
+    let with = |first, last| {
+        let ownership = Ownership {
+            first: Priority(first),
+            last: Priority(last),
+            ..Ownership::default()
+        };
+        let policy = Policy {
+            ownership,
+            ..both()
+        };
+        Desired::for_host(&two_enis(), &policy, Absence::Error, 1)
+    };
+    let room = MIN_BAND - 1;
+    for (first, last) in [(1, 1 + room), (32765 - room, 32765), (5000, 5999)] {
+        assert!(with(first, last).is_ok(), "{first}-{last}");
+    }
+    for (first, last) in [
+        (0, 999),
+        (1, room),
+        (32766 - room, 32766),
+        (6000, 5000),
+        (32766, 33999),
+    ] {
+        let error = with(first, last).expect_err("it is refused");
+        assert!(
+            matches!(error, PolicyError::BandUnfit { .. }),
+            "{first}-{last}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_family_without_any_default_route_on_the_host_needs_no_gateway() {
+    let dual = || {
+        fake_host()
+            .eni(2, "eth0", &["172.16.20.176/24", "2001:db8::176/64"])
+            .eni(3, "eth1", &["172.16.20.177/24", "2001:db8::177/64"])
+            .route("default via 172.16.20.253 dev eth0")
+    };
+    let allowed = |host: &Host| Desired::for_host(host, &both(), Absence::Error, 1);
+    assert!(allowed(&dual()).is_ok());
+    // With a default route, packets of the other ENI's IPv6 addresses would leave by it. One that
+    // refuses packets, or that eni-steer made, leads nowhere.
+    let elsewhere = fake_host()
+        .eni(2, "eth0", &["172.16.20.176/24", "2001:db8::176/64"])
+        .eni(3, "eth1", &["172.16.21.177/24", "2001:db8:1::177/64"])
+        .route("default via 172.16.20.253 dev eth0")
+        .route("default via 172.16.21.253 dev eth1 metric 200");
+    assert!(allowed(&elsewhere).is_ok());
+    let refused = elsewhere.clone().route("default6 via 2001:db8::1 dev eth0");
+    let error = allowed(&refused).expect_err("eth1 has no IPv6 gateway");
+    assert_eq!(
+        error.to_string(),
+        "eni-steer knows no IPv6 gateway for eth1"
+    );
+    let nowhere = elsewhere.route("unreachable default6 dev lo metric 4294967295");
+    assert!(allowed(&nowhere).is_ok());
 }
 
 #[test]
