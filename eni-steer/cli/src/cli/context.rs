@@ -1,6 +1,6 @@
 //! What most commands begin with: the policy, the host, and what the host should have.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use eni_steer_core::{
     desired::{Absence, Desired},
@@ -129,6 +129,18 @@ pub(super) fn lock_changes(global: &Global, command: &str) -> Result<Lock, Failu
         command,
         global.wait,
         waiting,
+    )?)
+}
+
+/// The lock of the daemon, for a command beside which none may start. Does not wait.
+pub(super) fn lock_daemon(global: &Global, command: &str) -> Result<Lock, Failure> {
+    let paths = global.paths();
+    Ok(Lock::obtain(
+        &paths,
+        Scope::Daemon,
+        command,
+        Duration::ZERO,
+        |_| {},
     )?)
 }
 

@@ -6,7 +6,7 @@ use eni_steer_linux::daemon_report;
 use super::{
     args::{Global, RemoveArgs},
     carry_out::{carry_out, clear_leftovers},
-    context::{Context, clear_unreadable, lock_changes, require_no_daemon},
+    context::{Context, clear_unreadable, lock_changes, lock_daemon, require_no_daemon},
     failure::{Exit, Failure},
     pending,
     plan::print,
@@ -17,8 +17,12 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
         true => None,
         false => Some(lock_changes(global, "remove")?),
     };
+    let mut no_daemon = None;
     if lock.is_some() {
         require_no_daemon(&global.paths(), "'remove'")?;
+        // Held until the end, so that no daemon starts meanwhile. Released, the file is gone, also
+        // that of a daemon that was killed.
+        no_daemon = Some(lock_daemon(global, "remove")?);
         clear_unreadable(global)?;
     }
     let context = Context::to_undo(global)?;
@@ -33,7 +37,7 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     // A daemon that was killed leaves its report behind.
     daemon_report::remove(&context.paths)?;
     clear_leftovers(&context)?;
-    drop(lock);
+    drop((no_daemon, lock));
     print(global, &plan, &context.host)?;
     Ok(Exit::Fine)
 }

@@ -23,17 +23,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     require_privilege()?;
     let paths = global.paths();
     let _one_daemon =
-        Lock::obtain(&paths, Scope::Daemon, "run", START, |_| {}).map_err(|error| match error {
-            LockError::Held(holder) => Failure::usage(
-                match holder {
-                    Some(holder) => format!("the daemon runs already (pid {})", holder.pid),
-                    None => "the daemon runs already".to_owned(),
-                },
-                "'systemctl status eni-steer' shows it; stop it first, or let it read the \
-                 configuration again: 'systemctl reload eni-steer'",
-            ),
-            LockError::File(error) => error.into(),
-        })?;
+        Lock::obtain(&paths, Scope::Daemon, "run", START, |_| {}).map_err(already_running)?;
     // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
     privileges::raise_memlock();
@@ -56,4 +46,16 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // Do not wait for a pass under way: the worker has asked it to stop.
     runtime.shutdown_background();
     Ok(Exit::Fine)
+}
+
+/// The failure of a second daemon, or of one that starts beside `remove`.
+fn already_running(error: LockError) -> Failure {
+    match error {
+        LockError::Held(Some(holder)) if holder.command == "run" => Failure::usage(
+            format!("the daemon runs already (pid {})", holder.pid),
+            "'systemctl status eni-steer' shows it; stop it first, or let it read the \
+             configuration again: 'systemctl reload eni-steer'",
+        ),
+        error => error.into(),
+    }
 }

@@ -4,7 +4,7 @@
 //! With only a default route, packets for neighbours on the ENI's own subnet would go to the
 //! gateway.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{context::Context, eni::Eni};
 use crate::model::{Family, Hop, Route, RouteKind, TableId, any};
@@ -77,11 +77,30 @@ pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> 
                     onlink: !eni.is_neighbour(gateway.address),
                     ..Hop::new(eni.index, Some(gateway.address))
                 }],
+                mtu: mtu_behind(cx, eni, gateway.address),
                 ..template(family)
             });
         }
     }
     routes.into_values().collect()
+}
+
+/// The MTU of the default route that the gateway is known from: hosts with jumbo frames often have
+/// one, because the way beyond the gateway is narrower. Routes through the ENI come before others
+/// with the same gateway; eni-steer's own routes do not count.
+fn mtu_behind(cx: &Context<'_>, eni: &Eni, gateway: IpAddr) -> Option<u32> {
+    let defaults = cx.host.routes.iter().filter(|route| {
+        let leads_there = |hop: &Hop| hop.gateway == Some(gateway);
+        route.is_default()
+            && route.kind == RouteKind::Unicast
+            && !cx.policy.ownership.route(route)
+            && route.hops.iter().any(leads_there)
+    });
+    let first = defaults.min_by_key(|route| {
+        let by_another = route.hop_by(eni.index).is_none();
+        (by_another, route.table != TableId::MAIN, route.metric)
+    });
+    first?.mtu
 }
 
 /// A default route of eni-steer in a table, without next hops: the caller fills in what differs.
@@ -185,4 +204,42 @@ fn routes_via<'a>(
     main.iter()
         .copied()
         .filter(move |route| route.family() == family && route.hop_by(eni.index).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        desired::{Absence, Desired},
+        fake::fake_host,
+        model::Host,
+        policy::Policy,
+    };
+
+    fn host() -> Host {
+        fake_host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .eni(3, "eth1", &["172.16.20.177/24"])
+    }
+
+    /// The MTU of the default route in eth1's table.
+    fn mtu(host: &Host) -> Option<u32> {
+        let desired = Desired::for_host(host, &Policy::default(), Absence::Error, 1);
+        let routes = desired.unwrap_or_else(|error| panic!("{error}")).routes;
+        let default = routes.iter().find(|route| route.is_default());
+        default.expect("a default route").mtu
+    }
+
+    #[test]
+    fn the_default_route_keeps_the_mtu_of_the_one_its_gateway_is_known_from() {
+        let eth0 = || host().route("default via 172.16.20.253 dev eth0 mtu 1500");
+        assert_eq!(mtu(&eth0()), Some(1500), "eth0's default, the same gateway");
+        let own = eth0().route("default via 172.16.20.253 dev eth1 metric 200 mtu 1400");
+        assert_eq!(mtu(&own), Some(1400), "its own before eth0's");
+        let other = eth0().route("default via 172.16.20.9 dev eth1 metric 200");
+        assert_eq!(mtu(&other), None, "another gateway");
+        let none = host().route("default via 172.16.20.253 dev eth0");
+        assert_eq!(mtu(&none), None);
+        let table = none.route("default via 172.16.20.253 dev eth1 table 21001 mtu 1300 proto 229");
+        assert_eq!(mtu(&table), None, "eni-steer's own route is no source");
+    }
 }

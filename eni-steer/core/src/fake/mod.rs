@@ -222,7 +222,7 @@ impl Host {
     }
 
     /// Adds a route in the words of `ip route add`: `[KIND] PREFIX|default|default6 [via A] [dev D]
-    /// [table N] [metric N] [proto N] [onlink] [scope link]`, with `nexthop via A dev D
+    /// [table N] [metric N] [mtu N] [proto N] [onlink] [scope link]`, with `nexthop via A dev D
     /// [weight N]` for each next hop of a multipath route.
     pub fn route(mut self, words: &str) -> Self {
         let route = self.parse_route(words);
@@ -246,7 +246,7 @@ impl Host {
         }
         let mut hops: Vec<Hop> = Vec::new();
         let (mut gateway, mut metric, mut scope): (Option<IpAddr>, _, _) = (None, None, None);
-        let (mut table, mut protocol) = (TableId::MAIN, BOOT);
+        let (mut table, mut protocol, mut mtu) = (TableId::MAIN, BOOT, None);
         while let Some(word) = words.next() {
             let mut value = || {
                 words
@@ -262,6 +262,7 @@ impl Host {
                 "table" => table = TableId(number(value())),
                 "metric" => metric = Some(number(value())),
                 "proto" => protocol = Protocol(number(value())),
+                "mtu" => mtu = Some(number(value())),
                 "scope" => scope = (value() == "link").then_some(SCOPE_LINK),
                 other => panic!("what is {other} in {text}?"),
             }
@@ -285,7 +286,7 @@ impl Host {
             source: None,
             scope: scope.unwrap_or(0),
             tos: 0,
-            mtu: None,
+            mtu,
             protocol,
             partial: false,
         }
