@@ -115,7 +115,10 @@ impl Lock {
                         pid: std::process::id(),
                         command: command.to_owned(),
                     };
-                    write(&mut file, &holder).map_err(failed)?;
+                    // The lock holds all the same, for example where the disk is full.
+                    if let Err(error) = write(&mut file, &holder) {
+                        tracing::debug!("cannot name the holder of {}: {error}", path.display());
+                    }
                     return Ok(Self {
                         file,
                         path,

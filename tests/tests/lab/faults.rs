@@ -243,12 +243,12 @@ fn a_run_directory_that_cannot_be_written_stops_only_changes_that_must_be_record
     kept.ip(SOURCE_RULE);
     kept.heals(&before, "a rule");
     assert!(answered(&kept));
-    // What must be recorded before it is changed is not changed.
+    // A command could not keep others away nor save what it changes, so it changes nothing.
     let Kept { lab, steer, daemon } = kept;
     kill_after(daemon, Duration::ZERO);
     let world = steer.world(&lab);
     let refused = ["apply", "--group", "4711"];
-    let told = steer.refuses(&lab, &refused, 1, &["save value: eth0 group"]);
+    let told = steer.refuses(&lab, &refused, 1, &["changes.lock"]);
     assert!(told.contains("cannot write"), "{told}");
     assert_unchanged(&world, &steer.world(&lab));
     drop(unmount);

@@ -128,7 +128,15 @@ pub fn pass(
     stop: &AtomicBool,
 ) -> Result<Done, PassError> {
     let began = Instant::now();
-    let _lock = Lock::obtain(paths, Scope::Changes, "run", PATIENCE, |_| {})?;
+    let _lock = match Lock::obtain(paths, Scope::Changes, "run", PATIENCE, |_| {}) {
+        Ok(lock) => Some(lock),
+        Err(error @ LockError::Held(_)) => return Err(error.into()),
+        // Where no file can be written, no command changes the host, and repairs go on.
+        Err(LockError::File(error)) => {
+            tracing::debug!("a pass without a lock: {error}");
+            None
+        }
+    };
     let host = observe(netlink, paths)?;
     // A daemon waits for an ENI that is missing or down.
     let desired = Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?;
