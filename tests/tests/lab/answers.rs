@@ -1,7 +1,8 @@
 //! What `verify` and `status` say in an incident: loss is never a success, silence is never a
 //! success, and the report is best when the host is broken.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use eni_steer_tests::{Lab, Shape, Steer, UdpServer, ping, run_ok};
@@ -303,4 +304,49 @@ fn a_change_that_waits_for_its_confirmation_is_the_first_word_of_status() {
     assert!(apply.wait(Duration::from_secs(20)).success());
     let status = steer.ok(&lab, &["status"]);
     assert!(!status.starts_with("UNCONFIRMED"), "{status}");
+}
+
+/// Address translation rewrites the source after the kernel chose the route, so rules are right and
+/// replies go wrong all the same. A packet that needs no answer, such as a reset, shows nothing.
+#[test]
+fn a_late_packet_that_needs_no_answer_does_not_make_wrong_replies_right() {
+    let lab = Lab::builder(Shape::SameSubnet).container().build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let there = SocketAddr::new(lab.container_v4().into(), 80);
+    let listener = lab
+        .container()
+        .run(|| TcpListener::bind(there).expect("a socket"));
+    let server = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a connection");
+        connection.write_all(b"hello").expect("it is sent");
+        // Until the reset.
+        connection.read(&mut [0; 8])
+    });
+    for statement in [
+        "add table ip late".to_owned(),
+        "add chain ip late pre { type nat hook prerouting priority dstnat; }".to_owned(),
+        format!(
+            "add rule ip late pre ip daddr {} tcp dport 8080 dnat to {}:80",
+            lab.eni(1).v4(),
+            lab.container_v4()
+        ),
+    ] {
+        run_ok(&lab.host, "nft", [statement]);
+    }
+    steer.apply(&lab, &[]);
+    let asked = SocketAddr::new(lab.eni(1).v4().into(), 8080);
+    lab.client.run(|| {
+        let mut connection = TcpStream::connect(asked).expect("this lab's cloud drops nothing");
+        connection.read_exact(&mut [0; 5]).expect("an answer");
+        std::thread::sleep(Duration::from_millis(300));
+        let socket = socket2::SockRef::from(&connection);
+        socket.set_linger(Some(Duration::ZERO)).expect("an option");
+    });
+    assert!(server.join().expect("it ends").is_err(), "a reset");
+    assert!(lab.router_seen(0).wrong.packets > 0, "replies left by eth0");
+    let (_, report) = verify(&steer, &lab, 4);
+    assert_eq!(verdict(&report), "asymmetric");
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.starts_with("ATTENTION"), "{status}");
 }

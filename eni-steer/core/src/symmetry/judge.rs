@@ -228,14 +228,22 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether stray packets are over: the kernel routes by the owner now, and a packet came in
-    /// by the owner after the last stray one, whose answer was not stray.
+    /// Whether stray packets are over: the kernel routes by the owner now, packets left by the
+    /// owner, and a packet came in by the owner after the last stray one, whose answer was not
+    /// stray. A later packet alone shows nothing: it may need no answer, as a reset does.
     fn is_over(&self, strays: &Strays) -> bool {
         let Some(last) = strays.last else {
             return false;
         };
         let since_ingress = self.last_ingress.map(|at| self.all.taken_at.age(at));
-        self.owned.routed_right && since_ingress.is_some_and(|since| since + OVER <= last)
+        let owner = self.owned.owner.counted();
+        let mut left = self
+            .cells
+            .iter()
+            .filter(|cell| Some(cell.eni) == owner && cell.direction == Direction::Egress);
+        self.owned.routed_right
+            && left.any(|cell| !cell.passed.is_zero())
+            && since_ingress.is_some_and(|since| since + OVER <= last)
     }
 
     fn sightings(&self) -> Vec<Sighting> {

@@ -420,6 +420,11 @@ fn wrong_packets_are_over_once_routing_is_right_and_a_later_request_had_no_wrong
         let judged = with(vec![source], cells(), owned(A));
         assert_eq!(judged.verdict, Verdict::Asymmetric);
     }
+    // No answer ever left by the owner: address translation makes every one stray, whatever the
+    // kernel routes, and what came later needed no answer.
+    let translated = vec![cell(A, ETH1, IN, 4), cell(A, ETH0, OUT, 2)];
+    let judged = with(vec![heard(ETH1, IN, 3)], translated, owned(A));
+    assert_eq!(judged.verdict, Verdict::Asymmetric);
     // Routing is still wrong.
     let wrong = Owned {
         routed_right: false,
