@@ -4,13 +4,14 @@
 //! wording. A finding is not drift: drift is what the plan will change, and eni-steer changes
 //! nothing because of a finding.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
     desired::{Absence, Desired, PolicyError},
-    model::{Family, Host, Owner, destination_text},
+    model::{Family, Host, IfIndex, Owner, destination_text},
     policy::Policy,
 };
 
@@ -32,6 +33,11 @@ pub enum Code {
     RedundantRule,
     /// An interface looks like an ENI, but eni-steer knows no gateway for it.
     InterfaceLeftOut,
+    /// This host answers for an address that is not on an ENI, and nothing says which ENI owns it.
+    AddressOwnedByNoEni,
+    /// An ENI answers ARP requests for addresses that are not on it, so eni-steer leaves its
+    /// `arp_ignore` as it is.
+    ArpIgnoreLeftAlone,
     /// Another tool's program runs before eni-steer's on a hook.
     ProgramRunsFirst,
     /// Another tool's program runs after eni-steer's on a hook.
@@ -126,6 +132,8 @@ pub(crate) fn of_policy(
     findings.extend(redundant_rules(host, desired));
     let left_out = desired.left_out(host, policy, absence);
     findings.extend(left_out.into_iter().map(interface_left_out));
+    findings.extend(addresses_of_no_eni(host, policy, absence, desired));
+    findings.extend(arp_ignore_left_alone(host, policy, desired));
     findings.extend(foreign_programs(host, desired));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -210,6 +218,69 @@ fn interface_left_out(link: &str) -> Finding {
             "to manage it, name it: --eni {link} --gateway {link}=ADDRESS"
         )],
     }
+}
+
+/// One finding for each interface that has such addresses: there can be thousands on it.
+fn addresses_of_no_eni(
+    host: &Host,
+    policy: &Policy,
+    absence: Absence,
+    desired: &Desired,
+) -> Vec<Finding> {
+    if desired.enis.is_empty() {
+        return Vec::new();
+    }
+    let mut by_place: BTreeMap<Option<IfIndex>, Vec<IpNet>> = BTreeMap::new();
+    for (place, net) in desired.addresses_of_no_eni(host, policy, absence) {
+        by_place.entry(place).or_default().push(net);
+    }
+    let primary = desired.enis.iter().find(|eni| eni.primary);
+    let leaves = primary.map_or_else(
+        || "leave as the main table says".to_owned(),
+        |eni| format!("leave by {}, as the main table says", eni.name),
+    );
+    by_place
+        .into_iter()
+        .filter_map(|(place, nets)| {
+            let first = destination_text(*nets.first()?).to_string();
+            let place = place.map_or("a local route".to_owned(), |index| host.name(index));
+            let (is, them) = match nets.len() {
+                1 => (format!("{first} is"), "it"),
+                n => (format!("{first} and {} more are", n - 1), "them"),
+            };
+            let example = desired.enis.iter().find(|eni| !eni.primary);
+            let example = example.map_or("ENI", |eni| eni.name.as_str());
+            Some(Finding {
+                severity: Severity::Info,
+                code: Code::AddressOwnedByNoEni,
+                why: format!(
+                    "{is} on {place} and on no ENI: replies from {them} {leaves}, and the programs \
+                     never steer them"
+                ),
+                object: first.clone(),
+                remedy: vec![format!(
+                    "if requests for it arrive at {example}: --address {example}={first}, or \
+                     addresses = [\"{first}\"] in [[eni]] of the configuration"
+                )],
+            })
+        })
+        .collect()
+}
+
+fn arp_ignore_left_alone(host: &Host, policy: &Policy, desired: &Desired) -> Option<Finding> {
+    let (enis, net) = desired.arp_ignore_left_alone(host, policy)?;
+    let enis = enis.join(" and ");
+    let net = destination_text(net);
+    Some(Finding {
+        severity: Severity::Info,
+        code: Code::ArpIgnoreLeftAlone,
+        why: format!(
+            "{enis} may answer ARP requests for each other's addresses: eni-steer leaves arp_ignore \
+             as it is, because with 1 nobody would answer for {net}, which is not on an ENI"
+        ),
+        object: enis,
+        remedy: Vec::new(),
+    })
 }
 
 /// Programs of other tools on the hooks of ENIs.
@@ -345,6 +416,40 @@ mod tests {
         let finding = only(&host);
         assert_eq!(finding.code, Code::InterfaceLeftOut);
         assert_eq!(finding.object, "eth2");
+    }
+
+    #[test]
+    fn addresses_on_the_loopback_are_named_once_with_the_line_that_gives_them_an_owner() {
+        let mut host = two_enis().route("local 198.51.100.9 dev lo table 255 proto 66");
+        host.local_routes = host.routes.split_off(host.routes.len() - 1);
+        let host = host
+            .address("lo", "172.16.20.202/32")
+            .address("lo", "198.51.100.7/32");
+        let all = found(&host);
+        let rows: Vec<_> = all
+            .iter()
+            .map(|finding| (finding.code, finding.object.as_str()))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                (Code::AddressOwnedByNoEni, "172.16.20.202"),
+                (Code::ArpIgnoreLeftAlone, "eth0 and eth1"),
+            ]
+        );
+        assert_eq!(
+            all[0].to_string(),
+            "172.16.20.202 and 2 more are on lo and on no ENI: replies from them leave by eth0, as \
+             the main table says, and the programs never steer them; if requests for it arrive at \
+             eth1: --address eth1=172.16.20.202, or addresses = [\"172.16.20.202\"] in [[eni]] of \
+             the configuration"
+        );
+        assert!(
+            all[1].why.contains("for 172.16.20.202, which"),
+            "{}",
+            all[1]
+        );
+        assert!(all.iter().all(|finding| finding.severity == Severity::Info));
     }
 
     #[test]

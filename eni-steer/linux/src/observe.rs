@@ -51,6 +51,7 @@ impl From<SysctlError> for ObserveError {
 pub fn observe(netlink: &Netlink, paths: &Paths) -> Result<Host, ObserveError> {
     let mut host = read_changeable(netlink, paths, Routes::Forwarding)?;
     host.addresses = netlink.addresses()?;
+    host.local_routes = netlink.routes(Routes::AddedLocal)?;
     for kind in TunableKind::SYSCTLS {
         let value = sysctl::read("all", kind)?;
         host.all.extend(value.map(|value| (kind, value)));

@@ -15,6 +15,7 @@ mod configuration;
 mod confirm;
 mod counters;
 mod daemon;
+mod elsewhere;
 mod enis;
 mod explain;
 mod faults;

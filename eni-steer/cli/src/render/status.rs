@@ -243,6 +243,7 @@ fn source_text(source: &GatewaySource) -> String {
         GatewaySource::Policy => "policy".to_owned(),
         GatewaySource::DefaultRoute => "default route".to_owned(),
         GatewaySource::Lease(_) => "DHCP lease".to_owned(),
+        GatewaySource::SubnetRoute(net) => format!("route to {net}"),
         GatewaySource::SameSubnet(eni) => format!("subnet of {eni}"),
         GatewaySource::Earlier => "earlier apply".to_owned(),
     }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{
     context::{Absence, Context},
+    elsewhere,
     eni::{Eni, on_link},
     error::PolicyError,
     gateway, routes, selector, tables,
@@ -50,6 +51,8 @@ pub(super) fn select(cx: &Context<'_>) -> Result<Vec<Eni>, PolicyError> {
     chosen.sort_by_key(|(link, _)| link.index);
     let primary = primary(cx, &chosen);
     let tables = tables::eni_tables(cx, &chosen)?;
+    let indexes: BTreeSet<IfIndex> = chosen.iter().map(|(link, _)| link.index).collect();
+    let elsewhere = elsewhere::unclaimed(cx, &indexes);
     let mut enis = Vec::new();
     for ((link, wanted), table) in chosen.iter().zip(tables) {
         let Some(mac) = link.mac else { continue };
@@ -60,6 +63,8 @@ pub(super) fn select(cx: &Context<'_>) -> Result<Vec<Eni>, PolicyError> {
             .collect();
         owned.extend(wanted.addresses.iter().copied().map(host_prefix));
         owned.extend(wanted.prefixes.iter().map(IpNet::trunc));
+        let given = elsewhere.iter().filter(|one| one.eni == Some(link.index));
+        owned.extend(given.map(|one| one.net));
         let is_primary = primary == Some(link.index);
         enis.push(Eni {
             index: link.index,

@@ -59,6 +59,8 @@ pub enum GatewaySource {
     DefaultRoute,
     /// The DHCP lease in this file has it.
     Lease(String),
+    /// The main table reaches the ENI's own subnet, this prefix, through it.
+    SubnetRoute(IpNet),
     /// The ENI with this name uses it in the same on-link prefix.
     SameSubnet(String),
     /// An earlier `apply` recorded it in eni-steer's route or in the programs' maps, and the place

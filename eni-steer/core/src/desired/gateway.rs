@@ -6,13 +6,15 @@
 //! 2. a default route through the ENI, in any table, that is not eni-steer's own. The routes that
 //!    the kernel makes from IPv6 router advertisements are among these;
 //! 3. the DHCP lease of the ENI;
-//! 4. the gateway that another ENI uses in exactly the same on-link prefix;
-//! 5. the answer of an earlier `apply`, which eni-steer's own default route or the programs' maps
+//! 4. a route of the main table by which the ENI reaches its own subnet through a router, as the
+//!    agents of Google's cloud add it for an address without an on-link prefix;
+//! 5. the gateway that another ENI uses in exactly the same on-link prefix;
+//! 6. the answer of an earlier `apply`, which eni-steer's own default route or the programs' maps
 //!    still have.
 //!
 //! For example, eth0 and eth1 are both in 172.16.20.0/24, and only eth0 has a default route, via
-//! 172.16.20.253. eth1 gets the same gateway from source 4. If an administrator then deletes eth0's
-//! default route, eth1 keeps its gateway from source 5.
+//! 172.16.20.253. eth1 gets the same gateway from source 5. If an administrator then deletes eth0's
+//! default route, eth1 keeps its gateway from source 6.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     model::{
-        Family, IfIndex, Link, NextHop, Protocol, Route, RouteKind, TableId, any, covers,
+        Address, Family, IfIndex, Link, NextHop, Protocol, Route, RouteKind, TableId, any, covers,
         host_prefix, link_local,
     },
     policy::{EniPolicy, GatewayChoice, PrimaryPolicy},
@@ -162,7 +164,8 @@ fn from_policy(on_link: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) ->
     })
 }
 
-/// The gateway in a default route that is not eni-steer's own, else the one in a DHCP lease.
+/// The gateway in a default route that is not eni-steer's own, else the one in a DHCP lease, else
+/// the one in the route to the interface's own subnet.
 fn from_route_or_lease(
     cx: &Context<'_>,
     defaults: &[&Route],
@@ -181,7 +184,40 @@ fn from_route_or_lease(
             source: GatewaySource::Lease(lease.file.clone()),
         })
     };
-    from_default_route(defaults, index, family, |protocol| protocol != ours).or_else(from_lease)
+    from_default_route(defaults, index, family, |protocol| protocol != ours)
+        .or_else(from_lease)
+        .or_else(|| from_subnet_route(cx, index, family))
+}
+
+/// The gateway of the main table's longest route through an interface that contains one of the
+/// interface's own addresses. Who is in a network and reaches it only through a router, has that
+/// router for everything else too.
+fn from_subnet_route(cx: &Context<'_>, index: IfIndex, family: Family) -> Option<Gateway> {
+    let own: Vec<IpAddr> = cx
+        .host
+        .usable_addresses(index)
+        .map(Address::ip)
+        .filter(|address| Family::of(*address) == family)
+        .collect();
+    let candidates = cx.host.routes.iter().filter(|route| {
+        let contains_own = || {
+            own.iter()
+                .any(|ip| covers(route.destination, host_prefix(*ip)))
+        };
+        route.table == TableId::MAIN
+            && route.kind == RouteKind::Unicast
+            && !route.is_default()
+            && route.family() == family
+            && !cx.policy.ownership.route(route)
+            && route.hop_by(index).is_some()
+            && contains_own()
+    });
+    let longest = candidates.max_by_key(|route| (route.destination.prefix_len(), !route.metric))?;
+    let address = longest.hop_by(index)?.gateway?;
+    (Family::of(address) == family && !own.contains(&address)).then_some(Gateway {
+        address,
+        source: GatewaySource::SubnetRoute(longest.destination),
+    })
 }
 
 /// The gateway that an earlier `apply` found, from eni-steer's own default route or from the
@@ -260,4 +296,64 @@ fn from_default_route(
             address,
             source: GatewaySource::DefaultRoute,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        desired::{Absence, Desired},
+        fake::fake_host,
+        model::Host,
+        policy::Policy,
+    };
+
+    /// As Google's agents set up a second interface: an address without an on-link prefix.
+    fn host() -> Host {
+        fake_host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .eni(3, "eth1", &["172.16.30.177/32"])
+            .route("default via 172.16.20.253 dev eth0")
+            .route("172.16.30.253 dev eth1 scope link")
+    }
+
+    fn gateway(host: &Host) -> Option<Gateway> {
+        let desired = Desired::for_host(host, &Policy::default(), Absence::Error, 1)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let eth1 = desired.enis.iter().find(|eni| eni.name == "eth1")?;
+        eth1.gateway(Family::V4).cloned()
+    }
+
+    #[test]
+    fn the_route_to_its_own_subnet_names_the_gateway_of_an_eni() {
+        let subnet = "172.16.30.0/24 via 172.16.30.253 dev eth1";
+        let found = gateway(&host().route(subnet)).expect("a gateway");
+        assert_eq!(found.address.to_string(), "172.16.30.253");
+        let net = "172.16.30.0/24".parse().expect("a prefix");
+        assert_eq!(found.source, GatewaySource::SubnetRoute(net));
+        let default = host()
+            .route(subnet)
+            .route("default via 172.16.30.9 dev eth1 metric 200");
+        let found = gateway(&default).expect("a gateway");
+        assert_eq!(found.address.to_string(), "172.16.30.9", "a default first");
+        let wider = host()
+            .route("172.16.0.0/16 via 172.16.30.9 dev eth1")
+            .route(subnet);
+        let found = gateway(&wider).expect("a gateway");
+        assert_eq!(found.address.to_string(), "172.16.30.253", "the longest");
+    }
+
+    #[test]
+    fn a_route_to_another_network_names_no_gateway() {
+        for words in [
+            "10.0.0.0/8 via 172.16.30.253 dev eth1",
+            "172.16.30.0/24 via 172.16.20.253 dev eth0",
+            "172.16.30.0/24 via 172.16.30.253 dev eth1 table 100",
+            "172.16.30.0/24 via 172.16.30.253 dev eth1 proto 229",
+            "172.16.30.0/24 dev eth1",
+            "172.16.30.0/24 via 172.16.30.177 dev eth1",
+        ] {
+            assert_eq!(gateway(&host().route(words)), None, "{words}");
+        }
+    }
 }

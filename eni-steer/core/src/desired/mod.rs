@@ -7,6 +7,7 @@ mod context;
 mod datapath;
 mod default_in_main;
 mod discover;
+mod elsewhere;
 mod eni;
 mod error;
 mod gateway;
@@ -21,10 +22,11 @@ mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attachment, Host, Route, Rule, Tunable},
+    model::{Attachment, Host, IfIndex, Route, Rule, Tunable, TunableKind},
     ownership::Ownership,
     policy::{Discover, Policy},
 };
@@ -191,6 +193,58 @@ impl Desired {
             absence,
         };
         discover::left_out(&cx, &self.enis)
+    }
+
+    /// Addresses that this host answers for and that neither its own configuration nor the policy
+    /// gives to an ENI, each with the interface that has it.
+    pub(crate) fn addresses_of_no_eni(
+        &self,
+        host: &Host,
+        policy: &Policy,
+        absence: Absence,
+    ) -> Vec<(Option<IfIndex>, IpNet)> {
+        let cx = Context {
+            host,
+            policy,
+            absence,
+        };
+        let unclaimed = elsewhere::unclaimed(&cx, &self.indexes()).into_iter();
+        unclaimed
+            .filter(|one| one.eni.is_none())
+            .map(|one| (one.place, one.net))
+            .collect()
+    }
+
+    /// The ENIs whose `arp_ignore` eni-steer would set to 1 if they did not have to answer for an
+    /// address that is not on them, and such an address.
+    pub(crate) fn arp_ignore_left_alone(
+        &self,
+        host: &Host,
+        policy: &Policy,
+    ) -> Option<(Vec<&str>, IpNet)> {
+        let is_concerned = policy.sysctls && policy.rules && eni::share_subnet(&self.enis);
+        let elsewhere = elsewhere::elsewhere(host, &self.indexes());
+        let first = elsewhere.iter().find(|one| !one.answering.is_empty());
+        let first = first.filter(|_| is_concerned)?;
+        let is_left = |eni: &&Eni| {
+            let of_all = host.all.get(&TunableKind::ArpIgnore).copied().unwrap_or(0);
+            let tunable = Tunable {
+                index: eni.index,
+                kind: TunableKind::ArpIgnore,
+            };
+            let own = host.tunables.get(&tunable).copied().unwrap_or(0);
+            own.max(of_all) == 0
+                && elsewhere
+                    .iter()
+                    .any(|one| one.answering.contains(&eni.index))
+        };
+        let left = self.enis.iter().filter(is_left);
+        let names: Vec<&str> = left.map(|eni| eni.name.as_str()).collect();
+        (!names.is_empty()).then_some((names, first.net))
+    }
+
+    fn indexes(&self) -> BTreeSet<IfIndex> {
+        self.enis.iter().map(|eni| eni.index).collect()
     }
 
     /// Other programs' rules that eni-steer's own source rules make redundant.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     context::Context,
+    elsewhere::elsewhere,
     eni::{Eni, share_subnet},
 };
 use crate::model::{Mode, Tunable, TunableKind};
@@ -23,7 +24,12 @@ pub(super) fn tunables(cx: &Context<'_>, enis: &[Eni]) -> BTreeMap<Tunable, u32>
     let mut tunables = BTreeMap::new();
     let shared = share_subnet(enis);
     let steered = cx.policy.programs && enis.iter().any(|eni| eni.mode == Mode::Steer);
+    let indexes = enis.iter().map(|eni| eni.index).collect();
+    let elsewhere = elsewhere(cx.host, &indexes);
     for eni in enis {
+        let answers_for_others = elsewhere
+            .iter()
+            .any(|one| one.answering.contains(&eni.index));
         let tunable = |kind| Tunable {
             index: eni.index,
             kind,
@@ -45,7 +51,10 @@ pub(super) fn tunables(cx: &Context<'_>, enis: &[Eni]) -> BTreeMap<Tunable, u32>
         // subnet, and its own requests may carry that address, so neighbours learn a wrong MAC
         // address. A steered packet also makes the owner send an ARP request, with the packet's
         // source address.
-        if shared && effective(TunableKind::ArpIgnore) == Some(0) {
+        //
+        // An ENI also answers for addresses that are not on any ENI, such as one on the loopback.
+        // With the first of the two it would stop, so it stays as it is.
+        if shared && !answers_for_others && effective(TunableKind::ArpIgnore) == Some(0) {
             tunables.insert(tunable(TunableKind::ArpIgnore), 1);
         }
         if (shared || steered) && effective(TunableKind::ArpAnnounce).is_some_and(|value| value < 2)

@@ -110,10 +110,5 @@ impl<'a> Owners<'a> {
 /// An Ethernet interface that leads out of this host by itself: no bridge, tunnel or port of
 /// another interface.
 fn looks_like_an_eni(link: &Link) -> bool {
-    let kind = link.kind.as_deref();
-    let leads_out = matches!(
-        kind,
-        None | Some("veth" | "vlan" | "bond" | "team" | "macvlan" | "ipvlan")
-    );
-    link.is_ethernet() && link.master.is_none() && leads_out
+    link.is_ethernet() && link.master.is_none() && link.leads_out()
 }

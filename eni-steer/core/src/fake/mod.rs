@@ -71,6 +71,7 @@ fn plain_link(n: u32, name: &str) -> Link {
         mtu: 1500,
         group: Group(0),
         master: None,
+        parent: None,
     }
 }
 

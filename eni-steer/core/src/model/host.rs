@@ -19,6 +19,10 @@ pub struct Host {
     pub addresses: Vec<Address>,
     /// Routes of all tables, without the local ones that deliver packets to this host.
     pub routes: Vec<Route>,
+    /// Routes of other programs that deliver a prefix to this host (`local`), without those that
+    /// the kernel keeps for each address. Agents of clouds add them for load balancers.
+    #[serde(default)]
+    pub local_routes: Vec<Route>,
     /// Rules, in the kernel's order within a family.
     pub rules: Vec<Rule>,
     /// Current values of the tunables of Ethernet interfaces.

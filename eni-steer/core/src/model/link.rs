@@ -33,6 +33,10 @@ pub struct Link {
     pub group: Group,
     /// Index of the bridge, bond or VRF that the interface belongs to.
     pub master: Option<IfIndex>,
+    /// Index of the interface that this one is made on (`IFLA_LINK`), such as the parent of a VLAN
+    /// or a macvlan; `None` if it is in another network namespace.
+    #[serde(default)]
+    pub parent: Option<IfIndex>,
 }
 
 impl Link {
@@ -40,6 +44,14 @@ impl Link {
     /// is not the loopback.
     pub fn is_ethernet(&self) -> bool {
         self.mac.is_some() && !self.loopback
+    }
+
+    /// Whether the kind of the interface can be connected to a network outside of this host by
+    /// itself: not a bridge, a tunnel, or a dummy.
+    pub(crate) fn leads_out(&self) -> bool {
+        let kinds_that_do = ["veth", "vlan", "bond", "team", "macvlan", "ipvlan"];
+        let kind = self.kind.as_deref();
+        kind.is_none_or(|kind| kinds_that_do.contains(&kind))
     }
 }
 
@@ -50,7 +62,8 @@ pub struct Address {
     pub index: IfIndex,
     /// The address with the length of its on-link prefix.
     pub net: IpNet,
-    /// `RT_SCOPE_UNIVERSE`: the address can be used to talk to any host.
+    /// The address can be used to talk to any host. For IPv6: `RT_SCOPE_UNIVERSE`. For IPv4: any
+    /// scope but `host`, and not link-local.
     pub global: bool,
     /// `IFA_F_TENTATIVE` or `IFA_F_DADFAILED`: the address cannot be used (yet).
     pub tentative: bool,

@@ -26,6 +26,17 @@ impl Netlink {
     }
 }
 
+/// Whether an address can be used to talk to hosts beyond the link. For IPv6, the kernel derives the
+/// scope from the address. For IPv4, whoever adds the address chooses the scope, and it only decides
+/// which source the kernel prefers: keepalived gives its addresses the scope `link` so that no
+/// connection of this host starts from them, but requests to them arrive all the same.
+fn is_global(address: IpAddr, scope: u8) -> bool {
+    match address {
+        IpAddr::V4(v4) => scope < libc::RT_SCOPE_HOST && !v4.is_link_local(),
+        IpAddr::V6(_) => scope == libc::RT_SCOPE_UNIVERSE,
+    }
+}
+
 /// Decodes one message of the dump; `None` for other messages and for families other than IP.
 pub(super) fn from_message(message: &Message<'_>) -> Option<Address> {
     if message.kind != libc::RTM_NEWADDR {
@@ -51,7 +62,7 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Address> {
     Some(Address {
         index: IfIndex::new(u32_at(header, 4)?)?,
         net,
-        global: scope == libc::RT_SCOPE_UNIVERSE,
+        global: is_global(net.addr(), scope),
         tentative: is(libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) && !is(libc::IFA_F_OPTIMISTIC),
         temporary: net.addr().is_ipv6() && is(libc::IFA_F_SECONDARY),
         no_prefix_route: is(libc::IFA_F_NOPREFIXROUTE),

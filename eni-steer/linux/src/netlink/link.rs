@@ -85,7 +85,9 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
         mtu: 0,
         group: Group(0),
         master: None,
+        parent: None,
     };
+    let mut parent_is_elsewhere = false;
     let mut tunables = Vec::new();
     for (kind, value) in attributes {
         match kind {
@@ -100,6 +102,8 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
             libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
             libc::IFLA_GROUP => link.group = Group(u32_at(value, 0)?),
             libc::IFLA_MASTER => link.master = IfIndex::new(u32_at(value, 0)?),
+            libc::IFLA_LINK => link.parent = IfIndex::new(u32_at(value, 0)?),
+            libc::IFLA_LINK_NETNSID => parent_is_elsewhere = true,
             libc::IFLA_LINKINFO => {
                 link.kind = of_kind(value, libc::IFLA_INFO_KIND).next().map(text);
             }
@@ -110,6 +114,9 @@ pub(super) fn from_message(message: &Message<'_>) -> Option<Interface> {
             }
             _ => {}
         }
+    }
+    if parent_is_elsewhere {
+        link.parent = None;
     }
     Some((link, tunables))
 }

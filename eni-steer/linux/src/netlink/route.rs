@@ -41,6 +41,9 @@ pub enum Routes {
     /// Routes that deliver packets to this host itself; the kernel keeps several for each of its
     /// addresses.
     Delivery,
+    /// Routes that deliver a prefix to this host (`local`) and that a program has added, not the
+    /// kernel.
+    AddedLocal,
     /// The routes of [`Routes::Forwarding`] that carry this protocol number.
     Of(Protocol),
 }
@@ -75,6 +78,7 @@ impl Netlink {
         let (kinds, protocol): (&[RouteKind], _) = match which {
             Routes::Forwarding => (&FORWARDING, 0),
             Routes::Delivery => (&DELIVERY, 0),
+            Routes::AddedLocal => (&[RouteKind::Local], 0),
             // Few routes carry one protocol number, so one request for all types is enough.
             Routes::Of(protocol) => (&[ANY], protocol.0),
         };
@@ -89,6 +93,7 @@ impl Netlink {
                 let wanted = |route: &Route| match which {
                     Routes::Of(_) => FORWARDING.contains(&route.kind),
                     Routes::Forwarding | Routes::Delivery => route.kind == *kind,
+                    Routes::AddedLocal => route.kind == *kind && route.protocol != Protocol::KERNEL,
                 };
                 let read = |message: &Message<'_>| from_message(message).filter(wanted);
                 self.dump_into(&mut routes, "list the routes", request, read)?;
