@@ -3,7 +3,7 @@
 //! net/ipv6/fib6_rules.c.
 
 use super::*;
-use crate::fake::fake_host as bare_host;
+use crate::fake::{fake_host as bare_host, index};
 use crate::model::{Family, Group, Host};
 
 /// Two ENIs with their tables, a container bridge, and the rules an apply makes.
@@ -458,4 +458,129 @@ fn an_address_of_this_host_is_delivered_by_local() {
     let seen = applied().route("local 172.16.20.176 dev eth0 table 255");
     let inward = flow("172.16.20.177", "172.16.20.176");
     assert_eq!(decided(&seen, &inward), decides(0, "eth0"));
+}
+
+/// The kernel's answer that it sends the packet.
+fn leaves(by: u32, gateway: Option<&str>, table: u32, kind: RouteKind) -> RouteLookup {
+    RouteLookup::Leaves {
+        by: index(by),
+        gateway: gateway.map(|text| text.parse().expect("an address")),
+        table: TableId(table),
+        kind,
+        source: None,
+    }
+}
+
+/// eni-steer's answer with one leg by eth1 (index 3), via 172.16.20.253, in table 21001.
+fn by_eth1(kind: RouteKind, shared: bool) -> Answer {
+    let gateway = "172.16.20.253".parse().expect("an address");
+    Answer::Leaves {
+        table: TableId(21001),
+        kind,
+        legs: vec![Hop::new(index(3), Some(gateway))],
+        shared,
+    }
+}
+
+#[test]
+fn an_answer_agrees_only_with_the_same_table_kind_interface_and_gateway() {
+    const VIA: Option<&str> = Some("172.16.20.253");
+    let ours = by_eth1(RouteKind::Unicast, false);
+    assert!(ours.agrees(&leaves(3, VIA, 21001, RouteKind::Unicast)));
+    for (what, other) in [
+        ("interface", leaves(2, VIA, 21001, RouteKind::Unicast)),
+        ("gateway", leaves(3, None, 21001, RouteKind::Unicast)),
+        ("table", leaves(3, VIA, 254, RouteKind::Unicast)),
+        ("kind", leaves(3, VIA, 21001, RouteKind::Multicast)),
+        ("refusal", RouteLookup::Refused { errno: 101 }),
+    ] {
+        assert!(!ours.agrees(&other), "another {what}");
+    }
+    // Nexthop objects: the kernel may name another table, and nothing else may differ.
+    let shared = by_eth1(RouteKind::Unicast, true);
+    assert!(shared.agrees(&leaves(3, VIA, 254, RouteKind::Unicast)));
+    assert!(!shared.agrees(&leaves(3, VIA, 254, RouteKind::Multicast)));
+    assert!(!shared.agrees(&leaves(2, VIA, 254, RouteKind::Unicast)));
+    // What stays on this host leaves by the loopback.
+    let local = by_eth1(RouteKind::Local, false);
+    assert!(local.agrees(&leaves(1, None, 21001, RouteKind::Local)));
+    assert!(!local.agrees(&leaves(1, None, 255, RouteKind::Local)));
+}
+
+#[test]
+fn a_neighbour_a_refusal_and_an_unread_nexthop_object_agree_with_their_like() {
+    let neighbour = Answer::OnLink { by: index(3) };
+    assert!(neighbour.agrees(&leaves(3, None, 0, RouteKind::Unicast)));
+    assert!(!neighbour.agrees(&leaves(2, None, 0, RouteKind::Unicast)));
+    assert!(!neighbour.agrees(&leaves(3, Some("10.0.0.1"), 0, RouteKind::Unicast)));
+    assert!(!neighbour.agrees(&RouteLookup::Refused { errno: 101 }));
+
+    let refused = Answer::Refused { errno: 101 };
+    assert!(refused.agrees(&RouteLookup::Refused { errno: 101 }));
+    assert!(!refused.agrees(&RouteLookup::Refused { errno: 13 }));
+    assert!(!refused.agrees(&leaves(3, None, 0, RouteKind::Unicast)));
+
+    let unresolved = Answer::Unresolved {
+        table: TableId(21001),
+        object: Some(7),
+    };
+    assert!(unresolved.agrees(&leaves(2, None, 21001, RouteKind::Unicast)));
+    assert!(!unresolved.agrees(&leaves(2, None, 254, RouteKind::Unicast)));
+    assert!(unresolved.agrees(&RouteLookup::Refused { errno: 101 }));
+}
+
+#[test]
+fn a_walk_names_its_decision_its_answers_and_what_it_cannot_judge() {
+    let seen = applied();
+    let walk = Walk {
+        visits: trace_rules(&seen, &outward()),
+        answers: vec![by_eth1(RouteKind::Unicast, false)],
+        beside: None,
+    };
+    let (rule, route) = walk.decision().expect("a decision");
+    assert_eq!(rule.priority, Priority(20010));
+    assert!(route.is_some_and(Route::is_default));
+    assert!(walk.agrees(&leaves(3, Some("172.16.20.253"), 21001, RouteKind::Unicast)));
+    assert!(!walk.agrees(&leaves(2, Some("172.16.20.253"), 254, RouteKind::Unicast)));
+    assert_eq!(walk.unknown().count(), 0);
+    let nothing = Walk::default();
+    assert_eq!(nothing.decision(), None);
+    assert!(!nothing.agrees(&leaves(3, None, 0, RouteKind::Unicast)));
+    let unjudged = Walk {
+        visits: vec![Visit {
+            rule: seen.rules[0].clone(),
+            outcome: Outcome::CannotTell {
+                selectors: Vec::new(),
+                then: Box::new(Outcome::Nothing),
+            },
+        }],
+        ..Walk::default()
+    };
+    assert_eq!(unjudged.unknown().count(), 1);
+}
+
+#[test]
+fn a_socket_bound_to_a_vrf_stands_for_its_table_and_not_for_an_interface() {
+    let mut seen = applied().virtual_link(9, "blue", "vrf", &[]);
+    seen.link_mut("eth1").master = Some(index(9));
+    let view = View::of(&seen);
+    let bound = |n| Flow {
+        oif: Some(index(n)),
+        ..outward()
+    };
+    for (n, vrf, leg) in [
+        (9, Some(9), None),
+        (3, Some(9), Some(3)),
+        (2, None, Some(2)),
+    ] {
+        assert_eq!(view.vrf(&bound(n)), vrf.map(index), "{n}");
+        assert_eq!(view.bound_to(&bound(n)), leg.map(index), "{n}");
+    }
+    let came_in = Flow {
+        iif: Some(index(3)),
+        ..bound(2)
+    };
+    assert_eq!(view.vrf(&came_in), Some(index(9)));
+    assert_eq!(view.bound_to(&came_in), None);
+    assert_eq!(view.vrf(&outward()), None);
 }
