@@ -38,6 +38,16 @@ pub enum Code {
     /// An ENI answers ARP requests for addresses that are not on it, so eni-steer leaves its
     /// `arp_ignore` as it is.
     ArpIgnoreLeftAlone,
+    /// eni-steer's programs and maps are damaged or cannot be read.
+    ProgramsUnreadable,
+    /// A change waits for its confirmation, and no process is left that would undo it.
+    ConfirmationWithoutGuard,
+    /// The process that undid an unconfirmed change was killed before it was done.
+    UndoInterrupted,
+    /// eni-steer has undone the last change, because nobody confirmed it or a probe failed.
+    ChangeUndone,
+    /// eni-steer could not undo all of an unconfirmed change.
+    UndoFailed,
     /// Another tool's program runs before eni-steer's on a hook.
     ProgramRunsFirst,
     /// Another tool's program runs after eni-steer's on a hook.
@@ -117,6 +127,72 @@ pub fn of_configuration(error: &str, hint: Option<&str>) -> Finding {
         object: "configuration".to_owned(),
         why: format!("{error}; this report goes by the policy that was applied last"),
         remedy: hint.map(str::to_owned).into_iter().collect(),
+    }
+}
+
+/// The finding that the programs and maps cannot be read: the report is without them.
+pub fn programs_unreadable(error: &str) -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        code: Code::ProgramsUnreadable,
+        object: "programs".to_owned(),
+        why: format!(
+            "eni-steer cannot read its programs and maps, so it does not know what they count or \
+             steer: {error}"
+        ),
+        remedy: vec![
+            "if no other eni-steer command runs: 'eni-steer remove', then 'eni-steer apply'"
+                .to_owned(),
+        ],
+    }
+}
+
+/// The finding that nobody would undo a change that waits for its confirmation.
+pub fn confirmation_without_guard() -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        code: Code::ConfirmationWithoutGuard,
+        object: "confirmation".to_owned(),
+        why: "the process that would undo the unconfirmed change was killed, so the change stays"
+            .to_owned(),
+        remedy: vec!["'eni-steer confirm' keeps it, 'eni-steer undo' undoes it now".to_owned()],
+    }
+}
+
+/// The finding that an undo was begun and not completed.
+pub fn undo_interrupted() -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        code: Code::UndoInterrupted,
+        object: "confirmation".to_owned(),
+        why: "the process that undid an unconfirmed change was killed before it was done"
+            .to_owned(),
+        remedy: vec!["'eni-steer undo' completes it".to_owned()],
+    }
+}
+
+/// The finding that the last change was undone.
+pub fn change_undone(reason: &str) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        code: Code::ChangeUndone,
+        object: "confirmation".to_owned(),
+        why: format!("eni-steer undid the last 'apply --confirm', because {reason}"),
+        remedy: Vec::new(),
+    }
+}
+
+/// The finding that a change could not be undone completely.
+pub fn undo_failed(reason: &str, error: &str) -> Finding {
+    Finding {
+        severity: Severity::Failure,
+        code: Code::UndoFailed,
+        object: "confirmation".to_owned(),
+        why: format!(
+            "eni-steer wanted to undo the last 'apply --confirm', because {reason}, and could not \
+             undo all of it: {error}"
+        ),
+        remedy: vec!["'eni-steer remove' deletes everything that eni-steer installed".to_owned()],
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Scope {
     Changes,
     /// The daemon: held as long as it runs.
     Daemon,
+    /// The process that undoes a change unless it is confirmed: held as long as it runs.
+    Guard,
 }
 
 impl Scope {
@@ -42,6 +44,7 @@ impl Scope {
         match self {
             Self::Changes => "changes.lock",
             Self::Daemon => "daemon.lock",
+            Self::Guard => "guard.lock",
         }
     }
 }

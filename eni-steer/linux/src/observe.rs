@@ -49,7 +49,23 @@ impl From<SysctlError> for ObserveError {
 /// Names the first part that could not be read. An incomplete host is never returned, so eni-steer
 /// never plans on one.
 pub fn observe(netlink: &Netlink, paths: &Paths) -> Result<Host, ObserveError> {
-    let mut host = read_changeable(netlink, paths, Routes::Forwarding)?;
+    let (host, unread) = observe_despite_programs(netlink, paths)?;
+    match unread {
+        None => Ok(host),
+        Some(error) => Err(error.into()),
+    }
+}
+
+/// The same as [`observe`], but if only the programs and maps cannot be read, the host without them,
+/// and why. For reports, which must answer also then.
+///
+/// # Errors
+/// The same as for [`observe`], except those about the programs and maps.
+pub fn observe_despite_programs(
+    netlink: &Netlink,
+    paths: &Paths,
+) -> Result<(Host, Option<bpf::BpfError>), ObserveError> {
+    let (mut host, mut unread) = read_changeable(netlink, paths, Routes::Forwarding)?;
     host.addresses = netlink.addresses()?;
     host.local_routes = netlink.routes(Routes::AddedLocal)?;
     for kind in TunableKind::SYSCTLS {
@@ -62,10 +78,14 @@ pub fn observe(netlink: &Netlink, paths: &Paths) -> Result<Host, ObserveError> {
         .filter(|link| link.is_ethernet())
         .map(|link| link.index)
         .collect();
-    let pins = bpf::PinRoot::here(&paths.bpffs)?;
-    host.foreign_programs = bpf::foreign_programs(&pins, netlink, &ethernet)?;
+    let foreign = bpf::PinRoot::here(&paths.bpffs)
+        .and_then(|pins| bpf::foreign_programs(&pins, netlink, &ethernet));
+    match foreign {
+        Ok(foreign) => host.foreign_programs = foreign,
+        Err(error) => unread = unread.or(Some(error)),
+    }
     (host.leases, host.unavailable) = leases::read(&paths.root, &host.links, &host.addresses);
-    Ok(host)
+    Ok((host, unread))
 }
 
 /// Reads only what the steps of a plan can change, and of the routes only those with this protocol
@@ -79,11 +99,18 @@ pub fn observe_changes(
     paths: &Paths,
     ours: Protocol,
 ) -> Result<Host, ObserveError> {
-    read_changeable(netlink, paths, Routes::Of(ours))
+    match read_changeable(netlink, paths, Routes::Of(ours))? {
+        (host, None) => Ok(host),
+        (_, Some(error)) => Err(error.into()),
+    }
 }
 
-/// Reads what the steps of a plan can change.
-fn read_changeable(netlink: &Netlink, paths: &Paths, routes: Routes) -> Result<Host, ObserveError> {
+/// Reads what the steps of a plan can change, and why the programs could not be read.
+fn read_changeable(
+    netlink: &Netlink,
+    paths: &Paths,
+    routes: Routes,
+) -> Result<(Host, Option<bpf::BpfError>), ObserveError> {
     let mut host = Host::default();
     for (link, sysctls) in netlink.interfaces()? {
         if link.mac.is_some() {
@@ -98,8 +125,14 @@ fn read_changeable(netlink: &Netlink, paths: &Paths, routes: Routes) -> Result<H
     host.routes = netlink.routes(routes)?;
     host.rules = netlink.rules()?;
     host.saved = State::read(paths)?.saved;
-    let pins = bpf::PinRoot::here(&paths.bpffs)?;
-    host.datapath = bpf::observe(&pins, netlink)?.unwrap_or_default();
-    host.other_layouts = pins.other_layouts()?;
-    Ok(host)
+    let programs = bpf::PinRoot::here(&paths.bpffs)
+        .and_then(|pins| Ok((bpf::observe(&pins, netlink)?, pins.other_layouts()?)));
+    match programs {
+        Ok((datapath, layouts)) => {
+            host.datapath = datapath.unwrap_or_default();
+            host.other_layouts = layouts;
+            Ok((host, None))
+        }
+        Err(error) => Ok((host, Some(error))),
+    }
 }

@@ -5,12 +5,23 @@ use std::fs;
 /// Returns when a process started, in clock ticks after boot; `None` if it has ended, also if it is
 /// still a zombie (proc_pid_stat(5), fields 3 and 22).
 pub fn start_time(process: u32) -> Option<u64> {
+    let fields = fields(process)?;
+    let mut fields = fields.split(' ');
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
+}
+
+/// Returns whether a signal (SIGSTOP, Ctrl-Z) or a debugger has stopped a process.
+pub fn is_stopped(process: u32) -> bool {
+    fields(process).is_some_and(|fields| fields.starts_with(['T', 't']))
+}
+
+/// The fields from the third on, which is the state.
+fn fields(process: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // Field 2, the name, may contain spaces and parentheses.
     let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
+    Some(rest.to_owned())
 }
 
 /// Returns the name of a process (proc_pid_comm(5)); `None` if it has ended.
@@ -22,6 +33,23 @@ pub fn name(process: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_a_signal_has_stopped_is_known() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("it starts");
+        assert!(!is_stopped(child.id()));
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("it runs");
+        while !is_stopped(child.id()) {
+            std::thread::yield_now();
+        }
+        child.kill().expect("it is there");
+        let _status = child.wait().expect("it can be waited for");
+        assert!(!is_stopped(child.id()));
+    }
 
     #[test]
     fn this_process_runs_and_a_zombie_does_not() {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use eni_steer_tests::{
     Background, Lab, Shape, Steer, assert_unchanged, eventually, expect_symmetry,
 };
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 const APPLY: [&str; 8] = [
     "apply",
@@ -52,9 +55,21 @@ fn what_nobody_confirms_is_undone() {
             .contains("Not confirmed in time: eni-steer undoes the change."),
         "{output}"
     );
-    // The guard has decided, but may still be working.
-    let left = || eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
-    assert!(eventually(LONG, || left().is_empty()), "{}", left());
+    // "Undone" is only reported when it is done.
+    assert!(
+        output
+            .stderr
+            .contains("Undone, because nobody confirmed it"),
+        "{output}"
+    );
+    let left = eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert_eq!(left, "");
+    // The reason stays in status until the next apply.
+    let status = steer.run(&lab, &["status"]).stdout;
+    assert!(
+        status.contains("undid the last 'apply --confirm'"),
+        "{status}"
+    );
     // The confirmation comes too late.
     let late = steer.run(&lab, &["confirm"]).expect_code(6);
     assert!(late.stderr.contains("too late"), "{late}");
@@ -126,9 +141,14 @@ fn what_is_confirmed_stays() {
         "{}",
         apply.output()
     );
-    // A second one has to wait for the first.
-    let second = steer.run(&lab, &apply_with("60s")).expect_code(1);
-    assert!(second.stderr.contains("is not confirmed yet"), "{second}");
+    // A second one, with or without a confirmation, has to wait for the first: the undo would undo
+    // both.
+    for second in [apply_with("60s"), vec!["apply", "--mode", "count"]] {
+        let second = steer.run(&lab, &second).expect_code(1);
+        assert!(second.stderr.contains("is not confirmed yet"), "{second}");
+    }
+    let status = steer.run(&lab, &["status"]).stdout;
+    assert!(status.starts_with("UNCONFIRMED"), "{status}");
     let applied = steer.world(&lab);
     assert_eq!(
         steer.ok(&lab, &["confirm"]),
@@ -169,4 +189,198 @@ fn an_unconfirmed_change_goes_back_to_what_was_before_it() {
     assert!(eventually(LONG, || steer.run(&lab, &["plan"]).code() == Some(0)));
     let report = steer.json(&lab, &["status"]);
     assert_eq!(report["enis"][1]["mode"], "count", "{report:#}");
+}
+
+#[test]
+fn undo_goes_back_at_once() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    steer.refuses(&lab, &["undo"], 1, &["nothing to undo"]);
+    let mut apply = waiting(&steer, &lab, "60");
+    let undone = steer.run(&lab, &["undo"]).expect_code(6);
+    assert!(
+        undone.stderr.contains("'eni-steer undo' was run"),
+        "{undone}"
+    );
+    assert_eq!(apply.wait(LONG).code(), Some(6), "{}", apply.output());
+    let left = eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert_eq!(left, "");
+}
+
+/// The other way to write 60 s is 60; a time that undoes the change at once is a mistake.
+#[test]
+fn a_time_that_makes_no_sense_is_refused_and_changes_nothing() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    for wrong in ["0", "0s", "30h", "soon"] {
+        let arguments = apply_with(wrong);
+        steer.refuses(&lab, &arguments, 2, &["--confirm"]);
+    }
+    assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// A daemon that starts meanwhile would restore what the undo removes, so it waits.
+#[test]
+fn a_daemon_that_starts_meanwhile_waits_for_the_outcome() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    let mut apply = waiting(&steer, &lab, "3");
+    let configuration = ["run", "--eni", "eth0", "--eni", "eth1", "--rules", "off"];
+    let daemon = steer.call(&configuration).start_in_background(&lab.host);
+    assert!(
+        eventually(LONG, || daemon
+            .output()
+            .contains("waits for its confirmation")),
+        "{}",
+        daemon.output()
+    );
+    assert_eq!(apply.wait(LONG).code(), Some(6), "{}", apply.output());
+    // Undone first, and then the daemon does what its own policy says.
+    let rules = || eni_steer_tests::ip(&lab.host, "rule");
+    assert!(!rules().contains("20300"), "{}", rules());
+    assert!(eventually(LONG, || !steer.bpffs().pins().is_empty()));
+    assert!(!rules().contains("20300"), "{}", rules());
+    daemon.signal(Signal::SIGTERM);
+    drop(daemon);
+    assert!(eventually(LONG, || steer.run(&lab, &["remove"]).success()));
+    let left = eni_steer_tests::diff(&without_note(&before), &without_note(&steer.world(&lab)));
+    assert_eq!(left, "");
+}
+
+/// Starts `apply --confirm` and waits until it waits.
+#[track_caller]
+fn waiting(steer: &Steer, lab: &Lab, time: &str) -> Background {
+    let apply = steer.call(&apply_with(time)).start_in_background(&lab.host);
+    assert!(
+        eventually(LONG, || apply.output().contains("Run 'eni-steer confirm'")),
+        "{}",
+        apply.output()
+    );
+    apply
+}
+
+/// The process that undoes the change; `None`: there is none.
+fn guard(steer: &Steer) -> Option<Pid> {
+    let namespaces = std::fs::read_dir(steer.run_dir()).ok()?;
+    namespaces.filter_map(Result::ok).find_map(|directory| {
+        let text = std::fs::read_to_string(directory.path().join("guard.lock")).ok()?;
+        let holder: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let pid = i32::try_from(holder["pid"].as_i64()?).ok()?;
+        Some(Pid::from_raw(pid)).filter(|pid| kill(*pid, None).is_ok())
+    })
+}
+
+/// What happens to the processes of a change.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// The guard is killed.
+    GuardKilled,
+    /// The guard stops and never goes on.
+    GuardStopped,
+    /// `apply` is killed.
+    ApplyKilled,
+    /// `apply` stops and never goes on.
+    ApplyStopped,
+    /// The file about the change is overwritten.
+    FileDamaged,
+    /// Both are killed, so nobody is left.
+    BothKilled,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::GuardKilled,
+    Fault::GuardStopped,
+    Fault::ApplyKilled,
+    Fault::ApplyStopped,
+    Fault::FileDamaged,
+    Fault::BothKilled,
+];
+
+/// Whatever happens to one of the processes, at whatever moment, the host is as before in the end.
+/// If both are killed, `status` says that nobody is left, and `undo` completes it.
+#[test]
+fn an_unconfirmed_change_is_undone_whatever_is_killed_and_whenever() {
+    // ENI_STEER_FAULTS=1000 for a long run.
+    let rounds = std::env::var("ENI_STEER_FAULTS");
+    let rounds: usize = rounds.ok().and_then(|text| text.parse().ok()).unwrap_or(6);
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = without_note(&steer.world(&lab));
+    for round in 0..rounds {
+        let fault = FAULTS[round % FAULTS.len()];
+        // From the start of the guard until after the end of the time.
+        let at = Duration::from_millis((round as u64 * 197) % 1_600);
+        let mut apply = steer.call(&apply_with("1")).start_in_background(&lab.host);
+        assert!(
+            eventually(LONG, || guard(&steer).is_some()),
+            "{}",
+            apply.output()
+        );
+        std::thread::sleep(at);
+        inflict(fault, &steer, &apply);
+        let is_left =
+            || !eni_steer_tests::diff(&before, &without_note(&steer.world(&lab))).is_empty();
+        if matches!(fault, Fault::BothKilled) {
+            apply.wait(LONG);
+            let status = || steer.run(&lab, &["status"]).stdout;
+            // A process that was killed takes a moment to end.
+            let is_named = || status().contains("eni-steer undo");
+            assert!(
+                eventually(LONG, || !is_left() || is_named()),
+                "round {round}, {fault:?} after {at:?}: {}",
+                status()
+            );
+            if is_left() {
+                steer.exits(&lab, &["undo"], 6);
+            }
+            assert!(!is_left(), "round {round}, {fault:?} after {at:?}");
+        }
+        let patience = Duration::from_secs(40);
+        assert!(
+            eventually(patience, || !is_left() && guard(&steer).is_none()),
+            "round {round}, {fault:?} after {at:?}: {}\n{}",
+            apply.output(),
+            eni_steer_tests::diff(&before, &without_note(&steer.world(&lab)))
+        );
+        if apply.ended().is_none() {
+            apply.signal(Signal::SIGKILL);
+            apply.wait(LONG);
+        }
+        steer.ok(&lab, &["remove"]);
+    }
+}
+
+fn inflict(fault: Fault, steer: &Steer, apply: &Background) {
+    let to_guard = |signal| {
+        if let Some(guard) = guard(steer) {
+            // It may have ended by itself meanwhile.
+            let _ended = kill(guard, signal);
+        }
+    };
+    match fault {
+        Fault::GuardKilled => to_guard(Signal::SIGKILL),
+        Fault::GuardStopped => to_guard(Signal::SIGSTOP),
+        Fault::ApplyKilled => apply.signal(Signal::SIGKILL),
+        Fault::ApplyStopped => apply.signal(Signal::SIGSTOP),
+        Fault::BothKilled => {
+            apply.signal(Signal::SIGKILL);
+            to_guard(Signal::SIGKILL);
+        }
+        Fault::FileDamaged => {
+            let namespaces = std::fs::read_dir(steer.run_dir()).expect("the run directory");
+            for directory in namespaces.filter_map(Result::ok) {
+                let file = directory.path().join("unconfirmed.json");
+                if file.exists() {
+                    std::fs::write(file, "{").expect("it can be written");
+                }
+            }
+        }
+    }
 }

@@ -6,9 +6,9 @@ use eni_steer_linux::{executor::warm_gateways, state::State};
 use super::{
     args::{ApplyArgs, Global},
     carry_out::carry_out,
+    confirm,
     context::{Context, lock_changes, require_no_daemon},
     failure::{Exit, Failure},
-    pending,
     plan::print,
 };
 
@@ -17,6 +17,9 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         true => None,
         false => Some(lock_changes(global, "apply")?),
     };
+    if lock.is_some() {
+        confirm::require_none(&global.paths())?;
+    }
     let context = Context::new(global, &args.policy)?;
     let desired = context.desired()?;
     let plan = Plan::between(&desired, &context.host);
@@ -30,7 +33,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     // The guard starts before the first change: the change may cut off the session that runs
     // this command.
     let mut pending = match args.confirm {
-        Some(time) => Some(pending::prepare(global, &context, time)?),
+        Some(time) => Some(confirm::prepare(global, &context, time)?),
         None => None,
     };
     let done = carry_out(&context, &desired, &plan);
@@ -41,17 +44,20 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         pending.cancel()?;
     }
     done?;
-    if let Some(pending) = &mut pending {
-        pending.applied()?;
-    }
     let policy = context.policy.clone();
     State::change(&context.paths, |state| state.policy = Some(policy))?;
+    if let Some(pending) = &mut pending {
+        pending.applied()?;
+    } else {
+        // Nothing that was undone before needs to be remembered.
+        confirm::forget(&context.paths)?;
+    }
     warm_gateways(&context.netlink, &desired);
     print(global, &plan, &context.host)?;
     // The guard needs it if nobody confirms.
     drop(lock);
     match pending {
-        Some(pending) => pending.wait(),
+        Some(pending) => pending.wait(global),
         None => Ok(Exit::Fine),
     }
 }

@@ -108,6 +108,8 @@ pub(super) enum Command {
     Apply(ApplyArgs),
     /// Keep the change that 'apply --confirm' made
     Confirm,
+    /// Undo the change that 'apply --confirm' made now, without waiting for its time
+    Undo,
     /// Delete everything that apply installed, and restore what it changed
     Remove(RemoveArgs),
     /// Check that the rules are in effect, that gateways answer, and that traffic is symmetric
@@ -197,8 +199,8 @@ pub(super) struct ApplyArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Undo the change after this time unless you run 'eni-steer confirm' (30s, 2m)
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// Undo the change after this time unless you run 'eni-steer confirm' (60, 60s, 2m)
+    #[arg(long, value_name = "TIME", value_parser = super::confirm::parse_time)]
     pub confirm: Option<Duration>,
 }
 

@@ -14,7 +14,7 @@ use eni_steer_linux::{
     daemon_report, executor,
     lock::{self, Lock, LockError, Scope},
     netlink::Netlink,
-    observe::{observe, observe_changes},
+    observe::{observe, observe_changes, observe_despite_programs},
     paths::Paths,
     state::State,
 };
@@ -79,6 +79,25 @@ impl Context {
         Ok(context)
     }
 
+    /// The same for a report, which must answer also if the programs and maps cannot be read. Then
+    /// the policy is one without programs, and the error is returned.
+    pub(super) fn for_report(
+        global: &Global,
+        policy: EffectivePolicy,
+    ) -> Result<(Self, Option<bpf::BpfError>), Failure> {
+        let args = PolicyArgs::default();
+        let netlink = Netlink::open()?;
+        let (host, unread) = observe_despite_programs(&netlink, &global.paths())?;
+        let mut context = Self::new_with(global, policy, netlink, host);
+        if context.daemon.is_some() && !args.names_enis() {
+            context.absence = Absence::Wait;
+        }
+        if unread.is_some() {
+            context.policy.programs = false;
+        }
+        Ok((context, unread))
+    }
+
     /// Reads the host and the policy that was applied, to undo it.
     pub(super) fn to_undo(global: &Global) -> Result<Self, Failure> {
         require_privilege()?;
@@ -86,10 +105,14 @@ impl Context {
     }
 
     fn with(global: &Global, in_force: EffectivePolicy) -> Result<Self, Failure> {
-        let paths = global.paths();
         let netlink = Netlink::open()?;
-        let host = observe(&netlink, &paths)?;
-        Ok(Self {
+        let host = observe(&netlink, &global.paths())?;
+        Ok(Self::new_with(global, in_force, netlink, host))
+    }
+
+    fn new_with(global: &Global, in_force: EffectivePolicy, netlink: Netlink, host: Host) -> Self {
+        let paths = global.paths();
+        Self {
             netlink,
             daemon: daemon_report::read(&paths),
             paths,
@@ -98,7 +121,7 @@ impl Context {
             policy: in_force.policy,
             absence: Absence::Error,
             source: in_force.source,
-        })
+        }
     }
 
     /// What the host should have.

@@ -10,7 +10,6 @@ mod context;
 mod counters;
 mod explain;
 mod failure;
-mod pending;
 mod persist;
 mod plan;
 mod policy;
@@ -52,6 +51,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::run(&global, &args),
         Command::Apply(args) => apply::run(&global, &args),
         Command::Confirm => confirm::confirm(&global),
+        Command::Undo => confirm::undo(&global),
         Command::Remove(args) => remove::run(&global, &args),
         Command::Verify(args) => verify::run(&global, &args),
         Command::Explain(args) => explain::run(&global, &args),

@@ -6,9 +6,9 @@ use eni_steer_linux::daemon_report;
 use super::{
     args::{Global, RemoveArgs},
     carry_out::{carry_out, clear_leftovers},
+    confirm,
     context::{Context, clear_unreadable, lock_changes, lock_daemon, require_no_daemon},
     failure::{Exit, Failure},
-    pending,
     plan::print,
 };
 
@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     carry_out(&context, &desired, &plan)?;
-    pending::forget(&context.paths)?;
+    confirm::forget(&context.paths)?;
     // A daemon that was killed leaves its report behind.
     daemon_report::remove(&context.paths)?;
     clear_leftovers(&context)?;

@@ -5,10 +5,12 @@ use std::time::Duration;
 use eni_steer_linux::{
     bpf,
     lock::{Lock, LockError, Scope},
+    paths::Paths,
 };
 
 use super::{
     args::{Global, RunArgs},
+    confirm,
     context::require_privilege,
     failure::{Exit, Failure},
     policy::policy_in_force,
@@ -24,6 +26,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let paths = global.paths();
     let _one_daemon =
         Lock::obtain(&paths, Scope::Daemon, "run", START, |_| {}).map_err(already_running)?;
+    wait_for_the_outcome(&paths);
     // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
     privileges::raise_memlock();
@@ -46,6 +49,19 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // Do not wait for a pass under way: the worker has asked it to stop.
     runtime.shutdown_background();
     Ok(Exit::Fine)
+}
+
+/// Waits while a change waits for its confirmation: the daemon would restore what the undo removes.
+fn wait_for_the_outcome(paths: &Paths) {
+    if !confirm::is_open(paths) {
+        return;
+    }
+    tracing::warn!(
+        "a change waits for its confirmation: the daemon begins when it is confirmed or undone"
+    );
+    while confirm::is_open(paths) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// The failure of a second daemon, or of one that starts beside `remove`.

@@ -12,9 +12,9 @@ use eni_steer_linux::bpf;
 
 use super::{
     args::{Global, PolicyArgs, StatusArgs},
+    confirm,
     context::{Context, require_privilege},
     failure::{Exit, Failure},
-    pending,
     policy::{policy_in_force, policy_to_undo},
     verify::{begin_epoch, counted, inspect},
 };
@@ -42,44 +42,55 @@ pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
 }
 
 fn report(global: &Global) -> Result<StatusReport, Failure> {
-    let (context, wrong) = context(global)?;
+    let (context, mut findings, is_read) = context(global)?;
+    findings.extend(confirm::findings(&context.paths));
     let (desired, errors) = match context.desired() {
         Ok(desired) => (desired, Vec::new()),
         Err(_refused) => Desired::despite_errors(&context.host, &context.policy, bpf::BUILD),
     };
     let verdict = inspect(&context.netlink, &desired, &context.host)?;
-    let counters = counted(&context.paths, None)?;
+    let counters = match is_read {
+        true => counted(&context.paths, None)?,
+        false => None,
+    };
     let report = StatusReport::new(StatusInputs {
         source: context.source.to_string(),
         applied: context.state.policy.is_some(),
-        unconfirmed: pending::seconds_left(&context.paths),
+        unconfirmed: confirm::seconds_left(&context.paths),
         daemon: context.daemon.clone(),
         host: &context.host,
         policy: &context.policy,
         absence: Absence::Wait,
         desired: &desired,
         errors: &errors,
-        findings: wrong,
+        findings,
         verdict: &verdict,
         counters,
     });
-    begin_epoch(&context, &desired, &verdict, report.traffic.as_ref());
+    if is_read {
+        begin_epoch(&context, &desired, &verdict, report.traffic.as_ref());
+    }
     Ok(report)
 }
 
-/// The host and the policy in effect. If the configuration is wrong, the policy that was applied
-/// last, and a finding.
-fn context(global: &Global) -> Result<(Context, Vec<Finding>), Failure> {
-    let args = PolicyArgs::default();
-    match policy_in_force(global, &args) {
-        Ok(policy) => Ok((Context::of(global, policy, &args)?, Vec::new())),
+/// The host and the policy in effect, findings, and whether the programs could be read. If the
+/// configuration is wrong, the policy that was applied last counts.
+fn context(global: &Global) -> Result<(Context, Vec<Finding>, bool), Failure> {
+    let mut findings = Vec::new();
+    let policy = match policy_in_force(global, &PolicyArgs::default()) {
+        Ok(policy) => policy,
         Err(failure) => {
-            let policy =
-                policy_to_undo(global).or_else(|_also_wrong| super::policy::defaults(global))?;
-            let finding = findings::of_configuration(&failure.text(), failure.hint());
-            Ok((Context::of(global, policy, &args)?, vec![finding]))
+            findings.push(findings::of_configuration(&failure.text(), failure.hint()));
+            policy_to_undo(global).or_else(|_also_wrong| super::policy::defaults(global))?
         }
-    }
+    };
+    let (context, unread) = Context::for_report(global, policy)?;
+    let is_read = unread.is_none();
+    findings.extend(unread.map(|error| {
+        let error = Failure::from(error);
+        findings::programs_unreadable(&error.text())
+    }));
+    Ok((context, findings, is_read))
 }
 
 fn print(global: &Global, args: &StatusArgs, report: &StatusReport) -> Result<(), Failure> {
