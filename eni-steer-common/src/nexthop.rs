@@ -25,7 +25,8 @@ pub enum NextHopKind {
     ViaV4 = 1,
     /// Through a gateway with an IPv6 address, also for IPv4 destinations (RFC 5549).
     ViaV6 = 2,
-    /// Not at all: the table has a blackhole, unreachable or prohibit route.
+    /// Not at all: the table has a blackhole, unreachable or prohibit route, or one that
+    /// encapsulates.
     Refuse = 3,
 }
 

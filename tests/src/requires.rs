@@ -12,17 +12,20 @@ use crate::kernel_has_tcx;
 pub enum Feature {
     /// TC programs that are attached by links (6.6 and later).
     Tcx,
+    /// Routes that put packets into other packets (`ip route add ... encap`, `CONFIG_LWTUNNEL`).
+    Encapsulation,
 }
 
 impl Feature {
     /// Every feature that a test needs.
-    pub const ALL: [Self; 1] = [Self::Tcx];
+    pub const ALL: [Self; 2] = [Self::Tcx, Self::Encapsulation];
 
     /// Returns the part of the name that marks each test which needs the feature.
     #[must_use]
     pub const fn marker(self) -> &'static str {
         match self {
             Self::Tcx => "with_tcx",
+            Self::Encapsulation => "with_encapsulation",
         }
     }
 
@@ -31,6 +34,7 @@ impl Feature {
     pub const fn why_skipped(self) -> &'static str {
         match self {
             Self::Tcx => "no TCX on this kernel (needs 6.6)",
+            Self::Encapsulation => "routes of this kernel do not encapsulate (CONFIG_LWTUNNEL)",
         }
     }
 
@@ -40,6 +44,10 @@ impl Feature {
     pub fn is_here(self) -> bool {
         match self {
             Self::Tcx => kernel_has_tcx(),
+            Self::Encapsulation => {
+                let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+                symbols.contains(" lwtunnel_build_state\n")
+            }
         }
     }
 

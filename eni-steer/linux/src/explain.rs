@@ -41,12 +41,7 @@ pub fn read_routing(netlink: &Netlink) -> Result<(Host, Facts), NetlinkError> {
         host.links.insert(index, link);
     }
     host.addresses = netlink.addresses()?;
-    for (at, (route, more)) in netlink.routes_in_order()?.into_iter().enumerate() {
-        host.routes.push(route);
-        if more != Default::default() {
-            facts.routes.insert(at, more);
-        }
-    }
+    host.routes = netlink.routes_in_order()?;
     host.rules = netlink.rules()?;
     let neighbours = netlink.neighbours()?.into_iter();
     facts.neighbours = neighbours

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use eni_steer_tests::{
-    Attempt, Capture, Lab, Mac, Ping, Shape, Steer, TcpTransfer, Tunnel, UdpServer,
-    assert_unchanged, eventually, expect_symmetry, ip, ping, run_ok,
+    Attempt, Capture, Feature, Lab, Mac, Ping, Shape, Steer, TcpTransfer, Tunnel, UdpServer,
+    assert_unchanged, eventually, expect_symmetry, ip, ping, requires, run_ok,
 };
 use nix::errno::Errno;
 
@@ -91,6 +91,113 @@ fn mains_static_route_through_an_eni_holds_for_its_sources_and_follows_changes()
             daemon.output()
         );
     }
+}
+
+/// Routes of main through eth1 with what a route can have beside its next hop. Ours of the table
+/// must not differ in any of it.
+const ATTRIBUTES: [&str; 9] = [
+    "default via 172.16.21.253 dev eth1 metric 200 mtu lock 1400 advmss 1360 initcwnd 20 src \
+     172.16.21.177",
+    "198.51.100.0/25 via 172.16.21.50 dev eth1 window 65535 rtt 100ms rttvar 20ms ssthresh 30 cwnd \
+     40 reordering 5 hoplimit 61 initrwnd 50",
+    "198.51.100.128/25 via 172.16.21.50 dev eth1 quickack 1 congctl lock cubic features ecn \
+     rto_min 300ms",
+    "198.51.101.0/24 via 169.254.7.7 dev eth1 onlink src 172.16.21.177 realms 3/7",
+    "198.51.102.0/24 via 172.16.21.50 dev eth1 tos 0x10 mtu 1300",
+    "198.51.103.0/24 nexthop via 172.16.21.50 dev eth1 weight 3 realms 5 nexthop via 172.16.21.51 \
+     dev eth1 weight 2",
+    "default via fd00:21::253 dev eth1 metric 2000 mtu 1400 advmss 1340 pref high",
+    "3fff:1::/48 via fd00:21::50 dev eth1 pref low hoplimit 61 src fd00:21::177",
+    "3fff:2::/48 via fe80::50 dev eth1 initcwnd 30 quickack 1",
+];
+
+/// The line of a destination in a table, without what must differ: whose route it is, the table,
+/// and the metric of a default route.
+fn line_of(lab: &Lab, table: &str, route: &str) -> String {
+    let family = if route.contains(':') { "-6" } else { "-4" };
+    let to = route.split_whitespace().next().expect("a destination");
+    let shown = ip(
+        &lab.host,
+        &format!("{family} route show table {table} exact {to}"),
+    );
+    let lines = shown.lines().filter(|line| !line.contains("dev eth0"));
+    let mut words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    for known in ["proto", "metric"] {
+        let at = words.iter().position(|word| *word == known);
+        if let Some(at) = at.filter(|_| known == "proto" || to == "default") {
+            words.drain(at..at + 2);
+        }
+    }
+    words.join(" ")
+}
+
+/// Adds routes to main, applies, and compares each route with its copy. Then takes the attributes
+/// from each copy: `verify` fails, and `apply` restores them.
+fn expect_exact_copies(routes: &[&str]) {
+    let lab = Lab::builder(Shape::DifferentSubnets).peer().build();
+    let _report = lab.on_failure_print();
+    for route in routes {
+        ip(&lab.host, &format!("route add {route}"));
+    }
+    let steer = Steer::new();
+    // The plan names each route by a command that adds exactly this one.
+    let routes_left = || -> Vec<String> {
+        let plan = steer.plan(&lab, &[]).stdout;
+        let lines = plan.lines().filter(|line| line.contains(" route "));
+        lines.map(str::to_owned).collect()
+    };
+    for line in routes_left() {
+        ip(&lab.host, line.trim_start_matches("+ ip "));
+    }
+    assert_eq!(routes_left(), [""; 0]);
+    steer.apply(&lab, &[]);
+    for route in routes {
+        let main = line_of(&lab, "main", route);
+        assert!(!main.is_empty(), "{route}");
+        assert_eq!(line_of(&lab, "21001", route), main, "{route}");
+    }
+    assert_eq!(steer.plan(&lab, &[]).code(), Some(0));
+    for route in routes {
+        let before = line_of(&lab, "21001", route);
+        let words: Vec<&str> = route.split_whitespace().collect();
+        let family = if route.contains(':') { "-6" } else { "-4" };
+        let metric = if family == "-6" { "metric 1024" } else { "" };
+        let tos = if route.contains("tos") {
+            "tos 0x10"
+        } else {
+            ""
+        };
+        let via = words
+            .iter()
+            .position(|word| *word == "via")
+            .expect("a gateway");
+        let (to, gateway) = (words[0], words[via + 1]);
+        let bare = format!(
+            "{family} route replace {to} {tos} via {gateway} dev eth1 onlink table 21001 {metric} \
+             proto 229"
+        );
+        ip(&lab.host, &bare);
+        assert_ne!(line_of(&lab, "21001", route), before, "{bare}");
+        steer.exits(&lab, &["verify", "--window", "1ms"], 3);
+        steer.apply(&lab, &[]);
+        assert_eq!(line_of(&lab, "21001", route), before, "{route}");
+    }
+}
+
+#[test]
+fn a_copied_route_keeps_every_attribute_of_mains() {
+    expect_exact_copies(&ATTRIBUTES);
+}
+
+#[test]
+fn a_copied_route_encapsulates_as_mains_does_with_encapsulation() {
+    requires(Feature::Encapsulation);
+    expect_exact_copies(&[
+        "default encap ip6 id 7 src fd00:21::177 dst fd00:21::50 hoplimit 9 via fd00:21::253 dev \
+         eth1 metric 2000",
+        "198.51.100.0/24 encap ip id 42 dst 172.16.21.50 ttl 5 via 172.16.21.50 dev eth1",
+        "3fff:1::/48 encap ip6 dst fd00:21::50 via fd00:21::50 dev eth1 mtu 1300",
+    ]);
 }
 
 /// The same without rules: the programs know main's routes too.

@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(
             table,
             [
-                "default nexthop via 172.16.20.253 dev eth0 weight 3 onlink nexthop via \
-                 172.16.30.253 dev eth1 weight 1 onlink table 21999 proto 229",
+                "default table 21999 proto 229 nexthop via 172.16.20.253 dev eth0 weight 3 onlink \
+                 nexthop via 172.16.30.253 dev eth1 weight 1 onlink",
                 "10.9.0.0/16 via 172.16.20.9 dev eth0 onlink table 21999 proto 229",
                 "172.16.20.0/24 dev eth0 table 21999 scope link proto 229",
                 "172.16.30.0/24 dev eth1 table 21999 scope link proto 229",

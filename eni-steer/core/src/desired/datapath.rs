@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use super::{
     context::Context,
     eni::Eni,
+    routes,
     wanted::{WantedAttachment, WantedDatapath},
 };
 use crate::model::{EniRow, Hook, NextHop, Owner, Route, host_prefix, link_local};
@@ -57,10 +58,11 @@ pub(super) fn owners(enis: &[Eni]) -> BTreeMap<IpNet, Owner> {
 }
 
 /// The next hops of a table: for each destination, those of the route with the lowest metric. The
-/// programs use the first next hop of a multipath route, and ignore routes for a TOS.
+/// programs use the first next hop of a multipath route, and ignore routes for a TOS or for some
+/// sources. They cannot put a packet into another one: where a route does, they do not steer.
 fn next_hops(table: &[Route]) -> BTreeMap<IpNet, NextHop> {
     let mut best: BTreeMap<IpNet, &Route> = BTreeMap::new();
-    for route in table.iter().filter(|route| route.tos == 0) {
+    for route in table.iter().filter(|route| !routes::is_for_some(route)) {
         best.entry(route.destination)
             .and_modify(|known| {
                 if route.metric < known.metric {
@@ -73,6 +75,7 @@ fn next_hops(table: &[Route]) -> BTreeMap<IpNet, NextHop> {
         .map(|(net, route)| {
             let next_hop = match route.hops.first() {
                 None => NextHop::Refuse,
+                Some(hop) if hop.encapsulates() => NextHop::Refuse,
                 Some(hop) => match hop.gateway {
                     Some(gateway) => NextHop::Via {
                         gateway,

@@ -278,7 +278,7 @@ fn default_routes<'a>(cx: &Context<'a>) -> Vec<&'a Route> {
 }
 
 /// The gateway in the best default route through an interface, among the routes whose protocol
-/// number fits. Routes of the main table come first, then lower metrics.
+/// number fits.
 fn from_default_route(
     defaults: &[&Route],
     index: IfIndex,
@@ -291,7 +291,7 @@ fn from_default_route(
         .filter(|route| route.family() == family && made_by(route.protocol))
         .filter_map(|route| Some((route, route.hop_by(index)?.gateway?)))
         .filter(|(_, gateway)| Family::of(*gateway) == family)
-        .min_by_key(|(route, _)| (route.table != TableId::MAIN, route.metric))
+        .min_by_key(|(route, _)| routes::precedence(route))
         .map(|(_, address)| Gateway {
             address,
             source: GatewaySource::DefaultRoute,

@@ -5,17 +5,14 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{IfIndex, TableId};
 
-/// Neighbours, sysctls, and attributes of routes that plans never need.
+/// Neighbours and sysctls that plans never need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
-    /// Of routes, by their place in `Host::routes`; only of those that have any.
-    pub routes: BTreeMap<usize, RouteFacts>,
     /// Of interfaces; only of those that have any.
     pub links: BTreeMap<IfIndex, LinkFacts>,
     /// Neighbours that the kernel knows.
@@ -24,19 +21,6 @@ pub struct Facts {
     /// `net.ipv6.conf.all.forwarding`. While it is off, the kernel passes over IPv6 gateways that
     /// did not answer (`ip6_pol_route` in net/ipv6/route.c).
     pub ipv6_forwarding: bool,
-}
-
-/// Attributes of a route that [`crate::model::Route`] does not hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RouteFacts {
-    /// Only for packets from this prefix (`RTA_SRC`, IPv6 only).
-    pub from: Option<IpNet>,
-    /// Router preference (`RTA_PREF`) as the kernel compares it: 1 low, 2 medium, 3 high;
-    /// `None`: medium.
-    pub preference: Option<u8>,
-    /// Number of the nexthop object that the route points to.
-    pub nexthop_object: Option<u32>,
 }
 
 /// Settings of an interface.

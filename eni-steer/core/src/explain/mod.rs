@@ -31,7 +31,7 @@ use crate::model::{
 
 pub(crate) use datapath::steer;
 pub use datapath::{Passage, Steered, passage};
-pub use facts::{Facts, LinkFacts, NeighbourState, RouteFacts};
+pub use facts::{Facts, LinkFacts, NeighbourState};
 pub use live::{Live, Lookups};
 pub use owner::{Owned, Owners, SourceOwner};
 pub(crate) use table::{LegsBy, best, way_out};
@@ -62,7 +62,6 @@ impl<'a> View<'a> {
     /// A host with the kernel's defaults.
     fn of(host: &'a Host) -> Self {
         static DEFAULTS: Facts = Facts {
-            routes: std::collections::BTreeMap::new(),
             links: std::collections::BTreeMap::new(),
             neighbours: std::collections::BTreeMap::new(),
             ipv6_forwarding: false,

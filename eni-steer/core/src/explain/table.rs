@@ -9,7 +9,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Facts, NeighbourState, View, facts::RouteFacts};
+use super::{Facts, NeighbourState, View};
 use crate::model::{
     Family, Flow, Hop, Host, IfIndex, Link, Route, RouteKind, TableId, covers, host_prefix,
     link_local,
@@ -38,12 +38,11 @@ pub(super) enum Found<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
     route: &'a Route,
-    facts: Option<&'a RouteFacts>,
 }
 
 impl Candidate<'_> {
     fn source(&self) -> Option<IpNet> {
-        self.facts.and_then(|facts| facts.from)
+        self.route.from
     }
 
     fn source_length(&self) -> u8 {
@@ -51,7 +50,7 @@ impl Candidate<'_> {
     }
 
     fn object(&self) -> Option<u32> {
-        self.facts.and_then(|facts| facts.nexthop_object)
+        self.route.nexthop_object
     }
 
     /// A route that should have legs and has none: its nexthop object could not be resolved.
@@ -68,12 +67,10 @@ pub(crate) struct Covering<'a>(BTreeMap<TableId, Vec<Candidate<'a>>>);
 impl<'a> Covering<'a> {
     pub(super) fn of(view: View<'a>, to: IpAddr) -> Self {
         let mut tables: BTreeMap<TableId, Vec<Candidate<'a>>> = BTreeMap::new();
-        for (at, route) in view.host.routes.iter().enumerate() {
+        for route in &view.host.routes {
             if Family::of(to) == route.family() && covers(route.destination, host_prefix(to)) {
-                tables.entry(route.table).or_default().push(Candidate {
-                    route,
-                    facts: view.facts.routes.get(&at),
-                });
+                let candidates = tables.entry(route.table).or_default();
+                candidates.push(Candidate { route });
             }
         }
         for candidates in tables.values_mut() {
@@ -135,7 +132,7 @@ fn find4<'a>(view: View<'a>, flow: &Flow, candidates: &[Candidate<'a>]) -> Found
             return Found::Unresolved(route, candidate.object());
         }
         let alive = |hop: &&Hop| view.is_alive(route, hop);
-        let mut legs: Vec<Hop> = route.hops.iter().filter(alive).copied().collect();
+        let mut legs: Vec<Hop> = route.hops.iter().filter(alive).cloned().collect();
         if let Some(oif) = oif {
             // The first leg by the interface decides (`fib_lookup_good_nhc`, and
             // `fib_select_path`, which chooses among legs only where no interface is named).
@@ -250,7 +247,7 @@ fn find_in_node<'a>(
     // A group of nexthop objects chooses among all its members (`nexthop_path_fib6_result`).
     let is_group = best.object().is_some();
     let may_be_taken = |hop: &&Hop| is_group || score(view, &best, hop, preferences).is_some();
-    let legs: Vec<Hop> = route.hops.iter().filter(may_be_taken).copied().collect();
+    let legs: Vec<Hop> = route.hops.iter().filter(may_be_taken).cloned().collect();
     Found::Way(route, legs, is_group)
 }
 
@@ -313,8 +310,8 @@ fn score(
     {
         return None;
     }
-    let preference = candidate.facts.and_then(|facts| facts.preference);
-    Some(u8::from(by_interface) * 2 + (preference.unwrap_or(2) << 2))
+    let preference = candidate.route.preference();
+    Some(u8::from(by_interface) * 2 + (preference << 2))
 }
 
 /// Destinations that say nothing without an interface (`rt6_need_strict`).

@@ -379,9 +379,8 @@ impl Tracer<'_> {
         };
         if let Some(length) = rule.suppress_prefix_length {
             let too_short = |route: &Route| u32::from(route.destination.prefix_len()) <= length;
-            let others = self.view.facts.routes.iter();
-            let others = others.filter(|(_, facts)| shared && facts.nexthop_object.is_some());
-            let mut others = others.filter_map(|(at, _)| self.view.host.routes.get(*at));
+            let others = self.view.host.routes.iter();
+            let mut others = others.filter(|other| shared && other.nexthop_object.is_some());
             if others
                 .any(|other| other.family() == rule.family && too_short(other) != too_short(route))
             {

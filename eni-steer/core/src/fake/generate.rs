@@ -125,6 +125,7 @@ fn a_route(tables: Vec<u32>, protocols: Vec<u8>) -> impl Strategy<Value = Route>
                 let single = legs.len() == 1;
                 let hop = |(out, gateway, weight): (IfIndex, Option<u8>, u16)| Hop {
                     out,
+                    attributes: Default::default(),
                     gateway: gateway.map(|last| match family {
                         Family::V4 => v4(last % 2, 100),
                         Family::V6 if last == 0 => "fe80::1".parse().expect("an address"),
@@ -139,8 +140,6 @@ fn a_route(tables: Vec<u32>, protocols: Vec<u8>) -> impl Strategy<Value = Route>
                 };
                 let via = hops.iter().any(|hop| hop.gateway.is_some());
                 Route {
-                    table: TableId(table),
-                    destination,
                     kind,
                     scope: if family == Family::V4 && !via && !hops.is_empty() {
                         253
@@ -149,11 +148,8 @@ fn a_route(tables: Vec<u32>, protocols: Vec<u8>) -> impl Strategy<Value = Route>
                     },
                     hops,
                     metric: metric + if family == Family::V6 { 1024 } else { 0 },
-                    source: None,
-                    tos: 0,
                     mtu,
-                    protocol: Protocol(protocol),
-                    partial: false,
+                    ..Route::new(TableId(table), destination, Protocol(protocol))
                 }
             },
         )

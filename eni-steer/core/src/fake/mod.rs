@@ -16,7 +16,8 @@ use ipnet::IpNet;
 
 use crate::model::{
     Address, Family, Group, Hop, Host, IfIndex, Link, Mac, PortRange, Priority, Protocol, Route,
-    RouteKind, Rule, RuleAction, TableId, Tunable, TunableKind, UidRange, any, link_local,
+    RouteKind, Rule, RuleAction, TableId, Tunable, TunableKind, UidRange, any, link_local, metric,
+    rta,
 };
 
 /// `RTPROT_BOOT`: the protocol number of routes and rules that a person adds with `ip`.
@@ -150,17 +151,11 @@ impl Host {
             Family::V6 => (0, 256),
         };
         let connected = Route {
-            table: TableId::MAIN,
-            destination: net.trunc(),
-            kind: RouteKind::Unicast,
             hops: vec![Hop::new(index, None)],
             metric,
             source: (Family::of_net(net) == Family::V4).then(|| net.addr()),
             scope,
-            tos: 0,
-            mtu: None,
-            protocol: Protocol::KERNEL,
-            partial: false,
+            ..Route::new(TableId::MAIN, net.trunc(), Protocol::KERNEL)
         };
         if net.prefix_len() < net.max_prefix_len() && !self.routes.contains(&connected) {
             self.routes.push(connected);
@@ -223,8 +218,9 @@ impl Host {
     }
 
     /// Adds a route in the words of `ip route add`: `[KIND] PREFIX|default|default6 [via A] [dev D]
-    /// [table N] [metric N] [mtu N] [proto N] [onlink] [scope link]`, with `nexthop via A dev D
-    /// [weight N]` for each next hop of a multipath route.
+    /// [table N] [metric N] [mtu N] [proto N] [onlink] [scope link] [src A] [from P] [tos N] [advmss N]
+    /// [initcwnd N] [quickack N] [pref high|low] [encap N]`, with `nexthop via A dev D [weight N]`
+    /// for each next hop of a multipath route.
     pub fn route(mut self, words: &str) -> Self {
         let route = self.parse_route(words);
         self.routes.push(route);
@@ -247,7 +243,8 @@ impl Host {
         }
         let mut hops: Vec<Hop> = Vec::new();
         let (mut gateway, mut metric, mut scope): (Option<IpAddr>, _, _) = (None, None, None);
-        let (mut table, mut protocol, mut mtu) = (TableId::MAIN, BOOT, None);
+        let (mut table, mut protocol) = (TableId::MAIN, BOOT);
+        let mut more = Route::new(table, any(Family::V4), protocol);
         while let Some(word) = words.next() {
             let mut value = || {
                 words
@@ -263,7 +260,30 @@ impl Host {
                 "table" => table = TableId(number(value())),
                 "metric" => metric = Some(number(value())),
                 "proto" => protocol = Protocol(number(value())),
-                "mtu" => mtu = Some(number(value())),
+                "mtu" => more.mtu = Some(number(value())),
+                "src" => more.source = Some(value().parse().expect("an address")),
+                "from" => more.from = Some(prefix(value())),
+                "tos" => more.tos = number(value()),
+                "advmss" | "initcwnd" | "quickack" => {
+                    let metric = match word {
+                        "advmss" => metric::ADVMSS,
+                        "initcwnd" => 11,
+                        _ => 15,
+                    };
+                    more.metrics
+                        .set(metric, &number::<u32>(value()).to_ne_bytes());
+                }
+                "pref" => {
+                    let preference = if value() == "high" { 1 } else { 3 };
+                    more.attributes.set(rta::PREFERENCE, &[preference]);
+                }
+                // `encap NUMBER`: a kind of encapsulation that needs nothing else.
+                "encap" => {
+                    let kind = number::<u16>(value()).to_ne_bytes();
+                    let attributes = &mut last(&mut hops).attributes;
+                    attributes.set(rta::ENCAP_TYPE, &kind);
+                    attributes.set(rta::ENCAP, &[]);
+                }
                 "scope" => scope = (value() == "link").then_some(SCOPE_LINK),
                 other => panic!("what is {other} in {text}?"),
             }
@@ -284,12 +304,9 @@ impl Host {
             kind,
             hops,
             metric: metric.unwrap_or(if v6 { 1024 } else { 0 }),
-            source: None,
             scope: scope.unwrap_or(0),
-            tos: 0,
-            mtu,
             protocol,
-            partial: false,
+            ..more
         }
     }
 

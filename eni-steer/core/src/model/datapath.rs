@@ -41,7 +41,8 @@ pub enum NextHop {
         /// MTU of the route; `None`: the MTU of the ENI counts.
         mtu: Option<u32>,
     },
-    /// Not at all: the route is a blackhole, unreachable or prohibit route.
+    /// Not at all: the route is a blackhole, unreachable or prohibit route, or it puts packets into
+    /// other packets, which the programs cannot do.
     Refuse,
 }
 

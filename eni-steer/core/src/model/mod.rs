@@ -3,6 +3,7 @@
 //! `eni-steer-linux` and the configuration parse every number into its unit; from there on a
 //! priority cannot be mistaken for a table. `Display` prints each as `ip` or `tc` prints it.
 
+mod attributes;
 mod datapath;
 mod fetched;
 mod flow;
@@ -13,10 +14,12 @@ mod link;
 mod lookup;
 mod neighbour;
 mod route;
+mod route_text;
 mod rule;
 mod tunable;
 mod units;
 
+pub use attributes::Attributes;
 pub use datapath::{Datapath, EniRow, NextHop, Owner, Settings, pairs};
 pub use fetched::Fetched;
 pub use flow::Flow;
@@ -26,7 +29,7 @@ pub use lease::Lease;
 pub use link::{Address, Link};
 pub use lookup::RouteLookup;
 pub use neighbour::Reachability;
-pub use route::{Hop, Route, RouteKind, destination_text};
+pub use route::{Hop, Route, RouteKind, destination_text, metric, rta};
 pub use rule::{PortRange, RareSelector, Rule, RuleAction, UidRange};
 pub use tunable::{SavedValue, Tunable, TunableKind};
 pub use units::{Family, Group, IfIndex, Mac, Names, Priority, Protocol, TableId, any, link_local};

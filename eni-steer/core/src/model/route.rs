@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, IfIndex, Names, Protocol, TableId, any};
+use super::{Attributes, Family, IfIndex, Names, Protocol, TableId, any, route_text};
 
 /// What a route does with a packet (`rtm_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,8 +33,30 @@ pub enum RouteKind {
     Other(u8),
 }
 
+/// Numbers of route attributes (`RTA_*`) of which eni-steer knows more than that it copies them.
+pub mod rta {
+    /// `RTA_FLOW`: realms, the classes of routes that tc can tell apart.
+    pub const FLOW: u16 = 11;
+    /// `RTA_PREF`: the preference that an IPv6 router advertised of itself (RFC 4191).
+    pub const PREFERENCE: u16 = 20;
+    /// `RTA_ENCAP_TYPE`: how packets are encapsulated.
+    pub const ENCAP_TYPE: u16 = 21;
+    /// `RTA_ENCAP`: what the encapsulation needs: addresses, labels, segments.
+    pub const ENCAP: u16 = 22;
+}
+
+/// Numbers of the metrics of a route (`RTAX_*`).
+pub mod metric {
+    /// `RTAX_LOCK`: which of the metrics the kernel may not adjust, one bit each.
+    pub const LOCK: u16 = 1;
+    /// `RTAX_MTU`: the largest packet.
+    pub const MTU: u16 = 2;
+    /// `RTAX_ADVMSS`: the largest TCP segment that this host asks its peer to send.
+    pub const ADVMSS: u16 = 8;
+}
+
 /// One next hop of a route. A multipath route has several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hop {
     /// Interface the packet leaves by.
     pub out: IfIndex,
@@ -44,6 +66,9 @@ pub struct Hop {
     pub onlink: bool,
     /// Share of the traffic of a multipath route, 1..=256.
     pub weight: u16,
+    /// What else the kernel keeps with the next hop: encapsulation, realms.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
 }
 
 impl Hop {
@@ -54,7 +79,13 @@ impl Hop {
             gateway,
             onlink: false,
             weight: 1,
+            attributes: Attributes::default(),
         }
+    }
+
+    /// Whether the kernel puts packets that take this next hop into other packets.
+    pub fn encapsulates(&self) -> bool {
+        self.attributes.get(rta::ENCAP_TYPE).is_some()
     }
 }
 
@@ -80,12 +111,22 @@ pub struct Route {
     pub tos: u8,
     /// MTU of the route (`RTAX_MTU`); `None`: the MTU of the interface counts.
     pub mtu: Option<u32>,
+    /// The other metrics (`RTA_METRICS`): locks, advmss, initcwnd, congestion control ...
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub metrics: Attributes,
     /// Program that installed the route (`rtm_protocol`).
     pub protocol: Protocol,
-    /// Whether the kernel's route has attributes that this type cannot hold: a nexthop object, an
-    /// encapsulation, metrics other than the MTU. eni-steer never rewrites such a route, and a copy
-    /// of it lacks these attributes.
-    pub partial: bool,
+    /// Only for packets from this prefix (`RTA_SRC`); IPv6 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpNet>,
+    /// What else the kernel keeps with the route. Not among these: what changes by itself, such as
+    /// the age of the route.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    pub attributes: Attributes,
+    /// Number of the nexthop object (`ip nexthop`) that the route points to. Its next hops are in
+    /// `hops`; a copy of the route has them as its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nexthop_object: Option<u32>,
 }
 
 /// The place of a route in its table. The kernel holds one route of each key (`fib_find_alias` in
@@ -96,9 +137,30 @@ pub(crate) struct RouteKey {
     destination: IpNet,
     metric: u32,
     tos: u8,
+    from: Option<IpNet>,
 }
 
 impl Route {
+    /// A unicast route without next hops, and without anything beyond what every route has.
+    pub fn new(table: TableId, destination: IpNet, protocol: Protocol) -> Self {
+        Self {
+            table,
+            destination,
+            kind: RouteKind::Unicast,
+            hops: Vec::new(),
+            metric: 0,
+            source: None,
+            scope: 0,
+            tos: 0,
+            mtu: None,
+            metrics: Attributes::default(),
+            protocol,
+            from: None,
+            attributes: Attributes::default(),
+            nexthop_object: None,
+        }
+    }
+
     /// The place of the route in its table.
     pub(crate) fn key(&self) -> RouteKey {
         RouteKey {
@@ -106,6 +168,7 @@ impl Route {
             destination: self.destination,
             metric: self.metric,
             tos: self.tos,
+            from: self.from,
         }
     }
 
@@ -116,25 +179,18 @@ impl Route {
             words.push(self.kind.to_string());
         }
         words.push(destination_text(self.destination).to_string());
-        let single = self.hops.len() == 1;
-        for hop in &self.hops {
-            if !single {
-                words.push("nexthop".to_owned());
-            }
-            if let Some(gateway) = hop.gateway {
-                let inet6 = gateway.is_ipv6() && self.destination.addr().is_ipv4();
-                words.push(format!(
-                    "via {}{gateway}",
-                    if inet6 { "inet6 " } else { "" }
-                ));
-            }
-            words.push(format!("dev {}", names.name(hop.out)));
-            if !single {
-                words.push(format!("weight {}", hop.weight));
-            }
-            if hop.onlink {
-                words.push("onlink".to_owned());
-            }
+        words.extend(self.from.map(|from| format!("from {from}")));
+        if self.tos != 0 {
+            words.push(format!("tos {:#04x}", self.tos));
+        }
+        // What `ip` has no words for; a comment at the end of the command names it.
+        let mut wordless = Vec::new();
+        let hops = self.hops.iter();
+        let hops = hops.flat_map(|hop| self.describe_hop(hop, names, &mut wordless));
+        let mut hops: Vec<String> = hops.collect();
+        // Several next hops come last in the command.
+        if self.hops.len() == 1 {
+            words.append(&mut hops);
         }
         words.push(format!("table {}", self.table));
         if let Some(source) = self.source {
@@ -143,14 +199,54 @@ impl Route {
         if self.metric != 0 {
             words.push(format!("metric {}", self.metric));
         }
-        if let Some(mtu) = self.mtu {
-            words.push(format!("mtu {mtu}"));
-        }
+        words.extend(route_text::metrics(self.mtu, &self.metrics, &mut wordless));
+        words.extend(route_text::attributes(&self.attributes, &mut wordless));
         if self.scope == 253 && self.hops.iter().all(|hop| hop.gateway.is_none()) {
             words.push("scope link".to_owned());
         }
         words.push(format!("proto {}", self.protocol));
+        words.append(&mut hops);
+        if !wordless.is_empty() {
+            words.push(format!("# with {}", wordless.join(", ")));
+        }
         words.join(" ")
+    }
+
+    fn describe_hop(
+        &self,
+        hop: &Hop,
+        names: &impl Names,
+        wordless: &mut Vec<String>,
+    ) -> Vec<String> {
+        let is_one_of_several = self.hops.len() > 1;
+        let mut words = Vec::new();
+        if is_one_of_several {
+            words.push("nexthop".to_owned());
+        }
+        words.extend(route_text::encapsulation(&hop.attributes, wordless));
+        if let Some(gateway) = hop.gateway {
+            let inet6 = gateway.is_ipv6() && self.destination.addr().is_ipv4();
+            words.push(format!(
+                "via {}{gateway}",
+                if inet6 { "inet6 " } else { "" }
+            ));
+        }
+        words.push(format!("dev {}", names.name(hop.out)));
+        if is_one_of_several {
+            words.push(format!("weight {}", hop.weight));
+        }
+        if hop.onlink {
+            words.push("onlink".to_owned());
+        }
+        words.extend(route_text::realms(&hop.attributes));
+        words
+    }
+
+    /// The preference of the router as the kernel compares it: 1 low, 2 medium, 3 high
+    /// (`IPV6_DECODE_PREF`). On the wire 0 is medium, 1 high and 3 low (RFC 4191).
+    pub fn preference(&self) -> u8 {
+        let wire = self.attributes.get(rta::PREFERENCE);
+        (wire.and_then(|value| value.first()).map_or(0, |p| *p) & 3) ^ 2
     }
 
     /// IPv4 or IPv6.

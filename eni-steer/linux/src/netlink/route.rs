@@ -3,12 +3,12 @@
 
 use std::net::IpAddr;
 
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use rtnetlink::packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
     route::{
-        RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags,
-        RouteProtocol, RouteScope, RouteType, RouteVia,
+        RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteNextHopFlags, RouteProtocol,
+        RouteScope, RouteType, RouteVia,
     },
 };
 
@@ -17,9 +17,8 @@ use super::{
     errno::NetlinkError,
     wire::{self, Attributes, Message, address_to_wire, family_to_wire, prefix, u16_at, u32_at},
 };
-use eni_steer_core::{
-    explain::RouteFacts,
-    model::{Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any},
+use eni_steer_core::model::{
+    self, Family, Hop, IfIndex, Protocol, Route, RouteKind, TableId, any, metric, rta,
 };
 
 /// Length in bytes of `struct rtmsg`, which precedes the attributes.
@@ -28,10 +27,19 @@ const HEADER: usize = 12;
 const ONLINK: u32 = 4;
 /// `RTA_NH_ID`: the number of a nexthop object.
 const NEXTHOP_OBJECT: u16 = 30;
-/// `RTAX_LOCK`: which of the metrics the kernel may not adjust.
-const LOCK: u16 = 1;
-/// `RTAX_MTU`: the metric that limits the packet size.
-const MTU: u16 = 2;
+/// Attributes that say nothing about the route itself: its age and when it expires, which change by
+/// themselves, and the question that a lookup answers.
+const PASSING: [u16; 5] = [
+    libc::RTA_CACHEINFO,
+    EXPIRES,
+    libc::RTA_UID,
+    libc::RTA_MARK,
+    libc::RTA_IIF,
+];
+/// `RTA_EXPIRES`: when the route goes.
+const EXPIRES: u16 = 23;
+/// `RTA_PAD`: no attribute, but the gap before one.
+const PAD: u16 = 24;
 
 /// Which routes [`Netlink::routes`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,42 +113,18 @@ impl Netlink {
 
 impl Netlink {
     /// All routes of both families and all tables, of every kind, in the order in which the kernel
-    /// lists them, and what each carries that [`Route`] does not hold. For `explain`: of equal
-    /// routes the first wins, and a dump of one kind at a time does not tell which is the first.
-    pub fn routes_in_order(&self) -> Result<Vec<(Route, RouteFacts)>, NetlinkError> {
+    /// lists them. For `explain`: of equal routes the first wins, and a dump of one kind at a time
+    /// does not tell which is the first.
+    pub fn routes_in_order(&self) -> Result<Vec<Route>, NetlinkError> {
         let mut routes = Vec::new();
         for family in Family::BOTH {
             let mut request = RouteMessage::default();
             request.header.address_family = family_to_wire(family);
             let request = RouteNetlinkMessage::GetRoute(request);
-            let read = |message: &Message<'_>| {
-                let facts = facts(family, message)?;
-                Some((from_message(message)?, facts))
-            };
-            self.dump_into(&mut routes, "list the routes", request, read)?;
+            self.dump_into(&mut routes, "list the routes", request, from_message)?;
         }
         Ok(routes)
     }
-}
-
-/// What a route carries beside what [`Route`] holds.
-fn facts(family: Family, message: &Message<'_>) -> Option<RouteFacts> {
-    let (header, attributes) = message.split::<HEADER>()?;
-    let from_length = header[2];
-    let mut facts = RouteFacts::default();
-    for (kind, value) in attributes {
-        match kind {
-            libc::RTA_SRC => facts.from = prefix(wire::address(family, value)?, from_length),
-            // Medium 0, high 1, low 3 (RFC 4191); the kernel compares them as
-            // `IPV6_DECODE_PREF` turns them.
-            libc::RTA_PREF => {
-                facts.preference = Some((*value.first()? & 3) ^ 2).filter(|rank| *rank != 2);
-            }
-            NEXTHOP_OBJECT => facts.nexthop_object = Some(u32_at(value, 0)?),
-            _ => {}
-        }
-    }
-    Some(facts)
 }
 
 /// The request that adds a route. The kernel refuses it if the table already has a route with the
@@ -220,6 +204,7 @@ fn to_message(route: &Route) -> RouteMessage {
     let header = &mut message.header;
     header.address_family = family_to_wire(route.family());
     header.destination_prefix_length = route.destination.prefix_len();
+    header.source_prefix_length = route.from.map_or(0, |from| from.prefix_len());
     header.tos = route.tos;
     header.table = u8::try_from(route.table.0).unwrap_or(0);
     header.protocol = RouteProtocol::from(route.protocol.0);
@@ -232,15 +217,27 @@ fn to_message(route: &Route) -> RouteMessage {
             route.destination.network(),
         )));
     }
+    if let Some(from) = route.from.filter(|from| from.prefix_len() > 0) {
+        attributes.push(RouteAttribute::Source(address_to_wire(from.network())));
+    }
     if route.metric != 0 {
         attributes.push(RouteAttribute::Priority(route.metric));
     }
     if let Some(source) = route.source {
         attributes.push(RouteAttribute::PrefSource(address_to_wire(source)));
     }
+    let mut metrics = route.metrics.clone();
     if let Some(mtu) = route.mtu {
-        attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+        metrics.set(metric::MTU, &mtu.to_ne_bytes());
     }
+    if !metrics.is_empty() {
+        let all = nested(&metrics);
+        attributes.push(RouteAttribute::Other(DefaultNla::new(
+            libc::RTA_METRICS,
+            all,
+        )));
+    }
+    attributes.extend(opaque(&route.attributes));
     match route.hops.as_slice() {
         [] => {}
         [hop] => {
@@ -248,6 +245,7 @@ fn to_message(route: &Route) -> RouteMessage {
             if let Some(gateway) = hop.gateway {
                 attributes.push(gateway_to_wire(route.family(), gateway));
             }
+            attributes.extend(opaque(&hop.attributes));
             if hop.onlink {
                 header.flags |= RouteFlags::Onlink;
             }
@@ -267,12 +265,32 @@ fn to_message(route: &Route) -> RouteMessage {
                             .attributes
                             .push(gateway_to_wire(route.family(), gateway));
                     }
+                    nexthop.attributes.extend(opaque(&hop.attributes));
                     nexthop
                 })
                 .collect(),
         )),
     }
     message
+}
+
+/// Attributes as the kernel gave them.
+fn opaque(attributes: &model::Attributes) -> impl Iterator<Item = RouteAttribute> {
+    let all = attributes.iter();
+    all.map(|(kind, value)| RouteAttribute::Other(DefaultNla::new(kind, value.to_vec())))
+}
+
+/// Attributes as the value of another one.
+fn nested(attributes: &model::Attributes) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (kind, value) in attributes.iter() {
+        let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        bytes.extend(length.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    bytes
 }
 
 /// Decodes one message of a dump; `None` for families other than IP and for cached copies of
@@ -289,28 +307,38 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
         return None;
     }
     let (header, attributes) = message.split::<HEADER>()?;
-    let [family, length, from, tos, table, protocol, scope, kind, ..] = *header;
+    let [
+        family,
+        length,
+        from_length,
+        tos,
+        table,
+        protocol,
+        scope,
+        kind,
+        ..,
+    ] = *header;
     let family = wire::family_of_byte(family)?;
     let mut route = Route {
-        table: TableId(table.into()),
-        destination: any(family),
         kind: kind_from_wire(kind),
-        hops: Vec::new(),
-        metric: 0,
-        source: None,
         // IPv6 has no scopes: the field holds whatever the program that added the route wrote.
         scope: if family == Family::V4 { scope } else { 0 },
         tos,
-        mtu: None,
-        protocol: Protocol(protocol),
-        partial: from != 0,
+        ..Route::new(TableId(table.into()), any(family), Protocol(protocol))
     };
-    let (mut out, mut gateway) = (None, None);
+    if from_length > 0 {
+        // An attribute with the address follows, unless the address is all zeros.
+        route.from = prefix(any(family).addr(), from_length);
+    }
+    let (mut out, mut gateway, mut of_hop) = (None, None, model::Attributes::default());
     for (kind, value) in attributes {
         match kind {
             libc::RTA_TABLE => route.table = TableId(u32_at(value, 0)?),
             libc::RTA_DST => {
                 route.destination = prefix(wire::address(family, value)?, length)?;
+            }
+            libc::RTA_SRC if from_length > 0 => {
+                route.from = prefix(wire::address(family, value)?, from_length);
             }
             libc::RTA_PRIORITY => route.metric = u32_at(value, 0)?,
             libc::RTA_PREFSRC => route.source = wire::address(family, value),
@@ -320,17 +348,22 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
             }
             libc::RTA_MULTIPATH => nexthops(family, value, &mut route.hops)?,
             libc::RTA_METRICS => {
-                for (metric, value) in Attributes(value) {
-                    match (metric, u32_at(value, 0)) {
-                        (MTU, mtu) => route.mtu = mtu,
+                for (number, value) in Attributes(value) {
+                    match (number, u32_at(value, 0)) {
+                        (metric::MTU, mtu) => route.mtu = mtu,
                         // The kernel sends an empty lock mask along with other metrics.
-                        (LOCK, Some(0)) => {}
-                        _ => route.partial = true,
+                        (metric::LOCK, Some(0)) => {}
+                        _ => route.metrics.set(number, value),
                     }
                 }
             }
-            libc::RTA_CACHEINFO | libc::RTA_PREF => {}
-            _ => route.partial = true,
+            NEXTHOP_OBJECT => route.nexthop_object = Some(u32_at(value, 0)?),
+            rta::FLOW | rta::ENCAP_TYPE | rta::ENCAP => of_hop.set(kind, value),
+            // Medium, which every IPv6 route has that says nothing else.
+            rta::PREFERENCE if value == [0] => {}
+            PAD => {}
+            kind if PASSING.contains(&kind) => {}
+            _ => route.attributes.set(kind, value),
         }
     }
     if let (true, Some(out)) = (route.hops.is_empty(), out) {
@@ -340,6 +373,7 @@ pub(super) fn from_answer(message: &Message<'_>) -> Option<Route> {
             gateway,
             onlink: u32_at(header, 8)? & ONLINK != 0,
             weight: 1,
+            attributes: of_hop,
         }];
     }
     if route.kind.refuses() || route.kind == RouteKind::Throw {
@@ -355,14 +389,22 @@ fn nexthops(family: Family, mut rest: &[u8], hops: &mut Vec<Hop>) -> Option<()> 
     while let Some(header) = rest.first_chunk::<8>() {
         let [_, _, flags, weight, ..] = *header;
         let length = usize::from(u16_at(header, 0)?);
-        let mut attributes = Attributes(rest.get(8..length)?);
-        hops.push(Hop {
-            out: IfIndex::new(u32_at(header, 4)?)?,
-            gateway: attributes.find_map(|(kind, value)| gateway_from_wire(family, kind, value)),
+        let mut hop = Hop {
             onlink: u32::from(flags) & ONLINK != 0,
             // The message counts from 0 (rtnetlink(7), rtnh_hops).
             weight: u16::from(weight) + 1,
-        });
+            ..Hop::new(IfIndex::new(u32_at(header, 4)?)?, None)
+        };
+        for (kind, value) in Attributes(rest.get(8..length)?) {
+            match kind {
+                libc::RTA_GATEWAY | libc::RTA_VIA => {
+                    hop.gateway = gateway_from_wire(family, kind, value);
+                }
+                PAD => {}
+                _ => hop.attributes.set(kind, value),
+            }
+        }
+        hops.push(hop);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Some(())
@@ -382,6 +424,25 @@ mod tests {
             any::<bool>(),
             1u16..=256,
         );
+        let opaque = |kinds: [u16; 3]| {
+            let value = (
+                proptest::sample::select(kinds.to_vec()),
+                any::<[u8; 5]>(),
+                1..=5usize,
+            );
+            proptest::collection::vec(value, 0..3).prop_map(|all| {
+                let mut attributes = model::Attributes::default();
+                for (kind, bytes, length) in all {
+                    attributes.set(kind, &bytes[..length]);
+                }
+                attributes
+            })
+        };
+        let more = (
+            opaque([5, 8, 16]),
+            opaque([33, 40, 999]),
+            opaque([11, 21, 22]),
+        );
         let v4 = (
             any::<u32>(),
             0u8..=32,
@@ -389,16 +450,17 @@ mod tests {
             any::<u32>(),
             proptest::collection::vec(hop4, 1..4),
             proptest::option::of(any::<u32>()),
+            more,
         )
-            .prop_map(|(bits, length, table, metric, hops, mtu)| {
+            .prop_map(|(bits, length, table, metric, hops, mtu, more)| {
                 let single = hops.len() == 1;
+                let (metrics, attributes, of_hop) = more;
+                let destination = prefix(IpAddr::V4(bits.into()), length).expect("in range");
                 Route {
-                    table: TableId(table),
-                    destination: prefix(IpAddr::V4(bits.into()), length).expect("in range"),
-                    kind: RouteKind::Unicast,
                     hops: hops
                         .into_iter()
                         .map(|(out, gateway, onlink, weight)| Hop {
+                            attributes: of_hop.clone(),
                             out: IfIndex::new(out).expect("not zero"),
                             gateway: gateway.map(|g| IpAddr::V4(g.into())),
                             onlink,
@@ -408,10 +470,10 @@ mod tests {
                     metric,
                     source: Some(IpAddr::V4(metric.into())),
                     scope: if single { 253 } else { 0 },
-                    tos: 0,
                     mtu,
-                    protocol: Protocol(229),
-                    partial: false,
+                    metrics,
+                    attributes,
+                    ..Route::new(TableId(table), destination, Protocol(229))
                 }
             });
         let v6 = (
@@ -421,29 +483,24 @@ mod tests {
             1u32..9,
             any::<bool>(),
         )
-            .prop_map(|(bits, length, table, out, refuse)| Route {
-                table: TableId(table),
-                destination: prefix(IpAddr::V6(bits.into()), length).expect("in range"),
-                kind: if refuse {
-                    RouteKind::Unreachable
-                } else {
-                    RouteKind::Unicast
-                },
-                hops: if refuse {
-                    Vec::new()
-                } else {
-                    vec![Hop::new(
-                        IfIndex::new(out).expect("not zero"),
-                        Some(IpAddr::V6(bits.into())),
-                    )]
-                },
-                metric: 1024,
-                source: None,
-                scope: 0,
-                tos: 0,
-                mtu: None,
-                protocol: Protocol(229),
-                partial: false,
+            .prop_map(|(bits, length, table, out, refuse)| {
+                let destination = prefix(IpAddr::V6(bits.into()), length).expect("in range");
+                let out = IfIndex::new(out).expect("not zero");
+                let (kind, hops) = match refuse {
+                    true => (RouteKind::Unreachable, Vec::new()),
+                    false => {
+                        let hop = Hop::new(out, Some(IpAddr::V6(bits.into())));
+                        (RouteKind::Unicast, vec![hop])
+                    }
+                };
+                Route {
+                    kind,
+                    hops,
+                    metric: 1024,
+                    from: prefix(IpAddr::V6(bits.into()), length)
+                        .filter(|net| net.prefix_len() > 0),
+                    ..Route::new(TableId(table), destination, Protocol(229))
+                }
             });
         prop_oneof![v4, v6]
     }
