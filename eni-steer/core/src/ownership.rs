@@ -29,11 +29,13 @@ pub(crate) const GROUP: Group = Group(20229);
 // Offsets of the rules in the band. Rules that refuse come before rules that choose an interface,
 // and packets of an owned source reach their source rule before any other rule can choose for them:
 //
-//     0          the first rule: destinations that do not leave by an ENI stay with the main table
+//     0          the first rule: specific destinations that do not leave by an ENI stay with the
+//                main table
 //     10 - 299   access rules that refuse, in the order of the configuration
 //     300 - 428  source rules, the longest prefix first
 //     450        rules for sockets that are bound to an ENI
 //     500 - 789  access rules that lead to an ENI, in the order of the configuration
+//     899        with balance: default routes of main by other interfaces, such as a VPN
 //     900        balance
 
 /// The first access rule that refuses its packets.
@@ -46,6 +48,8 @@ const SOURCE_OFFSET: u32 = 300;
 const BOUND_OFFSET: u32 = 450;
 /// The first access rule that leads to an ENI.
 const STEER_OFFSET: u32 = 500;
+/// With balance, the rule before it, which leaves what main sends through other interfaces to main.
+const BEFORE_BALANCE_OFFSET: u32 = 899;
 /// The balance rule.
 const BALANCE_OFFSET: u32 = 900;
 /// How many access rules of each kind the band has room for.
@@ -98,7 +102,7 @@ impl Ownership {
         (self.first..=self.last).contains(&priority)
     }
 
-    /// Priority of the first rule, `lookup main suppress_ifgroup`.
+    /// Priority of the first rule, `lookup main suppress_prefixlength 7 suppress_ifgroup`.
     pub(crate) fn main_priority(&self) -> Priority {
         self.first
     }
@@ -116,6 +120,11 @@ impl Ownership {
     /// Priority of the rules for sockets that are bound to an ENI.
     pub(crate) fn bound_priority(&self) -> Priority {
         Priority(self.first.0 + BOUND_OFFSET)
+    }
+
+    /// Priority of the rule before the balance rule: `lookup main suppress_ifgroup`.
+    pub(crate) fn before_balance_priority(&self) -> Priority {
+        Priority(self.first.0 + BEFORE_BALANCE_OFFSET)
     }
 
     /// Priority of the rule that looks up the balance table.

@@ -379,7 +379,8 @@ fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
         .ok(&host.lab, &["verify", "--require-traffic", "none"]);
     // The second rule refuses as the first does; `verify` can not tell which of them refused.
     for note in [
-        "Note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_ifgroup 20229 \
+        "Note: 172.17.0.2: 'ip -4 rule pref 20000 from all lookup main suppress_prefixlength 7 \
+         suppress_ifgroup 20229 \
          protocol 229' decides before 'ip -4 rule pref 20012 from all to 172.17.0.0/16 prohibit \
          protocol 229'",
         "Note: not tested, because the kernel cannot look up packets of IP protocol 132: ip -4 rule \

@@ -177,6 +177,77 @@ fn a_wg_quick_that_comes_later_wins_and_is_named() {
     assert_unchanged(&before, &steer.world(&lab));
 }
 
+/// Prefixes that full-tunnel VPNs route in the main table instead of a default route: two halves,
+/// and WireGuard's list that leaves out the private ranges, as far as the client is in it.
+const FULL_TUNNELS: [&[&str]; 2] = [
+    &["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"],
+    &["128.0.0.0/3", "196.0.0.0/6", "200.0.0.0/5", "2000::/3"],
+];
+
+/// Main's specific routes still count: answers to a peer of the VPN go through the VPN, also for
+/// prefixes as short as 10.0.0.0/8 and fc00::/7.
+#[test]
+fn an_enis_address_never_answers_into_a_full_tunnel_made_of_parts_of_a_default_route() {
+    let (lab, steer, _) = host(|_| {});
+    let _report = lab.on_failure_print();
+    steer.configure("conf.d/primary.toml", "[policy]\nprimary = 'full'");
+    let tunnel = Tunnel::open(&lab, "wg0");
+    ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
+    ip(&tunnel.peer, "address add 10.7.0.1/32 dev lo");
+    ip(&tunnel.peer, "address add fd77::1/128 dev lo");
+    ip(&lab.host, "route add 10.0.0.0/8 via 10.99.0.2 dev wg0");
+    ip(&lab.host, "route add fc00::/7 via fd00:99::2 dev wg0");
+    let far: IpAddr = "198.51.100.1".parse().expect("an address");
+    for parts in FULL_TUNNELS {
+        let each = |verb: &str| {
+            for part in parts {
+                let via = if part.contains(':') {
+                    "fd00:99::2"
+                } else {
+                    "10.99.0.2"
+                };
+                ip(&lab.host, &format!("route {verb} {part} via {via} dev wg0"));
+            }
+        };
+        each("add");
+        steer.ok(&lab, &["apply"]);
+        expect_all_symmetric(&lab);
+        expect_in_place(&steer, &lab);
+        for (from, to) in [
+            ("10.7.0.1", lab.eni(1).v4().into()),
+            ("fd77::1", lab.eni(1).v6().into()),
+        ] {
+            let from = Some(from.parse().expect("an address"));
+            ping(&tunnel.peer, from, to, 3, BRIEFLY).expect_all_answered();
+        }
+        // Packets without a source go through the tunnel, as its user wants.
+        ping(&lab.host, None, far, 3, BRIEFLY).expect_all_answered();
+        // Without its condition on the length, the first rule answers into the tunnel.
+        let first = "pref 20000 lookup main suppress_ifgroup 20229 protocol 229";
+        both(&lab, &format!("rule add {first}"));
+        for (family, length) in [("-4", 7), ("-6", 3)] {
+            let words = format!("{family} rule del {first} suppress_prefixlength {length}");
+            ip(&lab.host, &words);
+        }
+        let report = steer.json(&lab, &["verify"]);
+        let misrouted = report["policy"]["misrouted"].as_array().expect("a list");
+        let by_tunnel = |one: &&Value| one["by"] == "wg0" && one["probe"] == "far";
+        assert!(
+            misrouted.iter().filter(by_tunnel).count() >= 4,
+            "{report:#}"
+        );
+        assert!(
+            !report["policy"]["drift"]
+                .as_array()
+                .expect("a list")
+                .is_empty()
+        );
+        steer.ok(&lab, &["apply"]);
+        expect_all_symmetric(&lab);
+        each("del");
+    }
+}
+
 /// Installs Tailscale's rules, and its table 52 with the addresses of its peers.
 fn tailscale_up(lab: &Lab) {
     for rule in [

@@ -147,7 +147,7 @@ mod tests {
         let first = "-4 pref 20010 from all to 10.0.0.0/8 uidrange 1000-1999 prohibit";
         let second = "-4 pref 20011 from all ipproto tcp dport 25 unreachable";
         let third = "-4 pref 20012 from all fwmark 0x7/0xff iif docker0 blackhole";
-        assert!(at(&lines, "lookup main suppress_ifgroup") < at(&lines, first));
+        assert!(at(&lines, "lookup main suppress_prefixlength") < at(&lines, first));
         assert!(at(&lines, first) < at(&lines, second));
         assert!(at(&lines, second) < at(&lines, third));
         assert!(at(&lines, third) < at(&lines, "from 172.16.20.177 lookup"));

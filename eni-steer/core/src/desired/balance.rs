@@ -7,9 +7,10 @@
 //! 3, eth1 = 1 }` three of four new connections leave by eth0.
 //!
 //! The table also has copies of the main table's other routes through the ENIs, so balance spreads
-//! only what the main table would send by its default route. A rule for the main table with
-//! `suppress_prefixlength 0` before the balance rule would do the same, but `wg-quick down` deletes
-//! every rule of that form.
+//! only what the main table would send by its default route through an ENI. A rule for the main
+//! table with `suppress_prefixlength 0` before the balance rule would do the same, but `wg-quick
+//! down` deletes every rule of that form. If main's default route leaves by another interface, such
+//! as a VPN, nothing is spread.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ use super::{
     tables::balance_table,
 };
 use crate::{
-    model::{Family, Hop, IfIndex, Route, Rule, RuleAction},
+    model::{Family, Hop, IfIndex, Route, Rule, RuleAction, TableId},
     policy::PrimaryPolicy,
 };
 
@@ -71,12 +72,17 @@ pub(super) fn plan(
             hops,
             ..routes::default_route_to(cx, table, family)
         });
-        let mut rule = Rule::new(
-            family,
-            cx.policy.ownership.balance_priority(),
-            cx.policy.ownership.protocol,
-            RuleAction::Table(table),
-        );
+        let numbers = &cx.policy.ownership;
+        let rule = |priority, table| {
+            Rule::new(family, priority, numbers.protocol, RuleAction::Table(table))
+        };
+        // The first rule ignores default routes. A default route by another interface, such as a
+        // VPN, still comes before balance: packets without a source go into the tunnel.
+        let mut main = rule(numbers.before_balance_priority(), TableId::MAIN);
+        main.iif = Some("lo".to_owned());
+        main.suppress_group = Some(numbers.group);
+        plan.rules.push(main);
+        let mut rule = rule(numbers.balance_priority(), table);
         // Only packets that this host makes, not those that it forwards.
         rule.iif = Some("lo".to_owned());
         plan.rules.push(rule);
@@ -111,7 +117,7 @@ mod tests {
     use crate::{
         desired::Desired,
         fake::fake_host,
-        model::{Host, TableId},
+        model::Host,
         policy::{Policy, Selector, config::LoadedConfig, config::SourceFile},
     };
 
@@ -172,6 +178,12 @@ mod tests {
         let last = desired.rules.iter().max_by_key(|rule| rule.priority);
         let text = last.map(ToString::to_string).unwrap_or_default();
         assert_eq!(text, "pref 20900 from all iif lo lookup 21999 protocol 229");
+        // A VPN's default route in main comes before balance.
+        let before = desired.rules.iter().find(|rule| rule.priority.0 == 20899);
+        assert_eq!(
+            before.map(ToString::to_string).unwrap_or_default(),
+            "pref 20899 from all iif lo lookup main suppress_ifgroup 20229 protocol 229"
+        );
         let sources: Vec<_> = desired.rules.iter().filter_map(|rule| rule.from).collect();
         assert_eq!(sources.len(), 2);
     }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{context::Context, eni::Eni};
-use crate::model::{Family, Owner, Priority, Protocol, Rule, RuleAction, TableId, covers};
+use crate::model::{
+    Family, Owner, Priority, Protocol, Rule, RuleAction, TableId, covers, longest_default,
+};
 
 /// All of eni-steer's rules, each once. `added` are the access and balance rules.
 pub(super) fn rules(
@@ -31,6 +33,9 @@ pub(super) fn rules(
     rules.extend(bound_rules(cx, enis));
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {
+            // The kernel ignores the route that main has if one of the two conditions applies
+            // (`fib4_rule_suppress`, `fib6_rule_suppress`): main decides for specific destinations
+            // behind other interfaces only, never by a default route.
             let mut rule = Rule::new(
                 family,
                 numbers.main_priority(),
@@ -38,6 +43,7 @@ pub(super) fn rules(
                 RuleAction::Table(TableId::MAIN),
             );
             rule.suppress_group = Some(numbers.group);
+            rule.suppress_prefix_length = Some(u32::from(longest_default(family)));
             rules.push(rule);
         }
     }

@@ -29,6 +29,7 @@ pub use lease::Lease;
 pub use link::{Address, Link};
 pub use lookup::RouteLookup;
 pub use neighbour::Reachability;
+pub(crate) use route::longest_default;
 pub use route::{Hop, Route, RouteKind, destination_text, metric, rta};
 pub use rule::{PortRange, RareSelector, Rule, RuleAction, UidRange};
 pub use tunable::{SavedValue, Tunable, TunableKind};

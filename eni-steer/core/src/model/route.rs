@@ -129,6 +129,18 @@ pub struct Route {
     pub nexthop_object: Option<u32>,
 }
 
+/// The longest prefix of a route that counts as a default route.
+///
+/// - IPv4: 7. A prefix of length 8 can be one network, such as 10.0.0.0/8; a shorter one cannot.
+/// - IPv6: 3. All addresses that anybody has now are in 2000::/3 and fc00::/7. A route to fc00::/7
+///   leads to private networks, so it is a specific destination; one to 2000::/3 leads everywhere.
+pub(crate) fn longest_default(family: Family) -> u8 {
+    match family {
+        Family::V4 => 7,
+        Family::V6 => 3,
+    }
+}
+
 /// The place of a route in its table. The kernel holds one route of each key (`fib_find_alias` in
 /// net/ipv4/fib_trie.c, `fib6_add_rt2node` in net/ipv6/ip6_fib.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,6 +269,13 @@ impl Route {
     /// Whether the route is a default route (prefix length 0).
     pub fn is_default(&self) -> bool {
         self.destination.prefix_len() == 0
+    }
+
+    /// Whether the route is a default route or stands for one: full-tunnel VPNs often install two
+    /// halves of a default route (0.0.0.0/1 and 128.0.0.0/1), WireGuard lists without the private
+    /// ranges split it further, and 2000::/3 is all of IPv6 that is in use.
+    pub(crate) fn counts_as_default(&self) -> bool {
+        self.destination.prefix_len() <= longest_default(self.family())
     }
 
     /// The next hop through an interface.

@@ -67,6 +67,7 @@ cases! {
     removal_restores_every_tunable
     rules_only_attaches_no_programs
     sysctls_off_turns_the_group_only
+    the_first_rule_of_an_earlier_version_is_replaced
     the_gateway_changed
     the_link_is_up_again
     the_mode_becomes_steer

@@ -84,11 +84,12 @@ impl Question {
                     verdict.refused += 1;
                     return;
                 }
-                // The first rule leaves the destination to the main table, which sends it through
-                // another interface or refuses it.
+                // The first rule leaves a specific destination to the main table, which sends it
+                // through another interface; and whatever main refuses.
                 Some(route) if rule.suppress_group.is_some() => {
                     let as_main_says = route.hops.iter().any(|hop| Some(hop.out) == by);
-                    if as_main_says || (route.kind.refuses() && by.is_none()) {
+                    let is_specific = !route.counts_as_default();
+                    if (as_main_says && is_specific) || (route.kind.refuses() && by.is_none()) {
                         return;
                     }
                 }
@@ -153,7 +154,7 @@ fn elsewhere(host: &Host, desired: &Desired, family: Family) -> Vec<(IpAddr, IfI
         route.table == TableId::MAIN
             && route.family() == family
             && route.kind == RouteKind::Unicast
-            && !route.is_default()
+            && !route.counts_as_default()
             && !link_local(route.destination.addr())
     }) {
         let [hop] = route.hops.as_slice() else {

@@ -169,6 +169,38 @@ fn a_container_that_a_rule_takes_from_main_is_noticed() {
 }
 
 #[test]
+fn an_answer_into_a_tunnel_that_takes_half_of_all_destinations_is_wrong() {
+    let parts = |host: Host| {
+        host.virtual_link(9, "wg0", "wireguard", &["10.8.0.6/24", "fd08::6/64"])
+            .route("128.0.0.0/1 via 10.8.0.1 dev wg0")
+            .route("2000::/3 via fd08::1 dev wg0")
+            .route("10.0.0.0/8 via 10.8.0.1 dev wg0")
+            .route("fc00::/7 via fd08::1 dev wg0")
+    };
+    let policy = Policy {
+        primary: PrimaryPolicy::Full,
+        ..Policy::default()
+    };
+    let right = verdict(&parts(applied(&policy)), &policy);
+    assert!(right.holds(), "{right:#?}");
+    // The first rule as earlier versions made it.
+    let mut host = parts(applied(&policy));
+    for rule in &mut host.rules {
+        if rule.suppress_group.is_some() {
+            rule.suppress_prefix_length = None;
+        }
+    }
+    let wrong = verdict(&host, &policy);
+    let far: Vec<_> = wrong
+        .misrouted
+        .iter()
+        .map(|one| (one.probe, one.by.as_deref()))
+        .collect();
+    assert_eq!(far, [(Probe::Far, Some("wg0")); 5], "{wrong:#?}");
+    assert_eq!(wrong.drift.len(), 4, "{:?}", wrong.drift);
+}
+
+#[test]
 fn a_bridge_without_a_carrier_and_a_shared_address_have_no_right_answer() {
     let mut host = applied(&Policy::default());
     host.link_mut("docker0").carrier = false;

@@ -29,6 +29,8 @@ pub(super) fn rules<'a>(desired: &'a Desired, host: &'a Host) -> impl Iterator<I
         .rules
         .iter()
         .filter(move |rule| refuses(rule) || rule.priority >= after_source_rules)
+        // The rule before balance leaves packets to main only where main uses another interface.
+        .filter(|rule| rule.suppress_group.is_none())
         .filter(|rule| host.rules.contains(rule))
 }
 

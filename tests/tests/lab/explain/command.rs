@@ -41,10 +41,10 @@ fn a_rule_of_somebody_else_that_wins_is_named_and_the_exit_code_is_3() {
     for line in [
         "  kernel   eth0  via 172.16.20.253",
         "  wanted   eth1  via 172.16.20.253",
-        "         0  from all lookup local                        no route, continue",
-        "  >    100  from all lookup main                         WINS: default dev eth0",
-        "     20000  from all lookup main suppress_ifgroup 20229",
-        "     32766  from all lookup main                         not reached",
+        "         0  from all lookup local                           no route, continue",
+        "  >    100  from all lookup main                            WINS: default dev eth0",
+        "     20000  from all lookup main suppress_prefixlength 7 suppress_ifgroup 20229",
+        "     32766  from all lookup main                            not reached",
     ] {
         assert!(
             lines.iter().any(|shown| shown.starts_with(line)),

@@ -18,7 +18,7 @@ fn applied() -> Host {
         .route("default via 172.16.20.253 dev eth0")
         .route("172.16.20.0/24 dev eth1 table 21001 scope link proto 229")
         .route("default via 172.16.20.253 dev eth1 table 21001 proto 229")
-        .rule("pref 20000 lookup 254 suppress_ifgroup 20229 protocol 229")
+        .rule("pref 20000 lookup 254 suppress_prefixlength 7 suppress_ifgroup 20229 protocol 229")
         .rule("pref 20300 from 172.16.20.177 lookup 21001 protocol 229");
     host.datapath.settings = Some(Settings::default());
     for (n, name, owned) in [
@@ -120,13 +120,13 @@ WRONG ENI   172.16.20.177 -> 8.8.8.8 leaves by eth0; the address is eth1's
   wanted   eth1  via 172.16.20.253 (answers ARP)   table 21001
   kernel   eth0  via 172.16.20.253                 table main
 
-  PRIORITY  RULE                                         RESULT
-         0  from all lookup local                        no route, continue
-  >    100  from all lookup main                         WINS: default dev eth0
-     20000  from all lookup main suppress_ifgroup 20229  ours, not reached
-     20300  from 172.16.20.177 lookup 21001              ours, not reached
-     32766  from all lookup main                         not reached
-     32767  from all lookup default                      not reached
+  PRIORITY  RULE                                            RESULT
+         0  from all lookup local                           no route, continue
+  >    100  from all lookup main                            WINS: default dev eth0
+     20000  from all lookup main suppress_prefixlength 7 suppress_ifgroup 20229  ours, not reached
+     20300  from 172.16.20.177 lookup 21001                 ours, not reached
+     32766  from all lookup main                            not reached
+     32767  from all lookup default                         not reached
 
 Rule 100 is not eni-steer's (protocol 0: added by hand or by a script).
 eth0 egress, mode count: the packet leaves by eth0 and is counted. A cloud that
@@ -151,12 +151,12 @@ OK   172.16.20.177 -> 8.8.8.8 leaves by eth1, which owns the address
 
   kernel   eth1  via 172.16.20.253 (answers ARP)   table 21001
 
-  PRIORITY  RULE                                         RESULT
-         0  from all lookup local                        no route, continue
-     20000  from all lookup main suppress_ifgroup 20229  ours, suppressed: default dev eth0
-  >  20300  from 172.16.20.177 lookup 21001              ours, WINS: default dev eth1
-     32766  from all lookup main                         not reached
-     32767  from all lookup default                      not reached
+  PRIORITY  RULE                                            RESULT
+         0  from all lookup local                           no route, continue
+     20000  from all lookup main suppress_prefixlength 7 suppress_ifgroup 20229  ours, suppressed: default dev eth0
+  >  20300  from 172.16.20.177 lookup 21001                 ours, WINS: default dev eth1
+     32766  from all lookup main                            not reached
+     32767  from all lookup default                         not reached
 
 eth1 egress, mode count: eth1 owns the source; the packet leaves and is counted.
 "
