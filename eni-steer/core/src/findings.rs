@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    desired::{Absence, Desired, PolicyError},
+    desired::{Absence, Desired, Eni, PolicyError},
     model::{Family, Host, IfIndex, Owner, destination_text},
     policy::Policy,
 };
@@ -48,6 +48,8 @@ pub enum Code {
     ChangeUndone,
     /// eni-steer could not undo all of an unconfirmed change.
     UndoFailed,
+    /// eni-steer cannot do for an ENI what the policy asks for; it serves the others.
+    NotServed,
     /// Another tool's program runs before eni-steer's on a hook.
     ProgramRunsFirst,
     /// Another tool's program runs after eni-steer's on a hook.
@@ -206,13 +208,60 @@ pub(crate) fn of_policy(
     let mut findings = of_host(host);
     findings.extend(addresses_on_two_enis(desired));
     findings.extend(redundant_rules(host, desired));
-    let left_out = desired.left_out(host, policy, absence);
-    findings.extend(left_out.into_iter().map(interface_left_out));
     findings.extend(addresses_of_no_eni(host, policy, absence, desired));
     findings.extend(arp_ignore_left_alone(host, policy, desired));
+    findings.extend(left_out(host, policy, absence, desired));
     findings.extend(foreign_programs(host, desired));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
+}
+
+/// What eni-steer leaves out on this host, while it serves the rest. Commands that apply the policy
+/// warn of it, and the daemon logs it.
+pub fn left_out(host: &Host, policy: &Policy, absence: Absence, desired: &Desired) -> Vec<Finding> {
+    let unserved = desired.unserved.iter();
+    let unserved = unserved.map(|error| not_served(host, desired, error));
+    let interfaces = desired.left_out(host, policy, absence).into_iter();
+    unserved.chain(interfaces.map(interface_left_out)).collect()
+}
+
+fn not_served(host: &Host, desired: &Desired, error: &PolicyError) -> Finding {
+    let has_gateway = |name: &str| {
+        let mut enis = desired.enis.iter();
+        enis.any(|eni| eni.name == name && !eni.gateways.is_empty())
+    };
+    let severity = match error {
+        // The other family of the ENI is served.
+        PolicyError::NoGateway { eni, .. } if has_gateway(eni) => Severity::Warning,
+        PolicyError::DefaultUnmanaged { link, .. } if !shares_subnet(host, desired, link) => {
+            Severity::Warning
+        }
+        _ => Severity::Failure,
+    };
+    Finding {
+        severity,
+        code: Code::NotServed,
+        object: error.object(),
+        why: error.to_string(),
+        remedy: vec![error.hint()],
+    }
+}
+
+/// Whether an interface has an address in the subnet of an ENI.
+fn shares_subnet(host: &Host, desired: &Desired, name: &str) -> bool {
+    let Some(link) = host.link_named(name) else {
+        return false;
+    };
+    let nets_of = |eni: &Eni| {
+        let families = Family::BOTH.into_iter();
+        families
+            .flat_map(|family| eni.on_link(family))
+            .collect::<Vec<_>>()
+    };
+    desired.enis.iter().flat_map(nets_of).any(|net| {
+        let mut own = host.usable_addresses(link.index);
+        own.any(|address| net.contains(&address.ip()))
+    })
 }
 
 /// Without this rule, the host's default routing does not work.

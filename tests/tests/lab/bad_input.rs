@@ -1,14 +1,17 @@
-//! eni-steer refuses what can not be done with an error that names the object, and nothing
-//! changes.
+//! eni-steer refuses what is wrong with an error that names the object, and nothing changes. What
+//! is wrong with one ENI is a warning, and the rest is served.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
 
 use eni_steer_common::names;
 use eni_steer_tests::{
-    Call, DefaultRoute, Lab, Shape, Steer, assert_unchanged, attach_kinds, binary, expect_error,
-    ip, pin_some_map,
+    Call, Lab, Shape, Steer, assert_unchanged, attach_kinds, binary, eventually, expect_error,
+    expect_symmetry, ip, pin_some_map,
 };
 
+/// Far longer than any pass of the daemon takes, even on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
 const BOTH: [&str; 5] = ["apply", "--eni", "eth0", "--eni", "eth1"];
 
 fn both<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -76,42 +79,132 @@ fn an_interface_that_is_not_ethernet() {
     );
 }
 
+/// Everything is served but what these parts of a warning name. `apply` and `plan` say the same, and
+/// so do `status` and `verify`.
+#[track_caller]
+fn served_but(lab: &Lab, steer: &Steer, apply: &[&str], naming: &[&str]) -> String {
+    let plan = steer.run(lab, &[&["plan"], &apply[1..]].concat());
+    let applied = steer.run(lab, apply).expect_code(0);
+    assert_eq!(plan.stderr, applied.stderr);
+    let warning = |line: &&str| line.starts_with("warning: ");
+    let warnings: Vec<&str> = applied.stderr.lines().filter(warning).collect();
+    for part in naming {
+        let named = warnings.iter().any(|line| line.contains(part));
+        assert!(named, "no {part} in {applied}");
+    }
+    let status = steer.ok(lab, &["status"]);
+    for part in naming {
+        assert!(status.contains(part), "no {part} in {status}");
+    }
+    steer.exits(lab, &["plan"], 0);
+    expect_symmetry(lab, 0, lab.eni(0).v4().into());
+    applied.stderr
+}
+
 #[test]
 fn an_interface_that_is_down() {
     let (lab, steer) = lab();
     ip(&lab.host, "link set eth1 down");
-    let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "down"]);
-    assert!(told.contains("hint: ip link set dev eth1 up"), "{told}");
+    served_but(
+        &lab,
+        &steer,
+        &BOTH,
+        &["eth1 is down", "ip link set dev eth1 up"],
+    );
+    ip(&lab.host, "link set eth1 up");
+    steer.ok(&lab, &["apply"]);
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
 }
 
 #[test]
 fn an_interface_without_an_address() {
     let (lab, steer) = lab();
     ip(&lab.host, "address flush dev eth1 scope global");
-    let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "address"]);
-    assert!(told.contains("dev eth1"), "{told}");
+    served_but(
+        &lab,
+        &steer,
+        &BOTH,
+        &["eth1 has no global address", "dev eth1"],
+    );
 }
 
 #[test]
 fn an_eni_without_a_gateway() {
     let lab = Lab::builder(Shape::DifferentSubnets).build();
+    let _report = lab.on_failure_print();
     let steer = Steer::new();
-    let told = refused(&lab, &steer, &BOTH, 2, &["IPv4 gateway", "eth1"]);
-    assert!(told.contains("--gateway eth1=ADDRESS"), "{told}");
+    served_but(
+        &lab,
+        &steer,
+        &BOTH,
+        &[
+            "no IPv4 gateway for eth1",
+            "no IPv6 gateway for eth1",
+            "gateway6 = \"ADDRESS\" under [[eni]] name = \"eth1\"",
+        ],
+    );
+    // Its replies leave by eth0, and no command calls that right.
+    let verify = steer
+        .run(&lab, &["verify", "--require-traffic", "none"])
+        .expect_code(3);
+    let cause = "eni-steer knows no gateway for eth1: name it: --gateway eth1=ADDRESS";
+    assert!(verify.stdout.contains(cause), "{verify}");
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.starts_with("ATTENTION"), "{status}");
+    // One family is enough for the other to be served.
     let v4 = both(&["--gateway", "eth1=172.16.21.253"]);
-    refused(&lab, &steer, &v4, 2, &["IPv6 gateway", "eth1"]);
-    let absent = Lab::builder(Shape::SameSubnet)
-        .default_route(DefaultRoute::Absent)
-        .build();
-    refused(&absent, &steer, &BOTH, 2, &["gateway", "eth0"]);
+    let told = served_but(&lab, &steer, &v4, &["no IPv6 gateway for eth1"]);
+    assert!(!told.contains("IPv4"), "{told}");
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+    steer.ok(&lab, &["apply", "--gateway", "eth1=fd00:21::253"]);
+    expect_symmetry(&lab, 1, lab.eni(1).v6().into());
+}
+
+/// The configuration names three ENIs, of which the host has two; then one, which it lacks too.
+#[test]
+fn an_eni_of_the_configuration_that_the_host_lacks() {
+    let (lab, _) = lab();
+    let all = |names: &[&str]| -> String {
+        let eni = |name: &&str| format!("[[eni]]\nname = '{name}'\n");
+        names.iter().map(eni).collect()
+    };
+    let steer = Steer::configured(&all(&["eth0", "eth1", "eth7"]));
+    let told = served_but(&lab, &steer, &["apply"], &["there is no interface eth7"]);
+    assert!(told.contains("lo, eth0, eth1"), "{told}");
+    expect_symmetry(&lab, 1, lab.eni(1).v6().into());
+    steer.configure("config.toml", &all(&["eth7"]));
+    steer.refuses(&lab, &["apply"], 2, &["there is no interface eth7"]);
+}
+
+/// The daemon logs what it leaves out.
+#[test]
+fn a_daemon_beside_an_eni_without_a_gateway() {
+    let lab = Lab::builder(Shape::DifferentSubnets).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'");
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let says = || daemon.output().contains("no IPv4 gateway for eth1");
+    assert!(eventually(SOON, says), "{}", daemon.output());
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.starts_with("ATTENTION"), "{status}");
+    assert!(status.contains("no IPv4 gateway for eth1"), "{status}");
 }
 
 #[test]
 fn secondaries_alone_while_mains_default_leaves_by_the_primary() {
     let (lab, steer) = lab();
-    let words = ["the main table's IPv4 default", "eth0", "eth1"];
-    let told = refused(&lab, &steer, &["apply", "--eni", "eth1"], 2, &words);
-    assert!(told.contains("--eni eth0"), "{told}");
+    let alone = [
+        "apply",
+        "--eni",
+        "eth1",
+        "--gateway",
+        "eth1=172.16.20.253",
+        "--gateway",
+        "eth1=fd00:20::253",
+    ];
+    let words = ["eth0 carries the main table's IPv4 default", "--eni eth0"];
+    served_but(&lab, &steer, &alone, &words);
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     let context = Context::new(global, &args.policy)?;
     let desired = context.desired()?;
     let plan = Plan::between(&desired, &context.host);
+    context.warn(&desired);
     if args.dry_run {
         print(global, &plan, &context.host)?;
         return Ok(Exit::Fine);

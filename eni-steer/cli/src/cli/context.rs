@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use eni_steer_core::{
     desired::{Absence, Desired},
+    findings,
     model::{Host, Protocol},
     policy::Policy,
     report::DaemonReport,
@@ -59,8 +60,8 @@ impl Global {
 }
 
 impl Context {
-    /// Reads the host and the policy. The daemon waits for an ENI that is missing. While it runs, a
-    /// command without `--eni` waits too, so that both compute the same plan.
+    /// Reads the host and the policy. Names that the user typed in this command must exist; an ENI
+    /// of the configuration that is missing is left out, as the daemon does.
     pub(super) fn new(global: &Global, args: &PolicyArgs) -> Result<Self, Failure> {
         require_privilege()?;
         Self::of(global, policy_in_force(global, args)?, args)
@@ -73,8 +74,8 @@ impl Context {
         args: &PolicyArgs,
     ) -> Result<Self, Failure> {
         let mut context = Self::with(global, policy)?;
-        if context.daemon.is_some() && !args.names_enis() {
-            context.absence = Absence::Wait;
+        if args.names_enis() {
+            context.absence = Absence::Error;
         }
         Ok(context)
     }
@@ -119,19 +120,27 @@ impl Context {
             state: in_force.state,
             host,
             policy: in_force.policy,
-            absence: Absence::Error,
+            absence: Absence::Wait,
             source: in_force.source,
         }
     }
 
-    /// What the host should have.
+    /// What the host should have. Without any ENI there is nothing to do, which only a daemon waits
+    /// for.
     pub(super) fn desired(&self) -> Result<Desired, Failure> {
-        Ok(Desired::for_host(
-            &self.host,
-            &self.policy,
-            self.absence,
-            bpf::BUILD,
-        )?)
+        let desired = Desired::for_host(&self.host, &self.policy, self.absence, bpf::BUILD)?;
+        match self.daemon {
+            Some(_) => Ok(desired),
+            None => Ok(desired.with_enis()?),
+        }
+    }
+
+    /// Prints what eni-steer leaves out on this host.
+    pub(super) fn warn(&self, desired: &Desired) {
+        let left_out = findings::left_out(&self.host, &self.policy, self.absence, desired);
+        for finding in left_out {
+            eprintln!("warning: {finding}");
+        }
     }
 
     /// Reads again everything a plan may have changed. Of the routes, reads only those with the

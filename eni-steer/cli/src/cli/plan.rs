@@ -13,7 +13,9 @@ use crate::render::{self, Detail};
 
 pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Failure> {
     let context = Context::new(global, &args.policy)?;
-    let plan = Plan::between(&context.desired()?, &context.host);
+    let desired = context.desired()?;
+    let plan = Plan::between(&desired, &context.host);
+    context.warn(&desired);
     print(global, &plan, &context.host)?;
     Ok(if plan.is_empty() {
         Exit::Fine

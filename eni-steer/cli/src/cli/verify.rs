@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_millis(3300);
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let context = Context::new(global, &args.policy)?;
     let desired = context.desired()?;
+    context.warn(&desired);
     let mut policy = inspect(&context.netlink, &desired, &context.host)?;
     let asked = gateways_to_ask(&desired);
     let states = context.netlink.probe_neighbours(&asked, PATIENCE)?;

@@ -141,7 +141,8 @@ pub fn pass(
     // A daemon waits for an ENI that is missing or down.
     let desired = Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?;
     let mut plan = Plan::between(&desired, &host);
-    let findings = findings::of_host(&host);
+    let mut findings = findings::of_host(&host);
+    findings.extend(findings::left_out(&host, policy, Absence::Wait, &desired));
     let mut done = Done {
         warnings: findings.iter().map(ToString::to_string).collect(),
         ..Done::default()

@@ -6,19 +6,18 @@
 //! source rules prevent. Such a rule decides about packets without an owned source: connections
 //! whose source the kernel chooses together with the route, and forwarded traffic.
 
-use super::{
-    context::{Absence, Context},
-    eni::Eni,
-    error::PolicyError,
-    selector::managed_eni,
-};
+use super::{context::Context, eni::Eni, error::PolicyError, selector::managed_eni};
 use crate::{
     model::{Family, Priority, Rule, RuleAction, TableId},
     policy::{AccessAction, AccessRule},
 };
 
 /// The access rules of the families that this kernel has.
-pub(super) fn rules(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Rule>, PolicyError> {
+pub(super) fn rules(
+    cx: &Context<'_>,
+    enis: &[Eni],
+    unserved: &mut Vec<PolicyError>,
+) -> Result<Vec<Rule>, PolicyError> {
     let numbers = &cx.policy.ownership;
     // How many rules of each kind there are so far.
     let (mut refusing, mut leading) = (0, 0);
@@ -39,12 +38,13 @@ pub(super) fn rules(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Rule>, PolicyE
                 match managed_eni(cx, enis, select) {
                     Some(eni) => Some((priority, RuleAction::Table(table_of(eni)), Some(eni))),
                     // The rule waits for its ENI, and keeps its priority.
-                    None if cx.absence == Absence::Wait => None,
                     None => {
-                        return Err(PolicyError::NotAnEni {
+                        let absent = PolicyError::NotAnEni {
                             what: format!("rule {}", n + 1),
                             eni: select.to_string(),
-                        });
+                        };
+                        cx.leave_out(absent, unserved)?;
+                        None
                     }
                 }
             }
@@ -96,6 +96,7 @@ fn table_of(eni: &Eni) -> TableId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Absence;
     use crate::model::Host;
     use crate::policy::Policy;
     use crate::{

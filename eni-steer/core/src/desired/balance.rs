@@ -15,11 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    context::{Absence, Context},
-    eni::Eni,
-    error::PolicyError,
-    routes,
-    selector::managed_eni,
+    context::Context, eni::Eni, error::PolicyError, routes, selector::managed_eni,
     tables::balance_table,
 };
 use crate::{
@@ -39,6 +35,7 @@ pub(super) fn plan(
     cx: &Context<'_>,
     main: &[&Route],
     enis: &[Eni],
+    unserved: &mut Vec<PolicyError>,
 ) -> Result<BalancePlan, PolicyError> {
     let Some(balance) = &cx.policy.balance else {
         return Ok(BalancePlan::default());
@@ -50,12 +47,12 @@ pub(super) fn plan(
     for (select, weight) in &balance.weights {
         match managed_eni(cx, enis, select) {
             Some(eni) => drop(weights.insert(eni.index, *weight)),
-            None if cx.absence == Absence::Wait => {}
             None => {
-                return Err(PolicyError::NotAnEni {
+                let absent = PolicyError::NotAnEni {
                     what: "balance".to_owned(),
                     eni: select.to_string(),
-                });
+                };
+                cx.leave_out(absent, unserved)?;
             }
         }
     }
@@ -115,7 +112,7 @@ fn nexthops(enis: &[Eni], weights: &BTreeMap<IfIndex, u16>, family: Family) -> V
 mod tests {
     use super::*;
     use crate::{
-        desired::Desired,
+        desired::{Absence, Desired},
         fake::fake_host,
         model::Host,
         policy::{Policy, Selector, config::LoadedConfig, config::SourceFile},

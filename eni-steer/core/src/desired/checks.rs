@@ -2,7 +2,11 @@
 //! groups that no other program uses.
 
 use super::{
-    context::Context, eni::Eni, error::PolicyError, removal::removal_commands, routes, selector,
+    context::Context,
+    eni::{Eni, Gateway, GatewaySource},
+    error::PolicyError,
+    removal::removal_commands,
+    routes,
     tables::balance_table,
 };
 use crate::{
@@ -20,12 +24,33 @@ pub(super) fn check_numbers(cx: &Context<'_>) -> Result<(), PolicyError> {
     Ok(())
 }
 
-/// Refuses ENIs without a gateway, and gateways that are the ENI's own address.
+/// The ENIs that lack a gateway, by family, and gateways that are an ENI's own address, which this
+/// function drops. Packets of such an ENI and family follow the main table, as without eni-steer.
 ///
 /// If an ENI has a gateway of one family, the other family may lack one as long as no default route
 /// for it exists on the host: its packets stay on the link, as they do without eni-steer. For
 /// example, cloud hosts often have IPv6 addresses without any IPv6 default route.
-pub(super) fn check_gateways(cx: &Context<'_>, enis: &[Eni]) -> Result<(), PolicyError> {
+pub(super) fn gateways(
+    cx: &Context<'_>,
+    enis: &mut [Eni],
+    unserved: &mut Vec<PolicyError>,
+) -> Result<(), PolicyError> {
+    for eni in enis.iter_mut() {
+        let is_own = |gateway: &Gateway| eni.addresses.iter().any(|a| a.ip() == gateway.address);
+        let gateways = std::mem::take(&mut eni.gateways);
+        let (own, others): (Vec<_>, Vec<_>) = gateways.into_iter().partition(is_own);
+        eni.gateways = others;
+        for gateway in own {
+            let error = PolicyError::GatewayIsOwn {
+                eni: eni.name.clone(),
+                gateway: gateway.address,
+            };
+            match gateway.source {
+                GatewaySource::Policy => cx.leave_out(error, unserved)?,
+                _ => unserved.push(error),
+            }
+        }
+    }
     for family in Family::BOTH {
         let family_is_routed = || {
             let mut routes = cx.host.routes.iter();
@@ -36,31 +61,28 @@ pub(super) fn check_gateways(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Polic
                 })
         };
         for eni in enis.iter().filter(|eni| eni.has(family)) {
-            match eni.gateway(family) {
-                None if eni.gateways.is_empty() || family_is_routed() => {
-                    return Err(PolicyError::NoGateway {
-                        eni: eni.name.clone(),
-                        family,
-                    });
-                }
-                Some(gateway) if eni.addresses.iter().any(|a| a.ip() == gateway.address) => {
-                    return Err(PolicyError::GatewayIsOwn {
-                        eni: eni.name.clone(),
-                        gateway: gateway.address,
-                    });
-                }
-                _ => {}
+            let is_lacking = eni.gateways.is_empty() || family_is_routed();
+            let is_own = unserved.iter().any(|error| {
+                matches!(error, PolicyError::GatewayIsOwn { eni: name, gateway }
+                    if *name == eni.name && Family::of(*gateway) == family)
+            });
+            if eni.gateway(family).is_none() && is_lacking && !is_own {
+                unserved.push(PolicyError::NoGateway {
+                    eni: eni.name.clone(),
+                    family,
+                });
             }
         }
     }
     Ok(())
 }
 
-/// Refuses a host whose main table has its best default route through an Ethernet interface that is
-/// not managed. The first rule ignores only routes through managed ENIs, so it would follow that
-/// default route and no source rule would ever be evaluated. A default route through a tunnel is
-/// allowed: the administrator wants all traffic to use the tunnel.
-pub(super) fn check_default(cx: &Context<'_>, enis: &[Eni]) -> Result<(), PolicyError> {
+/// Where the main table's best default route leaves by an Ethernet interface that is not managed:
+/// no program there counts or steers what leaves by it, and if it is on the subnet of an ENI, main's
+/// route for the subnet may leave by it too, which the first rule does not ignore. A default route
+/// through a tunnel is allowed.
+pub(super) fn unmanaged_defaults(cx: &Context<'_>, enis: &[Eni]) -> Vec<PolicyError> {
+    let mut unserved = Vec::new();
     for family in Family::BOTH {
         let ruled = enis
             .iter()
@@ -76,14 +98,14 @@ pub(super) fn check_default(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Policy
             .filter_map(|hop| cx.host.links.get(&hop.out))
             .find(|link| link.mac.is_some());
         if let Some(link) = unmanaged {
-            return Err(PolicyError::DefaultUnmanaged {
+            unserved.push(PolicyError::DefaultUnmanaged {
                 eni: eni.name.clone(),
                 link: link.name.clone(),
                 family,
             });
         }
     }
-    Ok(())
+    unserved
 }
 
 /// Refuses priorities, tables and groups that other programs use.
@@ -181,30 +203,6 @@ fn group_without_us(cx: &Context<'_>, index: IfIndex) -> Group {
             .get(&index)
             .map_or(Group(0), |link| link.group)
     })
-}
-
-/// The ENIs of the policy that a daemon waits for: missing, down, or without an address.
-pub(super) fn absent(cx: &Context<'_>) -> Vec<PolicyError> {
-    let managed = cx.policy.enis.iter().filter(|eni| eni.managed);
-    managed
-        .filter_map(|wanted| {
-            let Some(link) = selector::link(cx, &wanted.select) else {
-                let known = cx.host.links.values().map(|link| link.name.clone());
-                return Some(PolicyError::UnknownInterface {
-                    name: wanted.select.to_string(),
-                    known: known.collect(),
-                });
-            };
-            let eni = link.name.clone();
-            if !link.up {
-                Some(PolicyError::Down { eni })
-            } else if link.is_ethernet() && cx.host.usable_addresses(link.index).next().is_none() {
-                Some(PolicyError::NoAddress { eni })
-            } else {
-                None
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,17 +6,16 @@
 
 use std::net::IpAddr;
 
-use super::{
-    context::{Absence, Context},
-    eni::Eni,
-    error::PolicyError,
-    routes,
-};
+use super::{context::Context, eni::Eni, error::PolicyError, routes};
 use crate::model::{Family, Hop, Route, TableId, covers, host_prefix, link_local};
 
 /// The default routes to add to the main table. An ENI for which another program has added one
 /// needs none.
-pub(super) fn routes(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Route>, PolicyError> {
+pub(super) fn routes(
+    cx: &Context<'_>,
+    enis: &[Eni],
+    unserved: &mut Vec<PolicyError>,
+) -> Result<Vec<Route>, PolicyError> {
     let mut ours: Vec<Route> = Vec::new();
     for eni in enis.iter().filter(|eni| eni.up) {
         let Some(metric) = eni.default_metric else {
@@ -48,14 +47,13 @@ pub(super) fn routes(cx: &Context<'_>, enis: &[Eni]) -> Result<Vec<Route>, Polic
                 .min_by_key(|other| other.metric)
                 .filter(|best| best.metric >= route.metric);
             if let Some(other) = overtaken.or_else(|| defaults().chain(&ours).find(same_place)) {
-                if cx.absence == Absence::Wait {
-                    continue;
-                }
-                return Err(PolicyError::MetricNotBehind {
+                let not_behind = PolicyError::MetricNotBehind {
                     eni: eni.name.clone(),
                     metric: route.metric,
                     route: other.describe(cx.host),
-                });
+                };
+                cx.leave_out(not_behind, unserved)?;
+                continue;
             }
             ours.push(route);
         }
@@ -83,7 +81,7 @@ mod tests {
     use crate::policy::Policy;
     use crate::{
         apply::apply,
-        desired::{Desired, GatewaySource},
+        desired::{Absence, Desired, GatewaySource},
         fake::FakeExecutor,
         fake::fake_host,
         plan::Plan,

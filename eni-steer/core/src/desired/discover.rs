@@ -17,8 +17,11 @@ use crate::{
 };
 
 /// The managed ENIs: those that the policy names, and those that eni-steer discovers if the policy
-/// names none or asks for discovery.
-pub(super) fn select(cx: &Context<'_>) -> Result<Vec<Eni>, PolicyError> {
+/// names none or asks for discovery. `unserved` gets what is wrong with a single ENI.
+pub(super) fn select(
+    cx: &Context<'_>,
+    unserved: &mut Vec<PolicyError>,
+) -> Result<Vec<Eni>, PolicyError> {
     let mut chosen: Vec<(&Link, EniPolicy)> = Vec::new();
     let named = || cx.policy.enis.iter().filter(|wanted| wanted.managed);
     if named().next().is_none() || cx.policy.discover == Discover::Always {
@@ -31,24 +34,36 @@ pub(super) fn select(cx: &Context<'_>) -> Result<Vec<Eni>, PolicyError> {
     }
     for wanted in named() {
         let Some(link) = selector::link(cx, &wanted.select) else {
-            if cx.absence == Absence::Wait {
-                continue;
-            }
             let links = cx.host.links.values();
-            return Err(PolicyError::UnknownInterface {
+            let unknown = PolicyError::UnknownInterface {
                 name: wanted.select.to_string(),
                 known: links.map(|link| link.name.clone()).collect(),
-            });
+            };
+            cx.leave_out(unknown, unserved)?;
+            continue;
         };
         if chosen.iter().any(|(other, _)| other.index == link.index) {
             return Err(PolicyError::SelectedTwice {
                 eni: link.name.clone(),
             });
         }
-        check_usable(cx, link)?;
+        if !link.is_ethernet() {
+            return Err(PolicyError::NotEthernet {
+                eni: link.name.clone(),
+            });
+        }
+        if let Some(master) = link.master {
+            let enslaved = PolicyError::Enslaved {
+                eni: link.name.clone(),
+                master: cx.host.name(master),
+            };
+            cx.leave_out(enslaved, unserved)?;
+            continue;
+        }
         chosen.push((link, wanted.clone()));
     }
     chosen.sort_by_key(|(link, _)| link.index);
+    unserved.extend(chosen.iter().filter_map(|(link, _)| idle(cx, link)));
     let primary = primary(cx, &chosen);
     let tables = tables::eni_tables(cx, &chosen)?;
     let indexes: BTreeSet<IfIndex> = chosen.iter().map(|(link, _)| link.index).collect();
@@ -162,29 +177,15 @@ pub(super) fn left_out<'a>(cx: &Context<'a>, enis: &[Eni]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Refuses an interface that cannot be an ENI. If it only is down or has no address, a daemon keeps
-/// it: it stays a known ENI, without routes while it is down.
-fn check_usable(cx: &Context<'_>, link: &Link) -> Result<(), PolicyError> {
+/// Why an ENI has no traffic now: it is down, or has no address. It stays a known ENI, without
+/// routes while it is down.
+fn idle(cx: &Context<'_>, link: &Link) -> Option<PolicyError> {
     let eni = link.name.clone();
-    if !link.is_ethernet() {
-        return Err(PolicyError::NotEthernet { eni });
-    }
-    if let Some(master) = link.master {
-        return Err(PolicyError::Enslaved {
-            eni,
-            master: cx.host.name(master),
-        });
-    }
-    if cx.absence == Absence::Wait {
-        return Ok(());
-    }
     if !link.up {
-        return Err(PolicyError::Down { eni });
+        return Some(PolicyError::Down { eni });
     }
-    if cx.host.usable_addresses(link.index).next().is_none() {
-        return Err(PolicyError::NoAddress { eni });
-    }
-    Ok(())
+    let is_bare = cx.host.usable_addresses(link.index).next().is_none();
+    is_bare.then_some(PolicyError::NoAddress { eni })
 }
 
 /// The primary ENI: the one that the main table's best IPv4 default route leaves by, else the one

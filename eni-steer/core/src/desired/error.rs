@@ -1,7 +1,10 @@
-//! Why a host does not allow a policy. Each error names the object that it is about, and its hint
-//! says what to do. eni-steer returns these errors before it changes anything.
+//! Why a host does not allow a policy, or a part of it. Each error names the object that it is
+//! about, and its hint says what to do. An error that is about one ENI does not keep eni-steer from
+//! serving the others; eni-steer returns the rest before it changes anything.
 
 use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Family, Group, Priority, TableId},
@@ -9,7 +12,8 @@ use crate::{
 };
 
 /// Why the host does not allow the policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "error")]
 pub enum PolicyError {
     /// The policy names no ENI, and eni-steer discovered none.
     #[error(
@@ -49,7 +53,10 @@ pub enum PolicyError {
         eni: String,
     },
     /// eni-steer knows no gateway for a family in which the ENI has addresses.
-    #[error("eni-steer knows no {} gateway for {eni}", ip(.family))]
+    #[error(
+        "eni-steer knows no {0} gateway for {eni}, so packets of its {0} addresses follow the main table",
+        ip(.family)
+    )]
     NoGateway {
         /// Name of the interface.
         eni: String,
@@ -72,10 +79,10 @@ pub enum PolicyError {
         /// Name of the bridge, bond or VRF.
         master: String,
     },
-    /// The main table's default route leaves by an Ethernet interface that is not managed. The
-    /// first rule would follow it, so the kernel would never reach the source rules.
+    /// The main table's default route leaves by an Ethernet interface that is not managed. No
+    /// program there counts or steers what leaves by it.
     #[error(
-        "{link} carries the main table's {} default route, so eni-steer must manage it too; otherwise packets of {eni} would leave by {link}",
+        "{link} carries the main table's {} default route, but eni-steer does not manage it: packets of {eni} that leave by {link} are neither counted nor steered",
         ip(.family)
     )]
     DefaultUnmanaged {
@@ -188,11 +195,33 @@ impl PolicyError {
         match self {
             Self::SelectedTwice { eni }
             | Self::NotEthernet { eni }
-            | Self::Down { eni }
-            | Self::NoAddress { eni }
-            | Self::Enslaved { eni, .. }
             | Self::TableTwice { eni, .. } => Some(eni),
             _ => None,
+        }
+    }
+
+    /// The interface, or else the part of the policy, that the error is about.
+    pub(crate) fn object(&self) -> String {
+        match self {
+            Self::UnknownInterface { name, .. } => name.clone(),
+            Self::SelectedTwice { eni }
+            | Self::NotEthernet { eni }
+            | Self::Down { eni }
+            | Self::NoAddress { eni }
+            | Self::NoGateway { eni, .. }
+            | Self::GatewayIsOwn { eni, .. }
+            | Self::Enslaved { eni, .. }
+            | Self::TableTwice { eni, .. }
+            | Self::TableReserved { eni, .. }
+            | Self::TableTaken { eni, .. }
+            | Self::MetricNotBehind { eni, .. }
+            | Self::GroupTaken { eni, .. } => eni.clone(),
+            Self::DefaultUnmanaged { link, .. } | Self::GroupShared { link, .. } => link.clone(),
+            Self::NotAnEni { what, .. } => what.clone(),
+            Self::NothingFound
+            | Self::BandTaken { .. }
+            | Self::BalanceNeedsFull
+            | Self::BandUnfit { .. } => "policy".to_owned(),
         }
     }
 
@@ -211,8 +240,12 @@ impl PolicyError {
             Self::NoAddress { eni } => format!(
                 "look at 'ip address show dev {eni}': tentative, link-local and host-scope addresses do not count"
             ),
-            Self::NoGateway { eni, .. } => format!(
-                "name it: --gateway {eni}=ADDRESS; eni-steer looked for one in default routes through {eni}, in DHCP leases and on other ENIs of the same subnet"
+            Self::NoGateway { eni, family } => format!(
+                "name it: --gateway {eni}=ADDRESS, or {} = \"ADDRESS\" under [[eni]] name = \"{eni}\" in the configuration; eni-steer looked for one in default routes through {eni}, in DHCP leases and on other ENIs of the same subnet",
+                match family {
+                    Family::V4 => "gateway",
+                    Family::V6 => "gateway6",
+                }
             ),
             Self::GatewayIsOwn { eni, .. } => format!(
                 "name the router of the subnet: --gateway {eni}=ADDRESS (in most clouds, the first address of the subnet)"
@@ -221,7 +254,7 @@ impl PolicyError {
                 "the addresses and routes are those of {master}: name it instead, or take {eni} out of it (ip link set dev {eni} nomaster)"
             ),
             Self::DefaultUnmanaged { link, .. } => {
-                format!("add --eni {link} (the primary ENI keeps using the main table)")
+                format!("manage it too: --eni {link}, or [[eni]] name = \"{link}\" in the configuration")
             }
             Self::TableTwice { .. } => "give each ENI its own table".to_owned(),
             Self::TableReserved { .. } => {

@@ -56,6 +56,9 @@ pub struct Desired {
     pub rules: Vec<Rule>,
     /// The programs and the contents of their maps; `None`: neither programs nor maps.
     pub datapath: Option<WantedDatapath>,
+    /// What the policy asks for and this host does not allow now. eni-steer serves the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<PolicyError>,
 }
 
 impl Desired {
@@ -75,29 +78,32 @@ impl Desired {
             policy,
             absence,
         };
-        let enis = discover::select(cx)?;
-        if absence == Absence::Error {
-            if policy.rules {
-                checks::check_default(cx, &enis)?;
-            }
-            checks::check_gateways(cx, &enis)?;
-        }
+        let mut unserved = Vec::new();
+        let enis = discover::select(cx, &mut unserved)?;
         checks::check_numbers(cx)?;
         if policy.rules {
             checks::check_conflicts(cx, &enis)?;
         }
-        Self::of_enis(cx, enis, build)
+        Self::of_enis(cx, enis, unserved, build)
+    }
+
+    /// Refuses a policy under which eni-steer would manage no ENI at all. For commands; a daemon
+    /// waits for the first ENI.
+    ///
+    /// # Errors
+    /// [`PolicyError`]: why there is none.
+    pub fn with_enis(self) -> Result<Self, PolicyError> {
+        if !self.enis.is_empty() {
+            return Ok(self);
+        }
+        let first = self.unserved.into_iter().next();
+        Err(first.unwrap_or(PolicyError::NothingFound))
     }
 
     /// As much as can be said where the host does not allow the policy, with every reason why it
     /// does not. For commands that report: nothing may be changed by it.
     pub fn despite_errors(host: &Host, policy: &Policy, build: u64) -> (Self, Vec<PolicyError>) {
-        let cx = &Context {
-            host,
-            policy,
-            absence: Absence::Wait,
-        };
-        let mut errors = checks::absent(cx);
+        let mut errors = Vec::new();
         let mut policy = policy.clone();
         // Each round leaves out what the last error was about: an ENI of the policy, or at last
         // the rules.
@@ -107,12 +113,11 @@ impl Desired {
                 policy: &policy,
                 absence: Absence::Wait,
             };
-            let selected = discover::select(cx);
+            let mut unserved = Vec::new();
+            let selected = discover::select(cx, &mut unserved);
             let desired = selected.and_then(|enis| {
                 let checks = [
                     checks::check_numbers(cx),
-                    checks::check_default(cx, &enis),
-                    checks::check_gateways(cx, &enis),
                     checks::check_conflicts(cx, &enis),
                 ];
                 let found = checks.into_iter().filter(|_| policy.rules);
@@ -121,7 +126,7 @@ impl Desired {
                         errors.push(error);
                     }
                 }
-                Self::of_enis(cx, enis, build)
+                Self::of_enis(cx, enis, unserved, build)
             });
             let error = match desired {
                 Ok(desired) => return (desired, errors),
@@ -145,8 +150,17 @@ impl Desired {
         (nothing, errors)
     }
 
-    fn of_enis(cx: &Context<'_>, enis: Vec<Eni>, build: u64) -> Result<Self, PolicyError> {
+    fn of_enis(
+        cx: &Context<'_>,
+        mut enis: Vec<Eni>,
+        mut unserved: Vec<PolicyError>,
+        build: u64,
+    ) -> Result<Self, PolicyError> {
         let policy = cx.policy;
+        checks::gateways(cx, &mut enis, &mut unserved)?;
+        if policy.rules {
+            unserved.extend(checks::unmanaged_defaults(cx, &enis));
+        }
         let owners = datapath::owners(&enis);
         let mut desired = Self {
             ownership: policy.ownership.clone(),
@@ -158,8 +172,8 @@ impl Desired {
             .map(|eni| (eni, routes::table(cx, &main, eni)))
             .collect();
         if policy.rules {
-            let balance = balance::plan(cx, &main, &enis)?;
-            let access = access::rules(cx, &enis)?;
+            let balance = balance::plan(cx, &main, &enis, &mut unserved)?;
+            let access = access::rules(cx, &enis, &mut unserved)?;
             let added = access.into_iter().chain(balance.rules);
             desired.rules = rules::rules(cx, &enis, &owners, added);
             desired.rules.extend(rules::kernel_default_rules(cx));
@@ -168,7 +182,7 @@ impl Desired {
                 .filter(|(eni, _)| eni.has_source_rules && eni.up)
                 .flat_map(|(_, table)| table.iter().cloned())
                 .chain(balance.routes)
-                .chain(default_in_main::routes(cx, &enis)?)
+                .chain(default_in_main::routes(cx, &enis, &mut unserved)?)
                 .collect();
         }
         if policy.programs {
@@ -176,6 +190,7 @@ impl Desired {
         }
         desired.tunables = tunables::tunables(cx, &enis);
         desired.enis = enis;
+        desired.unserved = unserved;
         Ok(desired)
     }
 
@@ -288,6 +303,7 @@ impl Desired {
             routes: routes.cloned().collect(),
             rules: rules.cloned().collect(),
             datapath,
+            unserved: Vec::new(),
         }
     }
 

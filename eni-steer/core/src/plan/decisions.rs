@@ -200,10 +200,10 @@ fn check(case: &str) {
     let now = match &desired {
         Ok(desired) => {
             let plan = Plan::between(desired, &host);
-            plan.steps
-                .iter()
-                .map(|step| step.describe(&host) + "\n")
-                .collect()
+            let steps = plan.steps.iter().map(|step| step.describe(&host) + "\n");
+            let unserved = desired.unserved.iter();
+            let unserved = unserved.map(|e| format!("unserved: {e}\nhint: {}\n", e.hint()));
+            steps.chain(unserved).collect()
         }
         Err(error) => format!("error: {error}\nhint: {}\n", error.hint()),
     };

@@ -56,9 +56,11 @@ pub struct Cause {
 
 /// The causes behind a verdict, those that affect most first.
 pub fn causes(verdict: &PolicyVerdict, ours: &Ownership) -> Vec<Cause> {
-    let mut groups: BTreeMap<(Option<Rule>, bool), Vec<&Misrouted>> = BTreeMap::new();
+    type Key<'a> = (Option<Rule>, bool, Option<&'a str>);
+    let mut groups: BTreeMap<Key<'_>, Vec<&Misrouted>> = BTreeMap::new();
     for one in &verdict.misrouted {
-        let key = (one.winner.rule.clone(), one.served_by_main);
+        let unserved = one.unserved.as_deref();
+        let key = (one.winner.rule.clone(), one.served_by_main, unserved);
         groups.entry(key).or_default().push(one);
     }
     let mut found: Vec<Cause> = groups.values().map(|group| of_rule(group, ours)).collect();
@@ -109,6 +111,12 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
         _ => format!("packets of {addresses} {noun} of {enis} {way}"),
     };
     let fix = match (kind, rule) {
+        (CauseKind::NoRule | CauseKind::NoRoute | CauseKind::OwnRule, _)
+            if first.unserved.is_some() =>
+        {
+            let hint = first.unserved.as_deref().unwrap_or_default();
+            format!("eni-steer knows no gateway for {}: {hint}", first.owner)
+        }
         _ if first.served_by_main => format!(
             "the primary {} follows the main table; primary = \"full\" gives it rules of its own \
              (in [policy], or --primary full)",
@@ -225,6 +233,7 @@ mod tests {
             wanted: "eth1".to_owned(),
             by: Some("eth0".to_owned()),
             served_by_main: false,
+            unserved: None,
             winner: Winner {
                 rule_is_ours: rule.as_ref().is_some_and(|rule| rule.protocol.0 == 229),
                 rule,

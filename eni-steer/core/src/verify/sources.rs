@@ -10,7 +10,7 @@ use super::{
     verdict::{Misrouted, PolicyVerdict, Probe},
 };
 use crate::{
-    desired::{Desired, Eni},
+    desired::{Desired, Eni, PolicyError},
     explain::best,
     model::{Family, Flow, Host, IfIndex, RouteKind, RouteLookup, TableId, link_local},
 };
@@ -26,6 +26,8 @@ pub(super) struct Question {
     probe: Probe,
     wanted: IfIndex,
     served_by_main: bool,
+    /// Why eni-steer cannot lead the packet by its owner: it knows no gateway.
+    unserved: Option<String>,
 }
 
 /// All questions. Destinations beyond the ENIs are asked about from the first address of each ENI
@@ -33,6 +35,13 @@ pub(super) struct Question {
 pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
     let mut questions = Vec::new();
     for eni in &desired.enis {
+        let unserved = |family| {
+            let is_about = |error: &&PolicyError| {
+                matches!(error, PolicyError::NoGateway { eni: name, family: of }
+                    if *name == eni.name && *of == family)
+            };
+            desired.unserved.iter().find(is_about)
+        };
         let ask = |source, (probe, to, wanted)| Question {
             flow: Flow::to(to).from(source),
             source,
@@ -40,6 +49,7 @@ pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
             probe,
             wanted,
             served_by_main: !eni.has_source_rules && !desired.rules.is_empty(),
+            unserved: unserved(Family::of(to)).map(PolicyError::hint),
         };
         for family in Family::BOTH {
             let elsewhere = elsewhere(host, desired, family);
@@ -47,8 +57,10 @@ pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
                 .into_iter()
                 .filter(|ip| Family::of(*ip) == family);
             for (n, source) in sources.enumerate() {
+                let lacks_gateway = unserved(family).map(|_| (Probe::Far, far(family)));
                 let by_eni = destinations(host, eni, family)
                     .into_iter()
+                    .chain(lacks_gateway)
                     .map(|(probe, to)| (probe, to, eni.index));
                 let beyond = elsewhere
                     .iter()
@@ -104,6 +116,7 @@ impl Question {
             wanted: host.name(self.wanted),
             by: by.map(|index| host.name(index)),
             served_by_main: self.served_by_main,
+            unserved: self.unserved.clone(),
             winner: decision.winner,
         });
     }

@@ -52,6 +52,9 @@ pub struct Misrouted {
     /// Whether the owner is the primary ENI and uses the main table, because eni-steer gives it no
     /// source rules.
     pub served_by_main: bool,
+    /// What to do if eni-steer cannot serve the owner in this family, because it knows no gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unserved: Option<String>,
     /// The rule that decides.
     #[serde(flatten)]
     pub winner: Winner,

@@ -46,6 +46,24 @@ fn refused_by(host: &Host, policy: &Policy, absence: Absence) -> String {
     format!("{error}\n{hint}")
 }
 
+/// What is not served, although the policy is allowed: the error and its hint, one line each.
+fn unserved(host: &Host, policy: &Policy) -> Vec<String> {
+    unserved_by(host, policy, Absence::Error)
+}
+
+fn unserved_by(host: &Host, policy: &Policy, absence: Absence) -> Vec<String> {
+    let desired = Desired::for_host(host, policy, absence, 1).unwrap_or_else(|e| panic!("{e}"));
+    let line = |error: &PolicyError| format!("{error}\n{}", error.hint());
+    desired.unserved.iter().map(line).collect()
+}
+
+/// The sources of the rules, in their order.
+fn sources(host: &Host, policy: &Policy, absence: Absence) -> Vec<String> {
+    let desired = Desired::for_host(host, policy, absence, 1).unwrap_or_else(|e| panic!("{e}"));
+    let from = desired.rules.iter().filter_map(|rule| rule.from);
+    from.map(|from| from.to_string()).collect()
+}
+
 #[test]
 fn the_host_of_these_tests_allows_the_policy() {
     assert!(Desired::for_host(&two_enis(), &both(), Absence::Error, 1).is_ok());
@@ -75,6 +93,23 @@ fn an_unknown_interface_is_named_with_those_of_the_host() {
         refused(&two_enis(), &managing(&[&mac]))
             .starts_with("there is no interface 02:00:00:00:00:09\n")
     );
+    // One of the configuration is left out, and the others are served.
+    let three = managing(&["eth0", "eth1", "eth7"]);
+    assert_eq!(
+        unserved_by(&two_enis(), &three, Absence::Wait),
+        ["there is no interface eth7\nthis host has the interfaces lo, eth0, eth1"]
+    );
+    assert_eq!(
+        sources(&two_enis(), &three, Absence::Wait),
+        ["172.16.20.177/32"]
+    );
+    // Unless nothing is left.
+    let none = Desired::for_host(&two_enis(), &managing(&["eth7"]), Absence::Wait, 1);
+    let error = none.and_then(Desired::with_enis).expect_err("no ENI");
+    assert_eq!(error.to_string(), "there is no interface eth7");
+    let none = Desired::for_host(&fake_host(), &Policy::default(), Absence::Wait, 1);
+    let error = none.and_then(Desired::with_enis).expect_err("no ENI");
+    assert_eq!(error, PolicyError::NothingFound);
 }
 
 #[test]
@@ -108,46 +143,50 @@ fn what_is_not_ethernet_is_refused_even_by_a_daemon() {
 fn an_interface_that_is_down_is_named_with_the_command_to_type() {
     let host = two_enis().down("eth1");
     assert_eq!(
-        refused(&host, &both()),
-        "eth1 is down\nip link set dev eth1 up"
+        unserved(&host, &both()),
+        ["eth1 is down\nip link set dev eth1 up"]
     );
-    assert!(Desired::for_host(&host, &both(), Absence::Wait, 1).is_ok());
 }
 
 #[test]
-fn an_interface_without_a_usable_address_is_refused() {
+fn an_interface_without_a_usable_address_is_named() {
     let bare = two_enis().without_address("eth1", "172.16.20.177/24");
     let mut tentative = two_enis();
     tentative.addresses[1].tentative = true;
     let link_local = bare.clone().address("eth1", "169.254.7.7/16");
     for host in [bare, tentative, link_local] {
         assert_eq!(
-            refused(&host, &both()),
-            "eth1 has no global address\nlook at 'ip address show dev eth1': tentative, \
-             link-local and host-scope addresses do not count"
+            unserved(&host, &both()),
+            [
+                "eth1 has no global address\nlook at 'ip address show dev eth1': tentative, \
+                 link-local and host-scope addresses do not count"
+            ]
         );
     }
 }
 
 #[test]
 fn a_missing_gateway_is_named_by_eni_and_family() {
-    let hint = "name it: --gateway eth1=ADDRESS; eni-steer looked for one in default routes \
-                through eth1, in DHCP leases and on other ENIs of the same subnet";
+    let line = |ip, key| {
+        format!(
+            "eni-steer knows no {ip} gateway for eth1, so packets of its {ip} addresses follow the \
+             main table\nname it: --gateway eth1=ADDRESS, or {key} = \"ADDRESS\" under [[eni]] name \
+             = \"eth1\" in the configuration; eni-steer looked for one in default routes through \
+             eth1, in DHCP leases and on other ENIs of the same subnet"
+        )
+    };
     let four = fake_host()
         .eni(2, "eth0", &["172.16.20.176/24"])
         .eni(3, "eth1", &["172.16.30.177/24"])
         .route("default via 172.16.20.253 dev eth0");
-    assert_eq!(
-        refused(&four, &both()),
-        format!("eni-steer knows no IPv4 gateway for eth1\n{hint}")
-    );
+    assert_eq!(unserved(&four, &both()), [line("IPv4", "gateway")]);
+    assert_eq!(sources(&four, &both(), Absence::Error), [""; 0]);
     let six = two_enis()
         .address("eth1", "2001:db8::177/64")
         .route("default via 2001:db8:9::1 dev eth0");
-    assert_eq!(
-        refused(&six, &both()),
-        format!("eni-steer knows no IPv6 gateway for eth1\n{hint}")
-    );
+    assert_eq!(unserved(&six, &both()), [line("IPv6", "gateway6")]);
+    // The other family is served.
+    assert_eq!(sources(&six, &both(), Absence::Error), ["172.16.20.177/32"]);
 }
 
 #[test]
@@ -171,38 +210,57 @@ fn a_gateway_that_is_the_enis_own_address_is_refused() {
         refused(&two_enis(), &policy)
             .starts_with("the gateway 172.16.20.177 of eth1 is an address of eth1 itself\n")
     );
+    // The configuration's mistake about eth1 stops nothing else, and so does one in a route.
+    let named = unserved_by(&two_enis(), &policy, Absence::Wait);
+    assert_eq!(named.len(), 1, "{named:?}");
+    let host = two_enis().route("default via 172.16.20.177 dev eth1 metric 200");
+    let named = unserved(&host, &both());
+    assert!(
+        named[0].starts_with("the gateway 172.16.20.177 of eth1"),
+        "{named:?}"
+    );
+    assert_eq!(named.len(), 1, "{named:?}");
 }
 
 #[test]
 fn an_interface_below_another_is_refused_and_its_master_named() {
     let mut host = two_enis().virtual_link(6, "bond0", "bond", &["172.16.20.9/24"]);
     host.link_mut("eth1").master = Some(index(6));
-    assert!(refused(&host, &both()).starts_with(
-        "eth1 belongs to the bridge, bond or VRF bond0\nthe addresses and routes are those of \
-             bond0: name it instead"
-    ));
+    let text = "eth1 belongs to the bridge, bond or VRF bond0\nthe addresses and routes are those of \
+                bond0: name it instead";
+    assert!(refused(&host, &both()).starts_with(text));
+    // The configuration may name an interface that somebody enslaved since.
+    let named = unserved_by(&host, &both(), Absence::Wait);
+    assert_eq!(named.len(), 1);
+    assert!(named[0].starts_with(text), "{named:?}");
 }
 
 #[test]
-fn secondaries_alone_are_refused_while_mains_default_leaves_by_an_unmanaged_interface() {
+fn a_default_route_of_main_by_an_unmanaged_interface_is_named() {
+    let alone = two_enis().route("default via 172.16.20.253 dev eth1 table 7");
     assert_eq!(
-        refused(&two_enis(), &managing(&["eth1"])),
-        "eth0 carries the main table's IPv4 default route, so eni-steer must manage it too; \
-         otherwise packets of eth1 would leave by eth0\nadd --eni eth0 (the primary ENI keeps \
-         using the main table)"
+        unserved(&alone, &managing(&["eth1"])),
+        [
+            "eth0 carries the main table's IPv4 default route, but eni-steer does not manage it: \
+             packets of eth1 that leave by eth0 are neither counted nor steered\nmanage it too: \
+             --eni eth0, or [[eni]] name = \"eth0\" in the configuration"
+        ]
+    );
+    assert_eq!(
+        sources(&alone, &managing(&["eth1"]), Absence::Error),
+        ["172.16.20.177/32"]
     );
     let programs_only = Policy {
         rules: false,
         ..managing(&["eth1"])
     };
-    let alone = two_enis().route("default via 172.16.20.253 dev eth1 table 7");
-    assert!(Desired::for_host(&alone, &programs_only, Absence::Error, 1).is_ok());
+    assert_eq!(unserved(&alone, &programs_only), [""; 0]);
     let tunnel = fake_host()
         .eni(3, "eth1", &["172.16.20.177/24"])
         .virtual_link(5, "wg0", "wireguard", &["10.7.0.1/24"])
         .route("default via 172.16.20.253 dev eth1 table 7")
         .route("default dev wg0");
-    assert!(Desired::for_host(&tunnel, &managing(&["eth1"]), Absence::Error, 1).is_ok());
+    assert_eq!(unserved(&tunnel, &managing(&["eth1"])), [""; 0]);
 }
 
 #[test]
@@ -352,8 +410,8 @@ fn a_family_without_any_default_route_on_the_host_needs_no_gateway() {
             .eni(3, "eth1", &["172.16.20.177/24", "2001:db8::177/64"])
             .route("default via 172.16.20.253 dev eth0")
     };
-    let allowed = |host: &Host| Desired::for_host(host, &both(), Absence::Error, 1);
-    assert!(allowed(&dual()).is_ok());
+    let all_served = |host: &Host| unserved(host, &both()).is_empty();
+    assert!(all_served(&dual()));
     // With a default route, packets of the other ENI's IPv6 addresses would leave by it. One that
     // refuses packets, or that eni-steer made, leads nowhere.
     let elsewhere = fake_host()
@@ -361,15 +419,15 @@ fn a_family_without_any_default_route_on_the_host_needs_no_gateway() {
         .eni(3, "eth1", &["172.16.21.177/24", "2001:db8:1::177/64"])
         .route("default via 172.16.20.253 dev eth0")
         .route("default via 172.16.21.253 dev eth1 metric 200");
-    assert!(allowed(&elsewhere).is_ok());
-    let refused = elsewhere.clone().route("default6 via 2001:db8::1 dev eth0");
-    let error = allowed(&refused).expect_err("eth1 has no IPv6 gateway");
-    assert_eq!(
-        error.to_string(),
-        "eni-steer knows no IPv6 gateway for eth1"
+    assert!(all_served(&elsewhere));
+    let routed = elsewhere.clone().route("default6 via 2001:db8::1 dev eth0");
+    let named = unserved(&routed, &both());
+    assert!(
+        named[0].starts_with("eni-steer knows no IPv6 gateway for eth1"),
+        "{named:?}"
     );
     let nowhere = elsewhere.route("unreachable default6 dev lo metric 4294967295");
-    assert!(allowed(&nowhere).is_ok());
+    assert!(all_served(&nowhere));
 }
 
 #[test]
@@ -401,12 +459,13 @@ fn without_rules_tables_priorities_and_groups_do_not_matter() {
     assert!(Desired::for_host(&host, &policy, Absence::Error, 1).is_ok());
 }
 
-/// What can be said of a host that does not allow the policy: names of the ENIs, and the errors.
+/// What can be said of a host that does not allow the policy: names of the ENIs, and all errors,
+/// those that are about one ENI last.
 fn despite(host: &Host, policy: &Policy) -> (Vec<String>, Vec<String>) {
     let (desired, errors) = Desired::despite_errors(host, policy, 1);
-    let names = desired.enis.into_iter().map(|eni| eni.name).collect();
-    let errors = errors.iter().map(ToString::to_string).collect();
-    (names, errors)
+    let names = desired.enis.iter().map(|eni| eni.name.clone()).collect();
+    let errors = errors.iter().chain(&desired.unserved);
+    (names, errors.map(ToString::to_string).collect())
 }
 
 #[test]
@@ -422,8 +481,8 @@ fn what_can_be_said_is_said_whatever_is_wrong_with_the_rest() {
     assert_eq!(
         errors,
         [
-            "there is no interface eth9",
-            "lo is not an Ethernet interface"
+            "lo is not an Ethernet interface",
+            "there is no interface eth9"
         ]
     );
     // If nothing is left of what the policy names, no other ENI is shown in its place.
