@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    desired::{Absence, Desired, Eni, PolicyError},
+    desired::{Absence, Desired, Eni, GatewaySource, PolicyError},
     model::{Family, Host, IfIndex, Owner, destination_text},
     policy::Policy,
 };
@@ -27,6 +27,13 @@ pub enum Code {
     MainRuleMissing,
     /// eni-steer could not read a source of gateways, such as a lease file.
     SourceUnavailable,
+    /// A DHCP lease does not count: anybody could have written it, it has expired, or its router
+    /// cannot be right.
+    LeaseIgnored,
+    /// Sources name different gateways for an ENI.
+    GatewayConflict,
+    /// The file with the values from before eni-steer's changes cannot be understood.
+    StateDamaged,
     /// Two ENIs have the same address.
     AddressOnTwoEnis,
     /// Another program's rule does what a rule of eni-steer does.
@@ -107,7 +114,33 @@ pub fn of_host(host: &Host) -> Vec<Finding> {
         why: format!("could not read {source}; eni-steer keeps the last value it had from there"),
         remedy: Vec::new(),
     });
-    main_rules.chain(sources).collect()
+    let ignored = host.rejected_leases.iter().map(|lease| Finding {
+        severity: match lease.expired {
+            true => Severity::Info,
+            false => Severity::Warning,
+        },
+        code: Code::LeaseIgnored,
+        object: format!("/{}", lease.file),
+        why: format!(
+            "the DHCP lease /{} of {} is ignored, because {}",
+            lease.file,
+            host.name(lease.index),
+            lease.why
+        ),
+        remedy: Vec::new(),
+    });
+    let damaged = host.damaged_state.iter().map(|error| Finding {
+        severity: Severity::Warning,
+        code: Code::StateDamaged,
+        object: "state file".to_owned(),
+        why: error.clone(),
+        remedy: vec![
+            "'eni-steer apply' and 'eni-steer remove' set the file aside and do everything else"
+                .to_owned(),
+        ],
+    });
+    let of_files = sources.chain(ignored).chain(damaged);
+    main_rules.chain(of_files).collect()
 }
 
 /// The finding that the host does not allow the policy.
@@ -207,6 +240,7 @@ pub(crate) fn of_policy(
 ) -> Vec<Finding> {
     let mut findings = of_host(host);
     findings.extend(addresses_on_two_enis(desired));
+    findings.extend(gateway_conflicts(host, desired));
     findings.extend(redundant_rules(host, desired));
     findings.extend(addresses_of_no_eni(host, policy, absence, desired));
     findings.extend(arp_ignore_left_alone(host, policy, desired));
@@ -311,6 +345,50 @@ fn addresses_on_two_enis(desired: &Desired) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+/// Leases that name another gateway than the one an ENI uses. The policy decides without asking.
+fn gateway_conflicts(host: &Host, desired: &Desired) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for eni in &desired.enis {
+        for gateway in &eni.gateways {
+            let family = Family::of(gateway.address);
+            let others: Vec<String> = host
+                .leases
+                .iter()
+                .filter(|lease| lease.index == eni.index && Family::of(lease.gateway) == family)
+                .filter(|lease| lease.gateway != gateway.address)
+                .map(|lease| format!("the DHCP lease /{} says {}", lease.file, lease.gateway))
+                .collect();
+            if gateway.source == GatewaySource::Policy || others.is_empty() {
+                continue;
+            }
+            let source = match &gateway.source {
+                GatewaySource::Policy => "the policy".to_owned(),
+                GatewaySource::DefaultRoute => "its default route".to_owned(),
+                GatewaySource::Lease(file) => format!("the DHCP lease /{file}"),
+                GatewaySource::SameSubnet(name) => format!("{name} in the same subnet"),
+                GatewaySource::Earlier => "the apply before".to_owned(),
+                GatewaySource::SubnetRoute(net) => format!("the route to {net}"),
+            };
+            findings.push(Finding {
+                severity: Severity::Warning,
+                code: Code::GatewayConflict,
+                object: eni.name.clone(),
+                why: format!(
+                    "{} uses the gateway {} of {source}, but {}",
+                    eni.name,
+                    gateway.address,
+                    others.join(" and ")
+                ),
+                remedy: vec![format!(
+                    "to decide, name the right one: --gateway {}=ADDRESS",
+                    eni.name
+                )],
+            });
+        }
+    }
+    findings
 }
 
 fn redundant_rules(host: &Host, desired: &Desired) -> Vec<Finding> {
@@ -505,6 +583,50 @@ mod tests {
         let finding = only(&host);
         assert_eq!(finding.code, Code::SourceUnavailable);
         assert_eq!(finding.object, "/run/leases/eth1");
+    }
+
+    #[test]
+    fn a_lease_that_does_not_count_is_named_with_the_reason() {
+        let mut host = two_enis();
+        host.rejected_leases = vec![crate::model::RejectedLease {
+            index: index(3),
+            file: "run/leases/3".to_owned(),
+            why: "it belongs to nobody (uid 65534)".to_owned(),
+            expired: false,
+        }];
+        let finding = only(&host);
+        assert_eq!(
+            (finding.code, finding.severity),
+            (Code::LeaseIgnored, Severity::Warning)
+        );
+        assert_eq!(
+            finding.why,
+            "the DHCP lease /run/leases/3 of eth1 is ignored, because it belongs to nobody (uid \
+             65534)"
+        );
+        host.rejected_leases[0].expired = true;
+        assert_eq!(only(&host).severity, Severity::Info);
+    }
+
+    #[test]
+    fn a_lease_that_contradicts_the_gateway_in_use_is_named_with_who_says_what() {
+        let mut host = two_enis();
+        let lease = |gateway: &str| crate::model::Lease {
+            index: index(3),
+            gateway: gateway.parse().expect("an address"),
+            file: "run/leases/3".to_owned(),
+        };
+        host.leases = vec![lease("172.16.20.1")];
+        host = host.route("default via 172.16.20.253 dev eth1 metric 200");
+        let finding = only(&host);
+        assert_eq!(finding.code, Code::GatewayConflict);
+        assert_eq!(
+            finding.why,
+            "eth1 uses the gateway 172.16.20.253 of its default route, but the DHCP lease \
+             /run/leases/3 says 172.16.20.1"
+        );
+        host.leases = vec![lease("172.16.20.253")];
+        assert_eq!(found(&host), []);
     }
 
     #[test]

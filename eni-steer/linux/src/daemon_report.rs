@@ -1,7 +1,7 @@
 //! The file in the run directory in which the daemon writes its report and `status` reads it.
 
 use std::{
-    fs, io,
+    io,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -10,7 +10,7 @@ use eni_steer_core::report::DaemonReport;
 use crate::{
     paths::Paths,
     process::start_time,
-    run_files::{StateError, directory, remove_file, replace},
+    run_files::{self, StateError, directory, remove_file, replace},
 };
 
 const FILE: &str = "daemon.json";
@@ -29,7 +29,7 @@ pub fn new() -> DaemonReport {
 /// Reads the report. Returns `None` if there is none, or if the daemon that wrote it has ended.
 pub fn read(paths: &Paths) -> Option<DaemonReport> {
     let path = directory(paths).ok()?.join(FILE);
-    let report: DaemonReport = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let report: DaemonReport = serde_json::from_slice(&run_files::read(&path).ok()?).ok()?;
     let started = report.process_started;
     (started.is_some() && start_time(report.pid) == started).then_some(report)
 }

@@ -1,13 +1,13 @@
 //! The file in the run directory that holds the epoch in force.
 
-use std::{fs, io};
+use std::io;
 
 use eni_steer_core::epoch::Epoch;
 
 use crate::{
     bpf::{BpfError, Maps, PinRoot},
     paths::Paths,
-    run_files::{directory, remove_file, replace},
+    run_files::{self, directory, remove_file, replace},
     state::StateError,
 };
 
@@ -17,7 +17,7 @@ const FILE: &str = "epoch.json";
 /// knowledge since when traffic counts.
 pub fn read(paths: &Paths) -> Option<Epoch> {
     let path = directory(paths).ok()?.join(FILE);
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&run_files::read(&path).ok()?).ok()
 }
 
 /// Why the epoch in force is not known to be the right one.

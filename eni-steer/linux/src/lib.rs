@@ -8,6 +8,8 @@
 //! bpf        the eBPF programs and their pinned maps
 //! state      the values that eni-steer needs to undo its changes, saved in /run
 //! lock       one process at a time changes the host; one daemon runs
+//! own_dir    checks that directories belong to root before it uses them
+//! namespace  the name of a network namespace's directories
 //! leases     gateways from the lease files of DHCP clients
 //! sysctl     sysctls of the network namespace
 //! ```
@@ -23,8 +25,10 @@ pub mod executor;
 pub mod explain;
 mod leases;
 pub mod lock;
+pub mod namespace;
 pub mod netlink;
 pub mod observe;
+pub mod own_dir;
 #[doc(hidden)]
 pub mod parsers;
 pub mod paths;

@@ -8,9 +8,9 @@
 
 use std::{
     fmt,
-    fs::{self, DirBuilder, File, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -19,8 +19,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    namespace,
     paths::Paths,
-    run_files::{StateError, directory, remove_empty},
+    run_files::{StateError, create, directory, remove_empty},
 };
 
 /// How often a waiting process looks again.
@@ -96,6 +97,10 @@ impl Lock {
         patience: Duration,
         mut waiting: impl FnMut(&LockError),
     ) -> Result<Self, LockError> {
+        if let Err(error) = namespace::rename_old(paths) {
+            // Then the directories keep the names that the older version gave them.
+            tracing::debug!("cannot rename the directories of an older version: {error}");
+        }
         let directory = directory(paths)?;
         let path = directory.join(scope.file());
         let began = Instant::now();
@@ -164,26 +169,39 @@ impl Drop for Lock {
 /// The process that holds a lock now; `None`: nobody does.
 pub fn holder(paths: &Paths, scope: Scope) -> Option<Holder> {
     let path = directory(paths).ok()?.join(scope.file());
-    let mut file = File::open(path).ok()?;
+    let mut file = open_existing(&path).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => read(&mut file),
         _ => None,
     }
 }
 
+/// Whether a process holds a lock of the namespace whose files are in a directory.
+pub(crate) fn is_held_in(directory: &Path) -> bool {
+    [Scope::Changes, Scope::Daemon].iter().any(|scope| {
+        let file = open_existing(&directory.join(scope.file()));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    })
+}
+
+/// Opens the file for reading.
+fn open_existing(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+}
+
 /// Opens the file, and creates it if it is missing.
 fn open(directory: &Path, path: &Path) -> io::Result<File> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
+    create(directory)?;
     File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
 }
 
@@ -203,7 +221,7 @@ fn write(file: &mut File, holder: &Holder) -> io::Result<()> {
 fn read(file: &mut File) -> Option<Holder> {
     let mut text = Vec::new();
     file.rewind().ok()?;
-    file.read_to_end(&mut text).ok()?;
+    file.take(4096).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

@@ -84,7 +84,10 @@ pub fn observe_despite_programs(
         Ok(foreign) => host.foreign_programs = foreign,
         Err(error) => unread = unread.or(Some(error)),
     }
-    (host.leases, host.unavailable) = leases::read(&paths.root, &host.links, &host.addresses);
+    let leases = leases::read(&paths.root, &host);
+    host.leases = leases.accepted;
+    host.rejected_leases = leases.rejected;
+    host.unavailable = leases.unavailable;
     Ok((host, unread))
 }
 
@@ -124,7 +127,9 @@ fn read_changeable(
     }
     host.routes = netlink.routes(routes)?;
     host.rules = netlink.rules()?;
-    host.saved = State::read(paths)?.saved;
+    let (state, damaged) = State::read_to_report(paths)?;
+    host.saved = state.saved;
+    host.damaged_state = damaged.map(|error| error.to_string());
     let programs = bpf::PinRoot::here(&paths.bpffs)
         .and_then(|pins| Ok((bpf::observe(&pins, netlink)?, pins.other_layouts()?)));
     match programs {

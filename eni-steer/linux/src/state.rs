@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,12 @@ pub use crate::run_files::StateError;
 
 use crate::{
     paths::Paths,
-    run_files::{directory, remove_empty, remove_file, replace},
+    run_files::{self, directory, remove_empty, remove_file, replace},
 };
+
+const FILE: &str = "state.json";
+/// The name of a damaged state file once it is set aside.
+const DAMAGED: &str = "state.json.damaged";
 
 /// The content of the state file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,15 +44,57 @@ impl State {
     /// Reads the state file. If it does not exist, the state is empty.
     ///
     /// # Errors
-    /// The file cannot be read or parsed.
+    /// The file cannot be read, or it is damaged.
     pub fn read(paths: &Paths) -> Result<Self, StateError> {
-        let path = directory(paths)?.join("state.json");
-        let fail = |cause| StateError::reading(path.clone(), cause);
-        match fs::read(&path) {
-            Ok(bytes) => Self::parse(&bytes).map_err(|error| fail(error.into())),
+        let path = directory(paths)?.join(FILE);
+        match run_files::read(&path) {
+            Ok(bytes) => Self::parse(&bytes).map_err(|error| StateError::Damaged {
+                path,
+                cause: error.into(),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(fail(error)),
+            Err(error) => Err(StateError::reading(path, error)),
         }
+    }
+
+    /// Reads the state file for a command that changes nothing. A damaged file is an empty state, and
+    /// its error.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read_to_report(paths: &Paths) -> Result<(Self, Option<StateError>), StateError> {
+        match Self::read(paths) {
+            Ok(state) => Ok((state, None)),
+            Err(error @ StateError::Damaged { .. }) => Ok((Self::default(), Some(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renames a state file that is damaged, so that everything that does not depend on it goes on.
+    /// Returns its error, and where the file is now; `None`: it is not damaged.
+    ///
+    /// # Errors
+    /// The file cannot be read or renamed.
+    pub fn set_damaged_aside(paths: &Paths) -> Result<Option<(StateError, PathBuf)>, StateError> {
+        match Self::read(paths) {
+            Ok(_) => Ok(None),
+            Err(error @ StateError::Damaged { .. }) => {
+                let path = directory(paths)?.join(FILE);
+                let aside = path.with_file_name(DAMAGED);
+                fs::rename(&path, &aside).map_err(|cause| StateError::writing(path, cause))?;
+                Ok(Some((error, aside)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a state file that was set aside.
+    ///
+    /// # Errors
+    /// It exists and cannot be deleted.
+    pub fn forget_damaged(paths: &Paths) -> Result<(), StateError> {
+        let path = directory(paths)?.join(DAMAGED);
+        remove_file(&path).map_err(|cause| StateError::writing(path, cause))
     }
 
     /// Parses the content of a state file.
@@ -61,7 +108,7 @@ impl State {
     /// The file cannot be written or deleted.
     pub fn write(&self, paths: &Paths) -> Result<(), StateError> {
         let directory = directory(paths)?;
-        let path = directory.join("state.json");
+        let path = directory.join(FILE);
         let fail = |cause| StateError::writing(path.clone(), cause);
         if *self == Self::default() {
             return remove_file(&path)

@@ -1,7 +1,7 @@
 //! eni-steer refuses what is wrong with an error that names the object, and nothing changes. What
 //! is wrong with one ENI is a warning, and the rest is served.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use eni_steer_common::names;
@@ -12,6 +12,8 @@ use eni_steer_tests::{
 
 /// Far longer than any pass of the daemon takes, even on a busy machine.
 const SOON: Duration = Duration::from_secs(15);
+use crate::common::namespace_of;
+
 const BOTH: [&str; 5] = ["apply", "--eni", "eth0", "--eni", "eth1"];
 
 fn both<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -420,8 +422,7 @@ fn a_directory_of_the_run_files_that_cannot_be() {
 
 /// Returns the directory of eni-steer's maps on this host.
 fn maps_of(lab: &Lab, steer: &Steer) -> std::path::PathBuf {
-    let here = || std::fs::metadata("/proc/thread-self/ns/net").map(|ns| ns.ino());
-    let namespace = lab.host.run(here).expect("a namespace has a number");
+    let namespace = namespace_of(lab);
     let path = format!("eni-steer/{namespace}/v{}/maps", names::LAYOUT);
     steer.bpffs().path().join(path)
 }

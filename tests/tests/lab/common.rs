@@ -7,7 +7,9 @@ use eni_steer_core::{
     model::Host,
     policy::{EniPolicy, Policy, Selector},
 };
-use eni_steer_linux::{bpf, netlink::Netlink, observe::observe, paths::Paths};
+use eni_steer_linux::{
+    bpf, namespace::Namespace, netlink::Netlink, observe::observe, paths::Paths,
+};
 use eni_steer_tests::{Lab, Steer};
 
 /// Returns a policy for these ENIs with defaults for everything else.
@@ -54,4 +56,11 @@ impl Inside {
 /// Runs something on a thread inside the host's namespace.
 pub fn inside<T: Send>(lab: &Lab, work: impl FnOnce() -> T + Send) -> T {
     lab.host.run(work)
+}
+
+/// The name of the directories of the lab's host in the bpffs and in the run directory.
+pub fn namespace_of(lab: &Lab) -> String {
+    inside(lab, || {
+        Namespace::here().expect("a namespace has a number").name()
+    })
 }

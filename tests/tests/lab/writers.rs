@@ -2,18 +2,18 @@
 //! always that of one after the other.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use eni_steer_tests::{Kept, Lab, SOON, Shape, Steer, assert_unchanged, eventually};
 use nix::sys::signal::Signal;
 
+use crate::common::namespace_of;
+
 const LONG: Duration = Duration::from_secs(60);
 
 /// The lock file of the lab's host.
 fn lock_file(steer: &Steer, lab: &Lab) -> std::path::PathBuf {
-    let namespace = std::fs::metadata(lab.host.path()).expect("the namespace is there");
-    let directory = steer.run_dir().join(namespace.ino().to_string());
+    let directory = steer.run_dir().join(namespace_of(lab));
     std::fs::create_dir_all(&directory).expect("it is made");
     directory.join("changes.lock")
 }

@@ -7,9 +7,9 @@ use super::{
     args::{ApplyArgs, Global},
     carry_out::carry_out,
     confirm,
-    context::{Context, lock_changes, require_no_daemon},
+    context::{Context, lock_changes, require_no_daemon, set_damaged_state_aside, sweep},
     failure::{Exit, Failure},
-    plan::print,
+    plan::{print, print_done},
 };
 
 pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
@@ -18,6 +18,8 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         false => Some(lock_changes(global, "apply")?),
     };
     if lock.is_some() {
+        set_damaged_state_aside(&global.paths())?;
+        sweep(&global.paths());
         confirm::require_none(&global.paths())?;
     }
     let context = Context::new(global, &args.policy)?;
@@ -37,24 +39,40 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         Some(time) => Some(confirm::prepare(global, &context, time)?),
         None => None,
     };
-    let done = carry_out(&context, &desired, &plan);
-    if done.is_err()
-        && let Some(pending) = &pending
-    {
-        // carry_out has undone everything, so there is nothing to confirm.
-        pending.cancel()?;
+    if let Err(failure) = carry_out(&context, &desired, &plan) {
+        // The guard needs the lock.
+        drop(lock);
+        return Err(match pending {
+            // carry_out has undone everything, so there is nothing to confirm.
+            Some(pending) if failure.exit() != Exit::Drift => {
+                pending.cancel()?;
+                failure
+            }
+            // Every step succeeded, but the result is not what was planned.
+            Some(pending) => pending.give_up(global, failure)?,
+            None => failure,
+        });
     }
-    done?;
+    // The change is in force. What fails from here on does not make it a failure.
     let policy = context.policy.clone();
-    State::change(&context.paths, |state| state.policy = Some(policy))?;
-    if let Some(pending) = &mut pending {
-        pending.applied()?;
-    } else {
+    if let Err(error) = State::change(&context.paths, |state| state.policy = Some(policy)) {
+        tracing::warn!(
+            "the change is made, but eni-steer could not save the policy, so 'status' and 'plan' may \
+             compare the host with another one: {:#}",
+            anyhow::Error::from(error)
+        );
+    }
+    match &mut pending {
+        Some(pending) => pending.applied(),
         // Nothing that was undone before needs to be remembered.
-        confirm::forget(&context.paths)?;
+        None => {
+            if let Err(failure) = confirm::forget(&context.paths) {
+                tracing::warn!("{}", failure.text());
+            }
+        }
     }
     warm_gateways(&context.netlink, &desired);
-    print(global, &plan, &context.host)?;
+    print_done(global, &plan, &context.host);
     // The guard needs it if nobody confirms.
     drop(lock);
     match pending {

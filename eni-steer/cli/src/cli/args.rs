@@ -84,6 +84,16 @@ pub(super) struct Global {
         default_value = "/run/eni-steer"
     )]
     pub run_dir: PathBuf,
+    /// Directory below which to look for the lease files of DHCP clients
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        value_name = "DIR",
+        env = "ENI_STEER_ROOT",
+        default_value = "/"
+    )]
+    pub root: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

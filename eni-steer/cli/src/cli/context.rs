@@ -14,6 +14,7 @@ use eni_steer_linux::{
     configuration::CONFIG_PATH,
     daemon_report, executor,
     lock::{self, Lock, LockError, Scope},
+    namespace,
     netlink::Netlink,
     observe::{observe, observe_changes, observe_despite_programs},
     paths::Paths,
@@ -54,7 +55,7 @@ impl Global {
         Paths {
             bpffs: self.bpffs.clone(),
             run: self.run_dir.clone(),
-            ..Paths::default()
+            root: self.root.clone(),
         }
     }
 }
@@ -162,6 +163,27 @@ pub(super) fn lock_changes(global: &Global, command: &str) -> Result<Lock, Failu
         global.wait,
         waiting,
     )?)
+}
+
+/// Sets a damaged state file aside, so that everything that does not depend on it goes on, and says
+/// what is lost.
+pub(super) fn set_damaged_state_aside(paths: &Paths) -> Result<(), Failure> {
+    if let Some((error, kept)) = State::set_damaged_aside(paths)? {
+        let cause = std::error::Error::source(&error);
+        tracing::warn!(
+            "{error}{}; it is now {}",
+            cause.map_or_else(String::new, |cause| format!(" ({cause})")),
+            kept.display()
+        );
+    }
+    Ok(())
+}
+
+/// Removes what network namespaces that have ended left behind. Nothing here depends on it.
+pub(super) fn sweep(paths: &Paths) {
+    if let Err(error) = namespace::sweep(paths) {
+        tracing::info!("cannot remove what ended network namespaces left behind: {error}");
+    }
 }
 
 /// The lock of the daemon, for a command beside which none may start. Does not wait.

@@ -89,6 +89,11 @@ impl Failure {
         format!("{:#}", self.error)
     }
 
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
@@ -204,12 +209,8 @@ impl From<LockError> for Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        Self::new(
-            Exit::Failed,
-            error,
-            "eni-steer saves the values it changes there, so the directory must be writable; \
-             --run-dir names another directory",
-        )
+        let hint = error.hint();
+        Self::new(Exit::Failed, error, hint)
     }
 }
 

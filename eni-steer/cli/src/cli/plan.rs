@@ -40,3 +40,11 @@ pub(super) fn print(global: &Global, plan: &Plan, host: &Host) -> Result<(), Fai
     out.flush()?;
     Ok(())
 }
+
+/// Prints a plan that has been carried out. That it cannot be printed does not undo it, so this is
+/// no failure.
+pub(super) fn print_done(global: &Global, plan: &Plan, host: &Host) {
+    if let Err(failure) = print(global, plan, host) {
+        tracing::warn!("the change is made, but not printed: {}", failure.text());
+    }
+}

@@ -80,7 +80,7 @@ pub(super) fn policy_in_force(
     global: &Global,
     args: &PolicyArgs,
 ) -> Result<EffectivePolicy, Failure> {
-    let state = State::read(&global.paths())?;
+    let (state, _damaged) = State::read_to_report(&global.paths())?;
     let mut in_force = without_flags(global, state)?;
     args.put_into(&mut in_force.policy)?;
     let policy = &mut in_force.policy;
@@ -94,7 +94,7 @@ pub(super) fn policy_in_force(
 /// The policy that `remove` undoes: the one that the previous `apply` used. The configuration may
 /// have changed since, or have mistakes.
 pub(super) fn policy_to_undo(global: &Global) -> Result<EffectivePolicy, Failure> {
-    let state = State::read(&global.paths())?;
+    let (state, _damaged) = State::read_to_report(&global.paths())?;
     match state.policy.clone() {
         Some(policy) => Ok(EffectivePolicy::new(state, policy, Source::AppliedLast)),
         None => without_flags(global, state),
@@ -103,7 +103,7 @@ pub(super) fn policy_to_undo(global: &Global) -> Result<EffectivePolicy, Failure
 
 /// The default policy, where neither the configuration nor a policy that was applied can be read.
 pub(super) fn defaults(global: &Global) -> Result<EffectivePolicy, Failure> {
-    let state = State::read(&global.paths())?;
+    let (state, _damaged) = State::read_to_report(&global.paths())?;
     Ok(EffectivePolicy::new(
         state,
         Policy::default(),

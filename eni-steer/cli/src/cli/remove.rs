@@ -1,15 +1,18 @@
 //! `remove`: deletes everything that eni-steer installed, and restores what it changed.
 
 use eni_steer_core::{desired::Desired, plan::Plan};
-use eni_steer_linux::daemon_report;
+use eni_steer_linux::{daemon_report, state::State};
 
 use super::{
     args::{Global, RemoveArgs},
     carry_out::{carry_out, clear_leftovers},
     confirm,
-    context::{Context, clear_unreadable, lock_changes, lock_daemon, require_no_daemon},
+    context::{
+        Context, clear_unreadable, lock_changes, lock_daemon, require_no_daemon,
+        set_damaged_state_aside, sweep,
+    },
     failure::{Exit, Failure},
-    plan::print,
+    plan::{print, print_done},
 };
 
 pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
@@ -23,6 +26,9 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
         // Held until the end, so that no daemon starts meanwhile. Released, the file is gone, also
         // that of a daemon that was killed.
         no_daemon = Some(lock_daemon(global, "remove")?);
+        State::forget_damaged(&global.paths())?;
+        set_damaged_state_aside(&global.paths())?;
+        sweep(&global.paths());
         clear_unreadable(global)?;
     }
     let context = Context::to_undo(global)?;
@@ -38,6 +44,6 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     daemon_report::remove(&context.paths)?;
     clear_leftovers(&context)?;
     drop((no_daemon, lock));
-    print(global, &plan, &context.host)?;
+    print_done(global, &plan, &context.host);
     Ok(Exit::Fine)
 }

@@ -11,7 +11,7 @@ use eni_steer_linux::{
 use super::{
     args::{Global, RunArgs},
     confirm,
-    context::require_privilege,
+    context::{require_privilege, set_damaged_state_aside, sweep},
     failure::{Exit, Failure},
     policy::policy_in_force,
     privileges,
@@ -27,6 +27,8 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     let _one_daemon =
         Lock::obtain(&paths, Scope::Daemon, "run", START, |_| {}).map_err(already_running)?;
     wait_for_the_outcome(&paths);
+    set_damaged_state_aside(&paths)?;
+    sweep(&paths);
     // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
     privileges::raise_memlock();

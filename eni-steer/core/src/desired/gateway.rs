@@ -5,7 +5,8 @@
 //! 1. the policy (`--gateway eth1=172.16.20.253`, or `first` / `last` address of the subnet);
 //! 2. a default route through the ENI, in any table, that is not eni-steer's own. The routes that
 //!    the kernel makes from IPv6 router advertisements are among these;
-//! 3. the DHCP lease of the ENI;
+//! 3. the DHCP lease of the ENI; if several leases contradict each other, the one whose gateway is in
+//!    use already;
 //! 4. a route of the main table by which the ENI reaches its own subnet through a router, as the
 //!    agents of Google's cloud add it for an address without an on-link prefix;
 //! 5. the gateway that another ENI uses in exactly the same on-link prefix;
@@ -30,8 +31,8 @@ use super::{
 };
 use crate::{
     model::{
-        Address, Family, IfIndex, Link, NextHop, Protocol, Route, RouteKind, TableId, any, covers,
-        host_prefix, link_local,
+        Address, Family, IfIndex, Lease, Link, NextHop, Protocol, Route, RouteKind, TableId, any,
+        covers, host_prefix, link_local,
     },
     policy::{EniPolicy, GatewayChoice, PrimaryPolicy},
 };
@@ -174,11 +175,19 @@ fn from_route_or_lease(
 ) -> Option<Gateway> {
     let ours = cx.policy.ownership.protocol;
     let from_lease = || {
-        let lease = cx
-            .host
-            .leases
-            .iter()
-            .find(|lease| lease.index == index && Family::of(lease.gateway) == family)?;
+        let leases = cx.host.leases.iter();
+        let leases = leases
+            .filter(|lease| lease.index == index && Family::of(lease.gateway) == family)
+            .collect::<Vec<_>>();
+        // Where leases contradict each other, the gateway that is in use stays.
+        let in_use = from_default_route(defaults, index, family, |protocol| protocol == ours)
+            .or_else(|| programmed_gateway(cx, index, family));
+        let is_in_use = |lease: &&&Lease| {
+            in_use
+                .as_ref()
+                .is_some_and(|now| now.address == lease.gateway)
+        };
+        let lease = leases.iter().find(is_in_use).or(leases.first())?;
         Some(Gateway {
             address: lease.gateway,
             source: GatewaySource::Lease(lease.file.clone()),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Datapath, Family, ForeignProgram, Hook, IfIndex, Lease, Link, Route, Rule, RuleAction,
-    SavedValue, TableId, Tunable, TunableKind,
+    Address, Datapath, Family, ForeignProgram, Hook, IfIndex, Lease, Link, RejectedLease, Route,
+    Rule, RuleAction, SavedValue, TableId, Tunable, TunableKind,
 };
 
 /// Everything eni-steer read from the host at one moment. `eni-steer-linux` fills it; nothing in
@@ -44,10 +44,16 @@ pub struct Host {
     pub foreign_programs: BTreeMap<Hook, Vec<ForeignProgram>>,
     /// Gateways from the lease files of DHCP clients.
     pub leases: Vec<Lease>,
+    /// Leases that do not count.
+    #[serde(default)]
+    pub rejected_leases: Vec<RejectedLease>,
     /// Sources that eni-steer could not read, each with the reason. A gateway that such a source
     /// may have named keeps the value of the last apply.
     #[serde(default)]
     pub unavailable: Vec<String>,
+    /// The error of the state file, if it is damaged: `saved` is empty then.
+    #[serde(default)]
+    pub damaged_state: Option<String>,
 }
 
 impl Host {

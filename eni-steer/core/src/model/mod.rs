@@ -25,7 +25,7 @@ pub use fetched::Fetched;
 pub use flow::Flow;
 pub use hook::{AttachKind, Attachment, ForeignProgram, Hook};
 pub use host::Host;
-pub use lease::Lease;
+pub use lease::{Lease, RejectedLease};
 pub use link::{Address, Link};
 pub use lookup::RouteLookup;
 pub use neighbour::Reachability;

@@ -9,6 +9,7 @@ use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
 
 use crate::{
     netlink::NetlinkError,
+    own_dir::OwnDirError,
     run_files::{self, VERIFIER_LOG},
 };
 
@@ -42,6 +43,15 @@ pub enum BpfError {
         #[source]
         cause: Option<io::Error>,
     },
+    /// There is no bpffs where one should be mounted, but a directory with something in it.
+    #[error("{path} is not empty and no BPF file system (bpffs), so eni-steer mounts none there")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory for pins is not eni-steer's, or cannot be used.
+    #[error(transparent)]
+    Directory(OwnDirError),
     /// A pinned object differs from what this version of eni-steer pins there.
     #[error("{pin} does not fit this version of eni-steer: {what}")]
     LayoutMismatch {
@@ -110,6 +120,17 @@ pub enum BpfError {
     /// A netlink request failed, for a qdisc or a filter.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+}
+
+impl From<OwnDirError> for BpfError {
+    fn from(error: OwnDirError) -> Self {
+        match error {
+            OwnDirError::Io { verb, path, cause } => {
+                Self::io(format!("{verb} {}", path.display()), cause)
+            }
+            other => Self::Directory(other),
+        }
+    }
 }
 
 impl BpfError {
@@ -222,6 +243,10 @@ impl BpfError {
             Self::BpffsMissing { path, .. } => {
                 Some(format!("mount one: mount -t bpf bpf {}", path.display()))
             }
+            Self::NotEmpty { .. } => Some(
+                "name the mount point of a bpffs, or an empty directory, with --bpffs".to_owned(),
+            ),
+            Self::Directory(error) => error.hint(),
             Self::LayoutMismatch { .. } => Some(
                 "another version of eni-steer created it, or another program changed it: use that \
                  version, or run `eni-steer remove` and then `eni-steer apply` (counters start \
@@ -255,6 +280,8 @@ impl BpfError {
             | Self::BpffsMissing { .. } => true,
             Self::Netlink(error) => error.is_denied(),
             Self::LayoutMismatch { .. }
+            | Self::NotEmpty { .. }
+            | Self::Directory(_)
             | Self::Full { .. }
             | Self::UnknownEni { .. }
             | Self::Taken { .. }

@@ -62,7 +62,7 @@ impl Events {
     pub fn open(maps: Maps) -> Result<Self, BpfError> {
         let path = maps.root.map(names::EVENTS);
         let what = || format!("open {}", path.display());
-        let ring = MapData::from_pin(&path)
+        let ring = MapData::from_pin(maps.directory.entry(names::EVENTS))
             .and_then(|map| RingBuf::try_from(Map::RingBuf(map)))
             .map_err(|cause| BpfError::map(what(), cause))?;
         // SAFETY: the ring buffer owns its descriptor, always returns the same one, and is dropped

@@ -7,6 +7,7 @@ use eni_steer_common::{
 };
 
 use super::{error::BpfError, layout::Spec, pin::PinRoot, writer::Writer};
+use crate::own_dir::OwnDir;
 
 /// The open maps of one network namespace.
 ///
@@ -15,6 +16,8 @@ use super::{error::BpfError, layout::Spec, pin::PinRoot, writer::Writer};
 /// entry that exists already changes nothing.
 pub struct Maps {
     pub(super) root: PinRoot,
+    /// The directory of their pins.
+    pub(super) directory: OwnDir,
     /// Number of CPUs that the machine may have: per-CPU maps have a value for each.
     pub(super) cpus: u32,
     pub(super) specs: Vec<Spec>,
@@ -53,6 +56,7 @@ impl Maps {
     /// [`eni_steer_common::names::PINNED`].
     pub(super) fn from_opened(
         root: &PinRoot,
+        directory: OwnDir,
         cpus: u32,
         opened: Vec<(Spec, MapData)>,
     ) -> Result<Self, BpfError> {
@@ -74,6 +78,7 @@ impl Maps {
         // the ring buffer of events, is opened by its reader.
         Ok(Self {
             root: root.clone(),
+            directory,
             cpus,
             enis: typed!(),
             addresses: typed!(),

@@ -107,7 +107,7 @@ pub(crate) fn load_all(
         coarse_clock: u32::from(has_coarse_clock()?),
         source_sets: maps.sources.len(),
         source_seed: source_seed()?,
-        pins: names::PINNED.map(|name| maps.root.map(name)),
+        pins: names::PINNED.map(|name| maps.directory.entry(name)),
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = with_slots.len().div_ceil(threads.min(THREADS)).max(1);

@@ -10,8 +10,9 @@ use super::{
     error::BpfError,
     handles::Maps,
     layout::{Limits, Spec},
-    pin::{self, PinRoot},
+    pin::PinRoot,
 };
+use crate::own_dir::OwnDir;
 
 impl Maps {
     /// Opens the maps, and creates and pins those that are missing. A map that exists keeps its
@@ -21,22 +22,22 @@ impl Maps {
     /// No bpffs is mounted, a privilege is missing, or a pinned map has another layout.
     pub fn create(root: &PinRoot, limits: &Limits) -> Result<Self, BpfError> {
         root.require_bpffs()?;
-        root.create_dirs()?;
+        let directory = root.create_dirs()?;
         let cpus = possible_cpus()?;
         let mut opened = Vec::new();
         let mut created = 0;
         for spec in limits.specs(cpus) {
-            let map = match open_pin(root, &spec)? {
+            let map = match open_pin(&directory, &spec)? {
                 Some(map) => map,
                 None => {
                     created += 1;
-                    create_map(root, &spec)?
+                    create_map(&directory, &spec)?
                 }
             };
             opened.push((with_actual_size(spec, &map)?, map));
         }
         let all_or_none = created == 0 || created == opened.len();
-        let mut maps = Self::from_opened(root, cpus, opened)?;
+        let mut maps = Self::from_opened(root, directory, cpus, opened)?;
         if created > 0 {
             maps.set_settings(&model::Settings::default())?;
             maps.refresh_lookup_filters()?;
@@ -58,20 +59,20 @@ impl Maps {
     /// A privilege is missing, a pinned map has another layout, or only some of the maps are
     /// pinned.
     pub fn open(root: &PinRoot) -> Result<Option<Self>, BpfError> {
-        if !root.may_have_maps() {
+        let Some(directory) = root.open_maps()? else {
             return Ok(None);
-        }
+        };
         let cpus = possible_cpus()?;
         let mut opened = Vec::new();
         let mut missing = None;
         for spec in Limits::default().specs(cpus) {
-            match open_pin(root, &spec)? {
+            match open_pin(&directory, &spec)? {
                 Some(map) => opened.push((with_actual_size(spec, &map)?, map)),
                 None => missing = missing.or(Some(spec.name)),
             }
         }
         match missing {
-            None => Self::from_opened(root, cpus, opened).map(Some),
+            None => Self::from_opened(root, directory, cpus, opened).map(Some),
             Some(_) if opened.is_empty() => Ok(None),
             Some(name) => Err(BpfError::LayoutMismatch {
                 pin: root.map(name),
@@ -91,8 +92,10 @@ impl Maps {
 
     /// Like [`Maps::remove`], for maps that cannot be opened because they have another layout.
     pub(super) fn remove_pins(root: &PinRoot) -> Result<(), BpfError> {
-        for name in names::PINNED {
-            pin::unpin(&root.map(name))?;
+        if let Some(directory) = root.open_maps()? {
+            for name in names::PINNED {
+                directory.remove_file(name)?;
+            }
         }
         root.remove_dirs()
     }
@@ -118,10 +121,10 @@ fn with_actual_size(mut spec: Spec, map: &MapData) -> Result<Spec, BpfError> {
 
 /// Opens a pinned map and checks its layout before anything is read from it. Returns `None` if the
 /// map is not pinned.
-fn open_pin(root: &PinRoot, spec: &Spec) -> Result<Option<MapData>, BpfError> {
-    let path = root.map(spec.name);
+fn open_pin(directory: &OwnDir, spec: &Spec) -> Result<Option<MapData>, BpfError> {
+    let path = directory.path().join(spec.name);
     let what = || format!("open {}", path.display());
-    let map = match MapData::from_pin(&path) {
+    let map = match MapData::from_pin(directory.entry(spec.name)) {
         Ok(map) => map,
         Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {
             return Ok(None);
@@ -159,7 +162,7 @@ fn open_pin(root: &PinRoot, spec: &Spec) -> Result<Option<MapData>, BpfError> {
 }
 
 /// Creates a map and pins it.
-fn create_map(root: &PinRoot, spec: &Spec) -> Result<MapData, BpfError> {
+fn create_map(directory: &OwnDir, spec: &Spec) -> Result<MapData, BpfError> {
     let definition = aya_obj::Map::new_from_params(
         spec.kind as u32,
         spec.key,
@@ -169,8 +172,7 @@ fn create_map(root: &PinRoot, spec: &Spec) -> Result<MapData, BpfError> {
     );
     let map = MapData::create(definition, spec.name, None)
         .map_err(|cause| BpfError::map(format!("create map {}", spec.name), cause))?;
-    let path = root.map(spec.name);
-    map.pin(&path)
-        .map_err(|cause| BpfError::pin(&path, cause))?;
+    map.pin(directory.entry(spec.name))
+        .map_err(|cause| BpfError::pin(&directory.path().join(spec.name), cause))?;
     Ok(map)
 }

@@ -62,7 +62,7 @@ pub use lookups::watch_lookups;
 pub use observe::{foreign_programs, observe};
 pub use pin::{PinRoot, ensure_bpffs};
 
-pub(crate) use clear::clear_unreadable;
+pub(crate) use clear::{clear_unreadable, sweep};
 pub(crate) use events::decode as decode_event;
 pub(crate) use hooks::{attach_loaded, clsact::qdisc as clsact_qdisc, tcx::remove_stale_links};
 pub(crate) use load::{Wanted, load_all};

@@ -5,15 +5,19 @@
 //!                                                /links/<ifindex>-<mac>-{in,out}
 //! ```
 //!
-//! Each network namespace has its own directory, because all namespaces share the bpffs, while
-//! interface indexes and addresses are valid in one namespace only. The name of a link contains
-//! index and MAC address, because an interface that is removed and added again under the same name
-//! is another interface.
+//! Each network namespace has its own directory ([`namespace`]), because all namespaces share the
+//! bpffs, while interface indexes and addresses are valid in one namespace only. The name of a link
+//! contains index and MAC address, because an interface that is removed and added again under the
+//! same name is another interface.
+//!
+//! Where others can write the bpffs, they can make these directories before eni-steer does. So each
+//! of them is checked before anything in it is opened, pinned or deleted ([`OwnDir`]), and only
+//! files with names that eni-steer gives are deleted.
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -24,16 +28,26 @@ use nix::{
 };
 
 use super::error::BpfError;
+use crate::{
+    namespace::{self, Namespace},
+    own_dir::{On, OwnDir, OwnDirError},
+};
 use eni_steer_core::model::{Direction, IfIndex, Mac};
 
 /// Name of eni-steer's directory in a bpffs.
 const DIRECTORY: &str = "eni-steer";
+const MAPS: &str = "maps";
+const LINKS: &str = "links";
+
+/// Recognises the names that eni-steer gives to pins.
+type IsOurs = fn(&OsStr) -> bool;
 
 /// The directory with the pins of one network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinRoot {
     bpffs: PathBuf,
-    namespace: u64,
+    /// Name of the namespace's directory.
+    namespace: String,
     layout: u32,
 }
 
@@ -45,7 +59,7 @@ fn bpffs_ready(path: &Path) -> bool {
 /// Mounts a bpffs at a path, unless one is mounted there already.
 ///
 /// # Errors
-/// The directory does not exist, or the bpffs cannot be mounted.
+/// The directory does not exist or is not empty, or the bpffs cannot be mounted.
 pub fn ensure_bpffs(path: &Path) -> Result<(), BpfError> {
     if bpffs_ready(path) {
         return Ok(());
@@ -54,8 +68,11 @@ pub fn ensure_bpffs(path: &Path) -> Result<(), BpfError> {
         path: path.to_owned(),
         cause: Some(cause),
     };
-    if !path.is_dir() {
-        return Err(missing(io::Error::from_raw_os_error(libc::ENOENT)));
+    // A mount would hide what is in the directory.
+    if fs::read_dir(path).map_err(missing)?.next().is_some() {
+        return Err(BpfError::NotEmpty {
+            path: path.to_owned(),
+        });
     }
     // The same flags and mode as systemd uses.
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -69,14 +86,32 @@ impl PinRoot {
     /// # Errors
     /// The network namespace cannot be determined.
     pub fn here(bpffs: &Path) -> Result<Self, BpfError> {
-        let path = "/proc/thread-self/ns/net";
-        let status = nix::sys::stat::stat(path)
-            .map_err(|errno| BpfError::io(format!("read {path}"), errno.into()))?;
+        let here = Namespace::here()
+            .map_err(|cause| BpfError::io(format!("read {}", namespace::FILE), cause))?;
         Ok(Self {
             bpffs: bpffs.to_owned(),
-            namespace: status.st_ino,
+            namespace: here.name_in(&Self::all(bpffs)),
             layout: names::LAYOUT,
         })
+    }
+
+    /// The directory with the pins of all namespaces.
+    pub(crate) fn all(bpffs: &Path) -> PathBuf {
+        bpffs.join(DIRECTORY)
+    }
+
+    /// The directory of another namespace, by its name.
+    pub(crate) fn of(bpffs: &Path, namespace: &str) -> Self {
+        Self {
+            bpffs: bpffs.to_owned(),
+            namespace: namespace.to_owned(),
+            layout: names::LAYOUT,
+        }
+    }
+
+    /// Opens the directory with the pins of all namespaces. `None`: there is none.
+    pub(crate) fn open_all(bpffs: &Path) -> Result<Option<OwnDir>, OwnDirError> {
+        OwnDir::open(bpffs, &[DIRECTORY], On::Bpffs)
     }
 
     /// Returns an error if no bpffs is mounted.
@@ -90,127 +125,196 @@ impl PinRoot {
         })
     }
 
-    fn namespace_dir(&self) -> PathBuf {
-        self.bpffs.join(DIRECTORY).join(self.namespace.to_string())
+    /// The names of the directories from the bpffs to the layout's.
+    fn names(&self) -> [String; 3] {
+        let layout = format!("v{}", self.layout);
+        [DIRECTORY.to_owned(), self.namespace.clone(), layout]
     }
 
+    /// The names of the directories from the bpffs to one of the layout's two.
+    fn names_to(&self, last: &str) -> Vec<String> {
+        let names = self.names().into_iter();
+        names.chain([last.to_owned()]).collect()
+    }
+
+    /// The path of the layout's directory, for messages.
     fn layout_dir(&self) -> PathBuf {
-        self.namespace_dir().join(format!("v{}", self.layout))
+        self.names()
+            .iter()
+            .fold(self.bpffs.clone(), |path, name| path.join(name))
     }
 
-    fn maps_dir(&self) -> PathBuf {
-        self.layout_dir().join("maps")
-    }
-
-    /// The directory of the pinned TCX links.
-    pub(super) fn links_dir(&self) -> PathBuf {
-        self.layout_dir().join("links")
-    }
-
-    /// The path at which a map is pinned.
+    /// The path at which a map is pinned, for messages.
     pub fn map(&self, name: &str) -> PathBuf {
-        self.maps_dir().join(name)
+        self.layout_dir().join(MAPS).join(name)
     }
 
-    /// Returns whether maps may be pinned: their directory exists, or cannot be examined.
-    pub(super) fn may_have_maps(&self) -> bool {
-        let metadata = fs::metadata(self.maps_dir());
-        !matches!(metadata, Err(error) if error.kind() == io::ErrorKind::NotFound)
+    /// Opens the directory of the pinned maps. Returns `None` if there is none.
+    pub(super) fn open_maps(&self) -> Result<Option<OwnDir>, BpfError> {
+        Ok(OwnDir::open(&self.bpffs, &self.names_to(MAPS), On::Bpffs)?)
     }
 
-    /// The path at which to pin the link of a hook.
-    pub(super) fn link(&self, ifindex: IfIndex, mac: Mac, direction: Direction) -> PathBuf {
-        let mac: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        let way = match direction {
-            Direction::Ingress => "in",
-            Direction::Egress => "out",
-        };
-        self.links_dir().join(format!("{ifindex}-{mac}-{way}"))
+    /// Opens the directory of the pinned TCX links. Returns `None` if there is none.
+    pub(super) fn open_links(&self) -> Result<Option<OwnDir>, BpfError> {
+        Ok(OwnDir::open(&self.bpffs, &self.names_to(LINKS), On::Bpffs)?)
     }
 
-    /// Creates the directories. Only root may read them, because the maps contain addresses.
-    pub(super) fn create_dirs(&self) -> Result<(), BpfError> {
-        for dir in [self.maps_dir(), self.links_dir()] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&dir)
-                .map_err(|cause| BpfError::io(format!("create {}", dir.display()), cause))?;
-        }
-        Ok(())
+    /// Opens the directory of the pinned maps, and creates all directories that are missing. Only
+    /// root may read them, because the maps contain addresses.
+    pub(super) fn create_dirs(&self) -> Result<OwnDir, BpfError> {
+        OwnDir::create(&self.bpffs, &self.names_to(LINKS), On::Bpffs)?;
+        Ok(OwnDir::create(
+            &self.bpffs,
+            &self.names_to(MAPS),
+            On::Bpffs,
+        )?)
     }
 
     /// Deletes the directories that are empty, the innermost first.
     pub(super) fn remove_dirs(&self) -> Result<(), BpfError> {
-        for dir in [
-            self.maps_dir(),
-            self.links_dir(),
-            self.layout_dir(),
-            self.namespace_dir(),
-            self.bpffs.join(DIRECTORY),
-        ] {
-            match fs::remove_dir(&dir) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                // Another namespace or another layout has pins there.
-                Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
-                Err(cause) => {
-                    return Err(BpfError::io(format!("remove {}", dir.display()), cause));
+        let above = self.names();
+        let mut below = vec![MAPS, LINKS];
+        for depth in (0..=above.len()).rev() {
+            if let Some(directory) = OwnDir::open(&self.bpffs, &above[..depth], On::Bpffs)? {
+                for name in below {
+                    // Another namespace or another layout has pins there.
+                    if !directory.remove_dir(name)? {
+                        return Ok(());
+                    }
                 }
             }
+            below = match depth {
+                0 => Vec::new(),
+                depth => vec![above[depth - 1].as_str()],
+            };
         }
         Ok(())
     }
 
     /// Lists the layouts of other versions of eni-steer that have pins in this namespace.
     pub(crate) fn other_layouts(&self) -> Result<BTreeSet<u32>, BpfError> {
-        let dir = self.namespace_dir();
-        let what = || format!("list {}", dir.display());
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-            Err(cause) => return Err(BpfError::io(what(), cause)),
-        };
         let mut layouts = BTreeSet::new();
-        for entry in entries {
-            let entry = entry.map_err(|cause| BpfError::io(what(), cause))?;
-            let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix('v'));
-            layouts.extend(number.and_then(|number| number.parse::<u32>().ok()));
+        for layout in self.layouts()? {
+            if layout != self.layout && self.with_layout(layout).is_removable()? {
+                layouts.insert(layout);
+            }
         }
-        layouts.remove(&self.layout);
         Ok(layouts)
+    }
+
+    /// Whether [`PinRoot::remove_all`] would remove something: a pin, or a directory without a file
+    /// of anybody else.
+    fn is_removable(&self) -> Result<bool, BpfError> {
+        let mut of_others = false;
+        for (directory, is_ours) in self.directories()? {
+            for name in directory.names()? {
+                if is_ours(&name) {
+                    return Ok(true);
+                }
+                of_others = true;
+            }
+        }
+        Ok(!of_others)
+    }
+
+    /// The directories of this layout that exist, each with what recognises the names of its pins.
+    fn directories(&self) -> Result<Vec<(OwnDir, IsOurs)>, BpfError> {
+        let links = self.open_links()?.map(|links| (links, is_link_name as _));
+        let maps = self.open_maps()?.map(|maps| (maps, is_map_name as _));
+        Ok(links.into_iter().chain(maps).collect())
+    }
+
+    /// Lists all layouts that have pins in this namespace.
+    pub(super) fn layouts(&self) -> Result<BTreeSet<u32>, BpfError> {
+        let above = self.names();
+        let Some(directory) = OwnDir::open(&self.bpffs, &above[..2], On::Bpffs)? else {
+            return Ok(BTreeSet::new());
+        };
+        let number = |name: &OsStr| name.to_str()?.strip_prefix('v')?.parse::<u32>().ok();
+        let names = directory.names()?;
+        Ok(names.iter().filter_map(|name| number(name)).collect())
+    }
+
+    /// The same namespace's pins of another layout.
+    pub(super) fn with_layout(&self, layout: u32) -> Self {
+        Self {
+            layout,
+            ..self.clone()
+        }
     }
 
     /// Deletes the pins of another layout. That also detaches the programs of its TCX links. Clsact
     /// filters have the same priority and handle in every layout, so this version's have replaced
     /// them.
     pub(crate) fn remove_layout(&self, layout: u32) -> Result<(), BpfError> {
-        let other = Self {
-            layout,
-            ..self.clone()
-        };
-        for dir in [other.links_dir(), other.maps_dir()] {
-            let what = || format!("empty {}", dir.display());
-            let entries = match fs::read_dir(&dir) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(cause) => return Err(BpfError::io(what(), cause)),
-            };
-            for entry in entries {
+        self.with_layout(layout).remove_all()
+    }
+
+    /// Deletes all pins of this layout, whichever version made them.
+    pub(super) fn remove_all(&self) -> Result<(), BpfError> {
+        for (directory, is_ours) in self.directories()? {
+            for name in directory.names()?.iter().filter(|name| is_ours(name)) {
                 // Nothing but its pin keeps a link attached.
-                unpin(&entry.map_err(|cause| BpfError::io(what(), cause))?.path())?;
+                directory.remove_file(name)?;
             }
         }
-        other.remove_dirs()
+        self.remove_dirs()
     }
 }
 
-/// Deletes a pin; does nothing if it does not exist.
-pub(super) fn unpin(path: &Path) -> Result<(), BpfError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(cause) => Err(BpfError::io(format!("unpin {}", path.display()), cause)),
+/// The name of the pin of a hook's link.
+pub(super) fn link_name(ifindex: IfIndex, mac: Mac, direction: Direction) -> String {
+    let mac: String = mac.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let way = match direction {
+        Direction::Ingress => "in",
+        Direction::Egress => "out",
+    };
+    format!("{ifindex}-{mac}-{way}")
+}
+
+/// Whether eni-steer gives such a name to the pin of a link.
+pub(super) fn is_link_name(name: &OsStr) -> bool {
+    let parts = name
+        .to_str()
+        .map(|name| name.split('-').collect::<Vec<_>>());
+    let Some([index, mac, way]) = parts.as_deref() else {
+        return false;
+    };
+    index.parse::<u32>().is_ok()
+        && mac.len() == 12
+        && mac.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && ["in", "out"].contains(way)
+}
+
+/// Whether some version of eni-steer gives such a name to the pin of a map.
+fn is_map_name(name: &OsStr) -> bool {
+    let letters = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    !name.is_empty() && name.as_encoded_bytes().iter().all(letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_pins_are_recognised_and_no_others() {
+        let index = IfIndex::new(12).expect("not zero");
+        for direction in Direction::BOTH {
+            let name = link_name(index, Mac([0, 1, 2, 0xab, 0xcd, 0xef]), direction);
+            assert!(is_link_name(OsStr::new(&name)), "{name}");
+        }
+        for name in names::PINNED {
+            assert!(is_map_name(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "",
+            "shadow",
+            "12-000102abcdef",
+            "12-000102abcdeg-in",
+            "x-000102abcdef-in",
+        ] {
+            assert!(!is_link_name(OsStr::new(name)), "{name}");
+            assert!(!is_map_name(OsStr::new(name)), "{name}");
+        }
     }
 }

@@ -281,5 +281,7 @@ fn arguments<'a>(command: &'a mut Command, global: &Global) -> &'a mut Command {
         .arg(&global.bpffs)
         .arg("--run-dir")
         .arg(&global.run_dir)
+        .arg("--root")
+        .arg(&global.root)
         .arg("undo-unless-confirmed")
 }

@@ -138,7 +138,7 @@ impl Files {
         if self.confirmed.exists() {
             return Some(Outcome::Confirmed);
         }
-        serde_json::from_slice(&fs::read(&self.outcome).ok()?).ok()
+        serde_json::from_slice(&run_files::read(&self.outcome).ok()?).ok()
     }
 
     /// Records the outcome of an undo, which is over.
@@ -185,7 +185,7 @@ fn claim(from: &Path, to: &Path) -> io::Result<bool> {
 
 impl Pending {
     pub(super) fn read(file: &Path) -> io::Result<Self> {
-        Ok(serde_json::from_slice(&fs::read(file)?)?)
+        Ok(serde_json::from_slice(&run_files::read(file)?)?)
     }
 
     /// Whether it belongs to this boot. If not, the reboot has undone the change.

@@ -36,15 +36,35 @@ impl Unconfirmed {
         }
     }
 
-    /// Notes that the change is complete. The time for a confirmation begins now.
-    pub(in crate::cli) fn applied(&mut self) -> Result<(), Failure> {
+    /// Notes that the change is complete. The time for a confirmation begins now. If this cannot be
+    /// noted, this process still knows it, and undoes the change in time.
+    pub(in crate::cli) fn applied(&mut self) {
         self.pending.until = Some(now() + self.pending.milliseconds);
-        Ok(self.files.write_pending(&self.pending)?)
+        if let Err(error) = self.files.write_pending(&self.pending) {
+            tracing::warn!("cannot record that the change is complete: {error}");
+        }
     }
 
     /// Notes that the change failed and was undone: the guard ends.
     pub(in crate::cli) fn cancel(&self) -> Result<(), Failure> {
         Ok(self.files.forget()?)
+    }
+
+    /// Undoes a change whose result is not what was planned. Returns the failure, with what became of
+    /// the change.
+    pub(in crate::cli) fn give_up(
+        self,
+        global: &Global,
+        failure: Failure,
+    ) -> Result<Failure, Failure> {
+        let reason = "the result was not as planned";
+        let outcome = guard::undo(global, reason, Some(&self.pending))?;
+        Ok(match outcome {
+            Some(Outcome::Failed { error, .. }) => {
+                failure.context(format!("eni-steer could not undo the change: {error}"))
+            }
+            _ => failure.context("eni-steer undid the change"),
+        })
     }
 
     /// Waits until the change is confirmed or undone.

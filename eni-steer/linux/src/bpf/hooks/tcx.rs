@@ -2,23 +2,28 @@
 //! the kernel removes it from the hook together with the interface.
 
 use std::{
-    fs, io,
+    ffi::OsString,
+    io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::PathBuf,
+    rc::Rc,
 };
 
-use crate::bpf::{
-    error::BpfError,
-    load::program_name,
-    pin::{PinRoot, unpin},
-    sys::{self, TcxLink},
+use crate::{
+    bpf::{
+        error::BpfError,
+        load::program_name,
+        pin::{PinRoot, is_link_name, link_name},
+        sys::{self, TcxLink},
+    },
+    own_dir::OwnDir,
 };
 use eni_steer_core::model::{Direction, IfIndex, Mac};
 
 /// A TCX link and its pin.
 #[derive(Debug)]
 pub(in crate::bpf) struct PinnedLink {
-    path: PathBuf,
+    directory: Rc<OwnDir>,
+    name: OsString,
     link: OwnedFd,
     tcx: TcxLink,
 }
@@ -34,29 +39,40 @@ impl PinnedLink {
         self.tcx.program
     }
 
+    /// Whether its interface is there and the program is attached.
+    pub fn is_attached(&self) -> bool {
+        self.tcx.ifindex.is_some()
+    }
+
     /// Detaches the program from its hook and removes the pin.
     fn remove(self) -> Result<(), BpfError> {
+        let path = self.directory.path().join(&self.name);
         sys::detach_link(self.link.as_fd())
-            .map_err(|cause| BpfError::io(format!("detach {}", self.path.display()), cause))?;
-        unpin(&self.path)
+            .map_err(|cause| BpfError::io(format!("detach {}", path.display()), cause))?;
+        Ok(self.directory.remove_file(&self.name)?)
     }
 }
 
 /// All pinned links, also those whose interface no longer exists.
 pub(in crate::bpf) fn links(root: &PinRoot) -> Result<Vec<PinnedLink>, BpfError> {
-    let dir = root.links_dir();
-    let what = || format!("list {}", dir.display());
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(cause) => return Err(BpfError::io(what(), cause)),
+    let Some(directory) = root.open_links()?.map(Rc::new) else {
+        return Ok(Vec::new());
     };
     let mut links = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|cause| BpfError::io(what(), cause))?.path();
-        let opened = sys::open_pin(&path).and_then(|link| Ok((sys::tcx_link(link.as_fd())?, link)));
+    for name in directory.names()? {
+        if !is_link_name(&name) {
+            continue;
+        }
+        let path = directory.path().join(&name);
+        let opened = sys::open_pin(&directory.entry(&name))
+            .and_then(|link| Ok((sys::tcx_link(link.as_fd())?, link)));
         match opened {
-            Ok((Some(tcx), link)) => links.push(PinnedLink { path, link, tcx }),
+            Ok((Some(tcx), link)) => links.push(PinnedLink {
+                directory: Rc::clone(&directory),
+                name,
+                link,
+                tcx,
+            }),
             Ok((None, _)) => {
                 return Err(BpfError::LayoutMismatch {
                     pin: path,
@@ -70,7 +86,6 @@ pub(in crate::bpf) fn links(root: &PinRoot) -> Result<Vec<PinnedLink>, BpfError>
             }
         }
     }
-    links.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(links)
 }
 
@@ -100,10 +115,13 @@ pub(super) fn attach(
         }
         Err(cause) => return Err(BpfError::io(what(), cause)),
     };
-    let path = root.link(ifindex, mac, direction);
+    let name = link_name(ifindex, mac, direction);
+    let pinned = match root.open_links()? {
+        Some(directory) => sys::pin(link.as_fd(), &directory.entry(&name)),
+        None => Err(io::ErrorKind::NotFound.into()),
+    };
     // If pinning fails, the link is closed, and with that the kernel detaches the program.
-    sys::pin(link.as_fd(), &path)
-        .map_err(|cause| BpfError::io(format!("pin {}", path.display()), cause))?;
+    pinned.map_err(|cause| BpfError::io(format!("pin link {name}"), cause))?;
     Ok(None)
 }
 
