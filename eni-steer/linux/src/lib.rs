@@ -11,6 +11,7 @@
 //! own_dir    checks that directories belong to root before it uses them
 //! namespace  the name of a network namespace's directories
 //! leases     gateways from the lease files of DHCP clients
+//! reach      does another host answer?
 //! sysctl     sysctls of the network namespace
 //! ```
 //!
@@ -33,6 +34,7 @@ pub mod own_dir;
 pub mod parsers;
 pub mod paths;
 pub mod process;
+pub mod reach;
 pub mod run_files;
 pub mod state;
 mod sysctl;

@@ -384,3 +384,93 @@ fn inflict(fault: Fault, steer: &Steer, apply: &Background) {
         }
     }
 }
+
+const PROBED: [&str; 7] = ["apply", "--eni", "eth0", "--eni", "eth1", "--mode", "steer"];
+
+/// Applies with probes of these targets, and returns what the command said.
+#[track_caller]
+fn probed(steer: &Steer, lab: &Lab, targets: &[&str], code: i32) -> String {
+    let probes = targets.iter().map(|target| match *target {
+        "" => "--probe".to_owned(),
+        target => format!("--probe={target}"),
+    });
+    let words: Vec<String> = PROBED
+        .map(str::to_owned)
+        .into_iter()
+        .chain(probes)
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let output = steer.call(&words).timeout(LONG).run(&lab.host);
+    output.expect_code(code).stderr
+}
+
+#[test]
+fn a_change_stays_if_every_probe_is_answered() {
+    let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let client = (lab.client_v4(), lab.client_v6());
+    let server = std::net::SocketAddr::new(client.0.into(), 7100);
+    let listener = lab
+        .client
+        .run(|| std::net::TcpListener::bind(server).expect("a listener"));
+    let targets = [
+        "".to_owned(),
+        format!("eth1={}", client.0),
+        format!("eth1={}", client.1),
+        format!("eth1={server}"),
+        client.0.to_string(),
+    ];
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    let said = probed(&steer, &lab, &targets, 0);
+    assert!(
+        said.contains("Every probe was answered: the change stays."),
+        "{said}"
+    );
+    drop(listener);
+    steer.exits(&lab, &["plan"], 0);
+    steer.refuses(&lab, &["confirm"], 1, &["nothing to confirm"]);
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+}
+
+#[test]
+fn a_change_is_undone_if_a_probe_is_not_answered_or_leaves_by_the_wrong_eni() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = without_note(&steer.world(&lab));
+    let expect_undone = |targets: &[&str], reason: &str| {
+        let said = probed(&steer, &lab, targets, 6);
+        assert!(said.contains("Undone") && said.contains(reason), "{said}");
+        let status = steer.run(&lab, &["status"]).stdout;
+        assert!(status.contains(reason), "{status}");
+    };
+    expect_undone(
+        &["", "eth1=192.0.2.77"],
+        "the probe of eth1=192.0.2.77 was not answered",
+    );
+    let closed = format!("eth1={}:7101", lab.client_v4());
+    expect_undone(&[&closed], "was not answered");
+    let left = eni_steer_tests::diff(&before, &without_note(&steer.world(&lab)));
+    assert_eq!(left, "");
+    // Another program's rule comes first: the answers would come, by the wrong ENI.
+    eni_steer_tests::ip(
+        &lab.host,
+        "rule add pref 100 from 172.16.20.177 lookup main",
+    );
+    let client = format!("eth1={}", lab.client_v4());
+    expect_undone(&[&client], "leave by eth0 and not by eth1");
+}
+
+#[test]
+fn a_probe_that_cannot_be_asked_is_refused_and_changes_nothing() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let before = steer.world(&lab);
+    for (target, naming) in [("eth7=192.0.2.10", "eth7"), ("example.org", "--probe")] {
+        let words = [&PROBED[..], &["--probe", target]].concat();
+        steer.refuses(&lab, &words, 2, &[naming]);
+    }
+    assert_unchanged(&before, &steer.world(&lab));
+}

@@ -33,9 +33,13 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     if context.state.policy.as_ref() != Some(&context.policy) {
         require_no_daemon(&context.paths, "'apply' with other settings")?;
     }
+    confirm::check_targets(&desired, &args.probe)?;
     // The guard starts before the first change: the change may cut off the session that runs
     // this command.
-    let mut pending = match args.confirm {
+    let time = args
+        .confirm
+        .or((!args.probe.is_empty()).then_some(confirm::PROBING));
+    let mut pending = match time {
         Some(time) => Some(confirm::prepare(global, &context, time)?),
         None => None,
     };
@@ -76,7 +80,8 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     // The guard needs it if nobody confirms.
     drop(lock);
     match pending {
-        Some(pending) => pending.wait(global),
+        Some(pending) if args.probe.is_empty() => pending.wait(global),
+        Some(pending) => pending.probe(global, &context, &desired, &args.probe),
         None => Ok(Exit::Fine),
     }
 }

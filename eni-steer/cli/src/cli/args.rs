@@ -114,7 +114,10 @@ pub(super) enum Command {
   eni-steer apply --eni eth0 --eni eth1 --mode steer
                                    manage these two; also redirect packets to the right ENI
   eni-steer apply --rules off      only count packets; routes, rules and sysctls stay as they are
-  eni-steer apply --confirm 60s    undo everything in 60 s unless you run 'eni-steer confirm'")]
+  eni-steer apply --confirm 60s    undo everything in 60 s unless you run 'eni-steer confirm'
+  eni-steer apply --probe          undo everything unless the gateways answer afterwards
+  eni-steer apply --probe eth1=203.0.113.9:443
+                                   the same, if this server accepts a connection from eth1")]
     Apply(ApplyArgs),
     /// Keep the change that 'apply --confirm' made
     Confirm,
@@ -212,6 +215,13 @@ pub(super) struct ApplyArgs {
     /// Undo the change after this time unless you run 'eni-steer confirm' (60, 60s, 2m)
     #[arg(long, value_name = "TIME", value_parser = super::confirm::parse_time)]
     pub confirm: Option<Duration>,
+    /// Keep the change if these hosts answer, else undo it: [ENI=]ADDRESS[:PORT]
+    ///
+    /// Repeat it for more hosts. Without a value: the gateway of each ENI, and the way back of the
+    /// SSH session that runs this command. With a port, the host must accept a TCP connection, else
+    /// it must answer an ICMP echo request. The question must leave by the ENI that owns its source.
+    #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "usual")]
+    pub probe: Vec<super::confirm::Target>,
 }
 
 #[derive(Debug, Args)]

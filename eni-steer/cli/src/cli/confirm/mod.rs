@@ -2,6 +2,7 @@
 
 mod guard;
 mod pending;
+mod probe;
 mod wait;
 
 use std::time::Duration;
@@ -20,8 +21,11 @@ use super::{
 use pending::{Files, Outcome, Pending, Process, boot, now};
 
 pub(super) use guard::guard;
+pub(super) use probe::Target;
 pub(super) use wait::Unconfirmed;
 
+/// How long a change waits for the answers of `--probe` if no time is given.
+pub(super) const PROBING: Duration = Duration::from_secs(60);
 /// The longest time that a change may wait.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
@@ -38,6 +42,17 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
         return Err("at most 24 hours: a reboot undoes the change as well".to_owned());
     }
     Ok(time)
+}
+
+/// Checks that the targets of `--probe` name managed ENIs.
+pub(super) fn check_targets(desired: &Desired, targets: &[Target]) -> Result<(), Failure> {
+    match probe::unknown_eni(desired, targets) {
+        None => Ok(()),
+        Some(name) => Err(Failure::usage(
+            format!("--probe names {name}, which is not a managed ENI"),
+            "'eni-steer status' lists the ENIs",
+        )),
+    }
 }
 
 /// `confirm`: keeps the change.

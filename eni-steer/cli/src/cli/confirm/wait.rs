@@ -3,14 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use eni_steer_core::desired::Desired;
 use eni_steer_linux::paths::Paths;
 
 use super::{
     guard::{self, REASON},
     pending::{Files, Outcome, Pending, now},
+    probe::{self, Target},
 };
 use crate::cli::{
     args::Global,
+    context::Context,
     failure::{Exit, Failure},
 };
 
@@ -65,6 +68,28 @@ impl Unconfirmed {
             }
             _ => failure.context("eni-steer undid the change"),
         })
+    }
+
+    /// Asks other hosts whether the change stays: confirms it if all answer, else undoes it.
+    pub(in crate::cli) fn probe(
+        self,
+        global: &Global,
+        context: &Context,
+        desired: &Desired,
+        targets: &[Target],
+    ) -> Result<Exit, Failure> {
+        eprintln!("Applied. Probing; eni-steer undoes the change if a host does not answer.");
+        match probe::failing(&context.netlink, &context.host, desired, targets) {
+            None if self.files.confirm()? => {
+                eprintln!("Every probe was answered: the change stays.");
+                Ok(Exit::Fine)
+            }
+            None => self.wait(global),
+            Some(reason) => match guard::undo(global, &reason, Some(&self.pending))? {
+                Some(outcome) => end(&outcome),
+                None => self.wait(global),
+            },
+        }
     }
 
     /// Waits until the change is confirmed or undone.
