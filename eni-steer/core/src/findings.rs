@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    desired::{Absence, Desired, Eni, GatewaySource, PolicyError},
+    desired::{Absence, Desired, Eni, GatewaySource, PolicyError, RoutedBy},
     model::{Family, Host, IfIndex, Owner, destination_text},
-    policy::Policy,
+    policy::{Policy, PrimaryPolicy},
 };
 
 /// The kind of a finding. Its identifier never changes: monitoring and documentation refer to it.
@@ -57,6 +57,10 @@ pub enum Code {
     UndoFailed,
     /// eni-steer cannot do for an ENI what the policy asks for; it serves the others.
     NotServed,
+    /// The primary ENI has rules of its own, and why.
+    PrimaryHasRules,
+    /// What eni-steer installed for the primary ENI needs the daemon to stay right.
+    PrimaryNeedsDaemon,
     /// Another tool's program runs before eni-steer's on a hook.
     ProgramRunsFirst,
     /// Another tool's program runs after eni-steer's on a hook.
@@ -245,6 +249,7 @@ pub(crate) fn of_policy(
     findings.extend(addresses_of_no_eni(host, policy, absence, desired));
     findings.extend(arp_ignore_left_alone(host, policy, desired));
     findings.extend(left_out(host, policy, absence, desired));
+    findings.extend(primary_rules(desired));
     findings.extend(foreign_programs(host, desired));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -257,6 +262,70 @@ pub fn left_out(host: &Host, policy: &Policy, absence: Absence, desired: &Desire
     let unserved = unserved.map(|error| not_served(host, desired, error));
     let interfaces = desired.left_out(host, policy, absence).into_iter();
     unserved.chain(interfaces.map(interface_left_out)).collect()
+}
+
+/// Why the primary has rules of its own.
+fn primary_rules(desired: &Desired) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for eni in &desired.enis {
+        for family in Family::BOTH {
+            let routing = eni.routing(family);
+            let Some(why) = routing.why.as_ref().filter(|_| routing.primary) else {
+                continue;
+            };
+            let (name, ip) = (&eni.name, ip(family));
+            let why = match routing.by {
+                RoutedBy::Main => continue,
+                RoutedBy::OnLink => format!(
+                    "{name} is the primary ENI for {ip}; its own subnet is in table {}, because \
+                     {why}; the main table decides about everything else",
+                    eni.table
+                ),
+                RoutedBy::Table => format!(
+                    "{name} is the primary ENI for {ip}, and has source rules and table {}, \
+                     because {why}",
+                    eni.table
+                ),
+            };
+            findings.push(Finding {
+                severity: Severity::Info,
+                code: Code::PrimaryHasRules,
+                object: name.clone(),
+                why,
+                remedy: Vec::new(),
+            });
+        }
+    }
+    findings
+}
+
+/// Without the daemon, a default route in the primary's table stays as it is while main's changes.
+pub(crate) fn primary_needs_daemon(desired: &Desired, policy: &Policy) -> Vec<Finding> {
+    let has_default = |eni: &&Eni| {
+        let mut families = Family::BOTH.into_iter();
+        families.any(|family| eni.routing(family).primary && eni.has_table(family))
+    };
+    let by_auto = policy.primary == PrimaryPolicy::Auto && policy.rules;
+    let enis = desired.enis.iter().filter(|_| by_auto).filter(has_default);
+    enis.map(|eni| Finding {
+        severity: Severity::Warning,
+        code: Code::PrimaryNeedsDaemon,
+        object: eni.name.clone(),
+        why: format!(
+            "the daemon does not run, so the default route in table {} of the primary {} does not \
+             follow the main table: if its gateway changes, replies of its addresses are lost",
+            eni.table, eni.name
+        ),
+        remedy: vec!["systemctl enable --now eni-steer".to_owned()],
+    })
+    .collect()
+}
+
+fn ip(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
 }
 
 fn not_served(host: &Host, desired: &Desired, error: &PolicyError) -> Finding {
@@ -308,10 +377,7 @@ fn main_rule_missing(family: Family) -> Finding {
         why: format!(
             "the kernel's own rule for the main table is gone ({}): packets that no other rule \
              matches have no route",
-            match family {
-                Family::V4 => "IPv4",
-                Family::V6 => "IPv6",
-            }
+            ip(family)
         ),
         remedy: vec![command],
     }
@@ -542,7 +608,9 @@ mod tests {
     fn found(host: &Host) -> Vec<Finding> {
         let policy = Policy::default();
         let desired = Desired::for_host(host, &policy, Absence::Error, 1).expect("it is allowed");
-        of_policy(host, &policy, Absence::Error, &desired)
+        let mut findings = of_policy(host, &policy, Absence::Error, &desired);
+        findings.retain(|finding| finding.code != Code::PrimaryHasRules);
+        findings
     }
 
     fn only(host: &Host) -> Finding {
@@ -555,6 +623,39 @@ mod tests {
     fn a_healthy_host_has_none() {
         assert_eq!(found(&two_enis()), []);
         assert_eq!(of_host(&two_enis()), []);
+    }
+
+    #[test]
+    fn status_says_why_the_primary_has_rules_and_what_they_need() {
+        let both = |host: &Host| {
+            let policy = Policy::default();
+            let desired = Desired::for_host(host, &policy, Absence::Error, 1).expect("allowed");
+            let mut findings = of_policy(host, &policy, Absence::Error, &desired);
+            findings.extend(primary_needs_daemon(&desired, &policy));
+            let lines = findings
+                .iter()
+                .map(|finding| (finding.code, finding.to_string()));
+            lines.collect::<Vec<_>>()
+        };
+        let on_link = "eth0 is the primary ENI for IPv4; its own subnet is in table 21000, because \
+                       eth1 is on the same subnet; the main table decides about everything else";
+        assert_eq!(
+            both(&two_enis()),
+            [(Code::PrimaryHasRules, on_link.to_owned())]
+        );
+        let equal = two_enis().route("default via 172.16.20.253 dev eth1");
+        let lines = both(&equal);
+        assert_eq!(
+            lines[0],
+            (
+                Code::PrimaryHasRules,
+                "eth0 is the primary ENI for IPv4, and has source rules and table 21000, because \
+                 main has a default route by eth1 too"
+                    .to_owned()
+            )
+        );
+        assert_eq!(lines[1].0, Code::PrimaryNeedsDaemon);
+        assert!(lines[1].1.contains("table 21000"), "{lines:?}");
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(crate) const GROUP: Group = Group(20229);
 //
 //     0          the first rule: specific destinations that do not leave by an ENI stay with the
 //                main table
-//     10 - 299   access rules that refuse, in the order of the configuration
+//     10 - 298   access rules that refuse, in the order of the configuration
+//     299        rules to a table that has on-link prefixes only
 //     300 - 428  source rules, the longest prefix first
 //     450        rules for sockets that are bound to an ENI
 //     500 - 789  access rules that lead to an ENI, in the order of the configuration
@@ -40,6 +41,9 @@ pub(crate) const GROUP: Group = Group(20229);
 
 /// The first access rule that refuses its packets.
 const REFUSAL_OFFSET: u32 = 10;
+/// The rules for sources that use the main table, except for their own subnets. Their table has no
+/// default route, so a packet that it does not serve goes on to the source rules.
+const ON_LINK_OFFSET: u32 = 299;
 /// The source rules. A rule for a longer prefix comes before a rule for a shorter one, as in a
 /// routing table.
 const SOURCE_OFFSET: u32 = 300;
@@ -53,7 +57,7 @@ const BEFORE_BALANCE_OFFSET: u32 = 899;
 /// The balance rule.
 const BALANCE_OFFSET: u32 = 900;
 /// How many access rules of each kind the band has room for.
-pub(crate) const ACCESS_RULES: u32 = 290;
+pub(crate) const ACCESS_RULES: u32 = 289;
 /// The smallest band, in priorities, that holds all of eni-steer's rules.
 pub(crate) const MIN_BAND: u32 = BALANCE_OFFSET + 1;
 
@@ -115,6 +119,11 @@ impl Ownership {
     /// Priority of the n-th access rule that leads to an ENI.
     pub(crate) fn steer_rule_priority(&self, n: u32) -> Priority {
         Priority(self.first.0 + STEER_OFFSET + n)
+    }
+
+    /// Priority of the rules to a table that has on-link prefixes only.
+    pub(crate) fn on_link_priority(&self) -> Priority {
+        Priority(self.first.0 + ON_LINK_OFFSET)
     }
 
     /// Priority of the rules for sockets that are bound to an ENI.

@@ -125,23 +125,10 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     });
     let _report = lab.on_failure_print();
     let tunnel = tunnel.expect("it was set up");
-    // eth0's answers follow main, and the tunnel takes them: without its own rules the primary
-    // uses the tunnel, with `primary = "full"` it does not.
-    for address in lab.eni(1).both() {
-        expect_symmetry(&lab, 1, address);
-    }
-    let text = expect_named(&steer, &lab, "wg-quick", 32765);
-    let told = text
-        .lines()
-        .filter(|line| line.contains("of eth0 leave by wg0"));
-    assert!(told.count() > 0, "{text}");
-    assert!(
-        text.contains("primary = \"full\" gives it rules of its own"),
-        "{text}"
-    );
-    assert!(!text.contains("delete it"), "{text}");
-    steer.configure("conf.d/primary.toml", "[policy]\nprimary = 'full'");
-    steer.ok(&lab, &["apply"]);
+    // The tunnel's rules come after eni-steer's and would take eth0's answers from main, so eth0 has
+    // rules of its own.
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.contains("sends its packets by wg0"), "{status}");
     expect_all_symmetric(&lab);
     expect_reached_by(&lab, &tunnel.peer);
     expect_in_place(&steer, &lab);
@@ -149,8 +136,18 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     let far: IpAddr = "198.51.100.1".parse().expect("an address");
     ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
     ping(&lab.host, None, far, 3, BRIEFLY).expect_all_answered();
-    // Taking the tunnel down deletes nothing of eni-steer's.
+    // Taking the tunnel down deletes nothing of eni-steer's. The primary needs its table no longer.
+    let ours = |lab: &Lab| {
+        let all = ip(&lab.host, "rule list");
+        all.lines()
+            .filter(|line| line.contains("proto 229"))
+            .count()
+    };
+    let before_down = ours(&lab);
     wg_quick_down(&lab);
+    assert_eq!(ours(&lab), before_down);
+    expect_all_symmetric(&lab);
+    steer.ok(&lab, &["apply"]);
     expect_in_place(&steer, &lab);
     expect_all_symmetric(&lab);
     wg_quick_up(&lab);
@@ -190,7 +187,6 @@ const FULL_TUNNELS: [&[&str]; 2] = [
 fn an_enis_address_never_answers_into_a_full_tunnel_made_of_parts_of_a_default_route() {
     let (lab, steer, _) = host(|_| {});
     let _report = lab.on_failure_print();
-    steer.configure("conf.d/primary.toml", "[policy]\nprimary = 'full'");
     let tunnel = Tunnel::open(&lab, "wg0");
     ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
     ip(&tunnel.peer, "address add 10.7.0.1/32 dev lo");

@@ -24,6 +24,7 @@ mod foreign;
 mod kernels;
 mod main_table;
 mod namespaces;
+mod primary;
 mod rollback;
 mod service;
 mod steering;

@@ -45,6 +45,7 @@ fn table_1001_is_what_the_textbook_shows() {
         [
             "0:\tfrom all lookup local",
             "20000:\tfrom all lookup main suppress_prefixlength 7 suppress_ifgroup 20229 proto 229",
+            "20299:\tfrom 172.16.20.176 lookup 21000 proto 229",
             "20300:\tfrom 172.16.20.177 lookup 1001 proto 229",
             "20450:\tfrom all oif eth1 lookup 1001 proto 229",
             "32766:\tfrom all lookup main",

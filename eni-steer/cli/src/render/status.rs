@@ -4,7 +4,8 @@
 use std::io::{self, Write};
 
 use eni_steer_core::{
-    desired::GatewaySource,
+    desired::{GatewaySource, RoutedBy},
+    model::Family,
     report::{DaemonReport, EniStatus, StatusReport},
     symmetry::{Class, Verdict},
 };
@@ -147,9 +148,16 @@ fn row(one: &EniStatus) -> Vec<String> {
         [only] => only.address.to_string(),
         [first, more @ ..] => format!("{} +{}", first.address, more.len()),
     };
-    let table = match eni.has_source_rules {
-        true => eni.table.to_string(),
-        false => "main".to_owned(),
+    let by = |wanted| {
+        let mut families = Family::BOTH.into_iter();
+        families.any(|family| eni.routing(family).by == wanted)
+    };
+    let table = if by(RoutedBy::Table) {
+        eni.table.to_string()
+    } else if by(RoutedBy::OnLink) {
+        format!("main+{}", eni.table)
+    } else {
+        "main".to_owned()
     };
     let state = match (eni.up, one.state) {
         (false, _) => "DOWN".to_owned(),

@@ -27,8 +27,10 @@ pub(super) fn rules(
             *count += 1;
             *count - 1
         };
-        let mut refuse =
-            |action| Some((numbers.refusal_priority(next(&mut refusing)), action, None));
+        let mut refuse = |action| {
+            let priority = numbers.refusal_priority(next(&mut refusing));
+            Some((priority, Some(action), None))
+        };
         let decision = match &access.then {
             AccessAction::Prohibit => refuse(RuleAction::Prohibit),
             AccessAction::Unreachable => refuse(RuleAction::Unreachable),
@@ -36,7 +38,7 @@ pub(super) fn rules(
             AccessAction::Eni(select) => {
                 let priority = numbers.steer_rule_priority(next(&mut leading));
                 match managed_eni(cx, enis, select) {
-                    Some(eni) => Some((priority, RuleAction::Table(table_of(eni)), Some(eni))),
+                    Some(eni) => Some((priority, None, Some(eni))),
                     // The rule waits for its ENI, and keeps its priority.
                     None => {
                         let absent = PolicyError::NotAnEni {
@@ -53,8 +55,13 @@ pub(super) fn rules(
             continue;
         };
         for family in access.families() {
-            let has_route = eni.is_none_or(|eni| eni.has(family) && eni.gateway(family).is_some());
-            if has_route && cx.host.rules_of(family).next().is_some() {
+            let has_route = |eni: &&Eni| eni.has(family) && eni.gateway(family).is_some();
+            let to_eni = eni
+                .filter(has_route)
+                .map(|eni| RuleAction::Table(table_of(eni, family)));
+            if let Some(action) = action.or(to_eni)
+                && cx.host.rules_of(family).next().is_some()
+            {
                 rules.push(rule(cx, access, family, priority, action));
             }
         }
@@ -83,13 +90,12 @@ fn rule(
     }
 }
 
-/// The table whose routes leave through an ENI. An ENI without source rules is the primary, whose
-/// routes are in the main table.
-fn table_of(eni: &Eni) -> TableId {
-    if eni.has_source_rules {
-        eni.table
-    } else {
-        TableId::MAIN
+/// The table whose routes leave through an ENI. An ENI that has none of its own is the primary,
+/// whose routes are in the main table.
+fn table_of(eni: &Eni, family: Family) -> TableId {
+    match eni.has_table(family) {
+        true => eni.table,
+        false => TableId::MAIN,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     context::Context,
-    eni::{Eni, Gateway, GatewaySource},
+    eni::{Eni, Gateway, GatewaySource, RoutedBy},
     error::PolicyError,
     removal::removal_commands,
     routes,
@@ -86,7 +86,7 @@ pub(super) fn unmanaged_defaults(cx: &Context<'_>, enis: &[Eni]) -> Vec<PolicyEr
     for family in Family::BOTH {
         let ruled = enis
             .iter()
-            .find(|eni| eni.has_source_rules && eni.has(family));
+            .find(|eni| eni.has_table(family) && eni.has(family));
         let best = routes::defaults_of_main(cx, family).min_by_key(|route| route.metric);
         let (Some(eni), Some(best)) = (ruled, best) else {
             continue;
@@ -131,7 +131,7 @@ pub(super) fn check_conflicts(cx: &Context<'_>, enis: &[Eni]) -> Result<(), Poli
             route.table == eni.table
                 && !ours.route(route)
                 && route.kind != RouteKind::Local
-                && eni.has_source_rules
+                && eni.routing(route.family()).by != RoutedBy::Main
         };
         if let Some(route) = cx.host.routes.iter().find(is_foreign) {
             return Err(PolicyError::TableTaken {

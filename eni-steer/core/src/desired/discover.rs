@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{
+    checks,
     context::{Absence, Context},
     elsewhere,
     eni::{Eni, on_link},
     error::PolicyError,
-    gateway, routes, selector, tables,
+    gateway, primary, selector, tables,
 };
 use crate::{
     model::{Address, Family, IfIndex, Link, host_prefix},
-    policy::{Discover, EniPolicy, PrimaryPolicy, Selector},
+    policy::{Discover, EniPolicy, Selector},
 };
 
 /// The managed ENIs: those that the policy names, and those that eni-steer discovers if the policy
@@ -64,9 +65,10 @@ pub(super) fn select(
     }
     chosen.sort_by_key(|(link, _)| link.index);
     unserved.extend(chosen.iter().filter_map(|(link, _)| idle(cx, link)));
-    let primary = primary(cx, &chosen);
-    let tables = tables::eni_tables(cx, &chosen)?;
     let indexes: BTreeSet<IfIndex> = chosen.iter().map(|(link, _)| link.index).collect();
+    let primary4 = primary::find(cx, Family::V4, &indexes, None);
+    let primary6 = primary::find(cx, Family::V6, &indexes, primary4);
+    let tables = tables::eni_tables(cx, &chosen)?;
     let elsewhere = elsewhere::unclaimed(cx, &indexes);
     let mut enis = Vec::new();
     for ((link, wanted), table) in chosen.iter().zip(tables) {
@@ -80,15 +82,17 @@ pub(super) fn select(
         owned.extend(wanted.prefixes.iter().map(IpNet::trunc));
         let given = elsewhere.iter().filter(|one| one.eni == Some(link.index));
         owned.extend(given.map(|one| one.net));
-        let is_primary = primary == Some(link.index);
+        let ipv4 = primary::wanted(cx, Family::V4, link.index, primary4);
+        let ipv6 = primary::wanted(cx, Family::V6, link.index, primary6);
         enis.push(Eni {
             index: link.index,
             name: link.name.clone(),
             mac,
             mtu: link.mtu,
             up: link.up,
-            primary: is_primary,
-            has_source_rules: !is_primary || cx.policy.primary == PrimaryPolicy::Full,
+            primary: ipv4.primary || ipv6.primary,
+            ipv4,
+            ipv6,
             table,
             mode: wanted.mode.unwrap_or(cx.policy.mode),
             addresses,
@@ -98,6 +102,8 @@ pub(super) fn select(
         });
     }
     gateway::find_all(cx, &chosen, &mut enis);
+    checks::gateways(cx, &mut enis, unserved)?;
+    primary::settle(cx, &mut enis);
     Ok(enis)
 }
 
@@ -186,18 +192,6 @@ fn idle(cx: &Context<'_>, link: &Link) -> Option<PolicyError> {
     }
     let is_bare = cx.host.usable_addresses(link.index).next().is_none();
     is_bare.then_some(PolicyError::NoAddress { eni })
-}
-
-/// The primary ENI: the one that the main table's best IPv4 default route leaves by, else the one
-/// that its best IPv6 default route leaves by.
-fn primary(cx: &Context<'_>, chosen: &[(&Link, EniPolicy)]) -> Option<IfIndex> {
-    Family::BOTH.into_iter().find_map(|family| {
-        routes::defaults_of_main(cx, family)
-            .min_by_key(|route| route.metric)
-            .and_then(|route| route.hops.first())
-            .map(|hop| hop.out)
-            .filter(|out| chosen.iter().any(|(link, _)| link.index == *out))
-    })
 }
 
 #[cfg(test)]

@@ -20,10 +20,12 @@ pub struct Eni {
     pub mtu: u32,
     /// Whether the interface is administratively up.
     pub up: bool,
-    /// Whether it is the primary ENI: the main table's best default route leaves by it.
+    /// Whether it is the primary ENI of a family: the main table's best default route leaves by it.
     pub primary: bool,
-    /// Whether its sources get rules that look up its own table. If not, it uses the main table.
-    pub has_source_rules: bool,
+    /// How packets of its IPv4 addresses find their way.
+    pub ipv4: Routing,
+    /// How packets of its IPv6 addresses find their way.
+    pub ipv6: Routing,
     /// Number of its own table.
     pub table: TableId,
     /// What the egress program does with a packet that another ENI's address sent through it.
@@ -38,6 +40,30 @@ pub struct Eni {
     /// Metric of the default route through it that eni-steer adds to the main table; `None`:
     /// eni-steer adds none.
     pub default_metric: Option<u32>,
+}
+
+/// How packets of an ENI's own addresses find their way, in one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routing {
+    /// Whether the ENI is the primary of this family.
+    pub primary: bool,
+    /// What leads the packets.
+    pub by: RoutedBy,
+    /// Why, where it is not what an ENI of its kind usually has; part of a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What leads packets of an ENI's own addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RoutedBy {
+    /// The main table. The primary usually has nothing else.
+    Main,
+    /// The ENI's own table for its subnets, and the main table for everything else.
+    OnLink,
+    /// The ENI's own table.
+    Table,
 }
 
 /// A gateway, and how eni-steer knows it.
@@ -72,6 +98,27 @@ impl Eni {
     /// The prefixes of a family that its addresses put on the link.
     pub(crate) fn on_link(&self, family: Family) -> BTreeSet<IpNet> {
         on_link(&self.addresses, family)
+    }
+
+    /// How packets of its addresses of a family find their way.
+    pub fn routing(&self, family: Family) -> &Routing {
+        match family {
+            Family::V4 => &self.ipv4,
+            Family::V6 => &self.ipv6,
+        }
+    }
+
+    /// The same, to change it.
+    pub(super) fn routing_mut(&mut self, family: Family) -> &mut Routing {
+        match family {
+            Family::V4 => &mut self.ipv4,
+            Family::V6 => &mut self.ipv6,
+        }
+    }
+
+    /// Whether its own table leads all packets of its addresses of a family.
+    pub fn has_table(&self, family: Family) -> bool {
+        self.routing(family).by == RoutedBy::Table
     }
 
     /// Its gateway of a family.

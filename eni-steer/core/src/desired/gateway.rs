@@ -46,9 +46,10 @@ pub(super) fn is_known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool 
             .and_then(|route| route.hops.first())
             .is_some_and(|hop| hop.out == index)
     };
-    // A primary that uses the main table has no table of its own. If one of eni-steer's routes is
-    // there, it is a leftover that the plan removes, and no source of a gateway.
-    let uses_main = cx.policy.primary == PrimaryPolicy::Observe
+    // A primary that uses the main table has no default route in a table of its own. If one of
+    // eni-steer's routes is there, it is a leftover that the plan removes, and no source of a
+    // gateway.
+    let uses_main = cx.policy.primary != PrimaryPolicy::Full
         && Family::BOTH.into_iter().any(carries_best_default);
     let keeps_table = cx.policy.rules && !uses_main;
     let defaults = default_routes(cx);
@@ -109,7 +110,7 @@ pub(super) fn find_all(cx: &Context<'_>, chosen: &[(&Link, EniPolicy)], enis: &m
                 continue;
             }
             let on_link = eni.on_link(family);
-            let keeps_table = cx.policy.rules && eni.has_source_rules && eni.up;
+            let keeps_table = cx.policy.rules && eni.has_table(family) && eni.up;
             let gateway = shared
                 .iter()
                 .find(|(_, net, _)| on_link.contains(net))

@@ -11,6 +11,7 @@ mod elsewhere;
 mod eni;
 mod error;
 mod gateway;
+mod primary;
 mod redundant_rules;
 mod removal;
 mod routes;
@@ -35,7 +36,7 @@ use context::Context;
 use redundant_rules::RedundantRule;
 
 pub use context::Absence;
-pub use eni::{Eni, Gateway, GatewaySource};
+pub use eni::{Eni, Gateway, GatewaySource, RoutedBy, Routing};
 pub use error::PolicyError;
 pub use wanted::{WantedAttachment, WantedDatapath};
 
@@ -152,12 +153,11 @@ impl Desired {
 
     fn of_enis(
         cx: &Context<'_>,
-        mut enis: Vec<Eni>,
+        enis: Vec<Eni>,
         mut unserved: Vec<PolicyError>,
         build: u64,
     ) -> Result<Self, PolicyError> {
         let policy = cx.policy;
-        checks::gateways(cx, &mut enis, &mut unserved)?;
         if policy.rules {
             unserved.extend(checks::unmanaged_defaults(cx, &enis));
         }
@@ -179,8 +179,8 @@ impl Desired {
             desired.rules.extend(rules::kernel_default_rules(cx));
             desired.routes = tables
                 .iter()
-                .filter(|(eni, _)| eni.has_source_rules && eni.up)
-                .flat_map(|(_, table)| table.iter().cloned())
+                .filter(|(eni, _)| eni.up)
+                .flat_map(|(eni, table)| routes::installed(eni, table))
                 .chain(balance.routes)
                 .chain(default_in_main::routes(cx, &enis, &mut unserved)?)
                 .collect();

@@ -39,9 +39,9 @@ pub(super) fn redundant_rules(
         if table.is_kernel_own() || probable_owner(rule).is_some() {
             continue;
         }
-        let owner = enis
-            .iter()
-            .find(|eni| eni.has_source_rules && eni.owned.iter().any(|net| covers(*net, from)));
+        let owner = enis.iter().find(|eni| {
+            eni.has_table(rule.family) && eni.owned.iter().any(|net| covers(*net, from))
+        });
         let Some(eni) = owner else { continue };
         let routes: Vec<&Route> = host
             .routes

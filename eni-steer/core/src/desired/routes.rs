@@ -8,10 +8,11 @@ use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
 use super::{
     context::Context,
-    eni::{Eni, GatewaySource},
+    eni::{Eni, GatewaySource, RoutedBy},
 };
 use crate::model::{
-    Address, Attributes, Family, Hop, Protocol, Route, RouteKind, TableId, any, rta,
+    Address, Attributes, Family, Hop, Protocol, Route, RouteKind, TableId, any, covers,
+    host_prefix, rta,
 };
 
 /// `RT_SCOPE_LINK`: the destination is on the link.
@@ -77,6 +78,22 @@ pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> 
             .for_each(&mut add);
     }
     routes.into_values().collect()
+}
+
+/// The routes of an ENI's table that eni-steer installs. The programs always know all of them.
+pub(super) fn installed<'a>(eni: &'a Eni, table: &'a [Route]) -> impl Iterator<Item = Route> {
+    let is_on_link = |route: &Route| {
+        let mut own = eni.addresses.iter();
+        !route.is_default()
+            && route.hops.iter().all(|hop| hop.gateway.is_none())
+            && own.any(|address| covers(route.destination, host_prefix(address.ip())))
+    };
+    let installs = move |route: &&Route| match eni.routing(route.family()).by {
+        RoutedBy::Table => true,
+        RoutedBy::OnLink => is_on_link(route),
+        RoutedBy::Main => false,
+    };
+    table.iter().filter(installs).cloned()
 }
 
 /// The default routes of an ENI's table: the one in which its gateway was found, with everything
@@ -218,7 +235,7 @@ fn foreign_defaults<'a>(cx: &Context<'a>, family: Family) -> impl Iterator<Item 
 
 /// In which order default routes count for the gateway of an ENI: those of the main table before
 /// others, and of one table in the order in which the kernel prefers them.
-pub(super) fn precedence(route: &Route) -> impl Ord + use<> {
+pub(super) fn precedence(route: &Route) -> impl Ord + Copy + use<> {
     let preference = Reverse(route.preference());
     (
         route.table != TableId::MAIN,

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{context::Context, eni::Eni};
+use super::{
+    context::Context,
+    eni::{Eni, RoutedBy},
+};
 use crate::model::{
     Family, Owner, Priority, Protocol, Rule, RuleAction, TableId, covers, longest_default,
 };
@@ -30,6 +33,11 @@ pub(super) fn rules(
     };
     let source_tables = source_tables(enis, owners, rules_follow);
     rules.extend(source_tables.into_iter().map(source_rule));
+    let on_link = on_link_tables(enis, owners).into_iter();
+    rules.extend(on_link.map(|(net, table)| Rule {
+        priority: numbers.on_link_priority(),
+        ..source_rule((net, table))
+    }));
     rules.extend(bound_rules(cx, enis));
     for family in Family::BOTH {
         if rules.iter().any(|rule| rule.family == family) {
@@ -50,16 +58,16 @@ pub(super) fn rules(
     rules
 }
 
-/// For each ENI with source rules, the rule for sockets that are bound to it (`SO_BINDTODEVICE`,
+/// For each ENI with a default route in its own table, the rule for sockets that are bound to it (`SO_BINDTODEVICE`,
 /// `ping -I eth1`): they have no source when the kernel looks for a route, so no source rule
 /// matches. Without this rule the kernel finds no route by the ENI and, for IPv4, takes every
 /// destination for a neighbour (`ip_route_output_key_hash_rcu` in net/ipv4/route.c).
 fn bound_rules(cx: &Context<'_>, enis: &[Eni]) -> Vec<Rule> {
     let numbers = &cx.policy.ownership;
     let mut rules = Vec::new();
-    for eni in enis.iter().filter(|eni| eni.has_source_rules) {
+    for eni in enis {
         for family in Family::BOTH {
-            if eni.gateway(family).is_none() {
+            if !eni.has_table(family) {
                 continue;
             }
             let action = RuleAction::Table(eni.table);
@@ -98,8 +106,8 @@ pub(super) fn kernel_default_rules(cx: &Context<'_>) -> Vec<Rule> {
 /// - If another owner has a part of such a prefix, its addresses keep their own rules. Joined, they
 ///   could give the same prefix to two tables: eth1 owns 10.0.0.0/29 and 10.0.0.8/29, eth2 owns the
 ///   10.0.0.0/28 around them. eth1 keeps its two longer prefixes, which come before eth2's.
-/// - An address uses the main table if its owner is the primary without source rules, if its owner
-///   has no gateway, or if two ENIs have it. It needs its own rule only if another rule could take
+/// - An address uses the main table if its owner has no default route in a table of its own (a
+///   primary that main serves, an ENI without a gateway), or if two ENIs have it. It needs its own rule only if another rule could take
 ///   it: if it is inside a prefix of another ENI, or if rules follow the source rules
 ///   (`rules_follow`: access rules that lead to an ENI, and balance). Such a result is
 ///   `10.0.0.9 -> main`.
@@ -108,7 +116,7 @@ fn source_tables(
     owners: &BTreeMap<IpNet, Owner>,
     rules_follow: bool,
 ) -> Vec<(IpNet, TableId)> {
-    let tables = owner_tables(enis, owners);
+    let tables = owner_tables(enis, owners, RoutedBy::Table);
     let mut by_table: BTreeMap<TableId, Vec<IpNet>> = BTreeMap::new();
     for (net, table) in &tables {
         if let Some(table) = table {
@@ -136,13 +144,18 @@ fn source_tables(
     source_tables
 }
 
-/// The table of each owned prefix, in the order of the prefixes; `None`: it uses the main table.
-fn owner_tables(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> Vec<(IpNet, Option<TableId>)> {
+/// The table of each owned prefix whose owner is routed in this way, in the order of the prefixes;
+/// `None`: another way.
+fn owner_tables(
+    enis: &[Eni],
+    owners: &BTreeMap<IpNet, Owner>,
+    by: RoutedBy,
+) -> Vec<(IpNet, Option<TableId>)> {
     let table = |net: IpNet, owner: Owner| match owner {
         Owner::Eni(index) => enis
             .iter()
             .find(|eni| eni.index == index)
-            .filter(|eni| eni.has_source_rules && eni.gateway(Family::of_net(net)).is_some())
+            .filter(|eni| eni.routing(Family::of_net(net)).by == by)
             .map(|eni| eni.table),
         Owner::Ambiguous => None,
     };
@@ -150,6 +163,27 @@ fn owner_tables(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> Vec<(IpNet, Op
         .iter()
         .map(|(net, owner)| (*net, table(*net, *owner)))
         .collect()
+}
+
+/// Which table the sources of ENIs that use main look up for their subnets. Such a table has
+/// on-link prefixes only, so the kernel goes on to the next rule for every other destination. A
+/// prefix in which another owner has a part gets no rule: all these rules have one priority.
+fn on_link_tables(enis: &[Eni], owners: &BTreeMap<IpNet, Owner>) -> Vec<(IpNet, TableId)> {
+    let tables = owner_tables(enis, owners, RoutedBy::OnLink);
+    let mut by_table: BTreeMap<TableId, Vec<IpNet>> = BTreeMap::new();
+    for (net, table) in &tables {
+        if let Some(table) = table {
+            by_table.entry(*table).or_default().push(*net);
+        }
+    }
+    let mut found = Vec::new();
+    for (table, sources) in by_table {
+        let is_foreign = |(_, owner): &(IpNet, Option<TableId>)| *owner != Some(table);
+        let is_whole = |net: &IpNet| is_host(*net) || !within(&tables, *net).any(is_foreign);
+        let prefixes = joined(&tables, table, &sources).into_iter();
+        found.extend(prefixes.filter(is_whole).map(|net| (net, table)));
+    }
+    found
 }
 
 /// The prefixes of one table, joined where nobody else owns a part of the joined prefix.

@@ -23,10 +23,13 @@ mod select;
 mod table;
 mod walk;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use serde::Serialize;
 
 use crate::model::{
-    Flow, Hop, Host, IfIndex, Priority, RareSelector, Route, RouteKind, RouteLookup, Rule, TableId,
+    Family, Flow, Hop, Host, IfIndex, Priority, RareSelector, Route, RouteKind, RouteLookup, Rule,
+    TableId,
 };
 
 pub(crate) use datapath::steer;
@@ -36,6 +39,15 @@ pub use live::{Live, Lookups};
 pub use owner::{Owned, Owners, SourceOwner};
 pub(crate) use table::{LegsBy, best, way_out};
 pub use walk::{trace, trace_rules};
+
+/// A destination behind the default route: an address for documentation (RFC 5737, RFC 9637). No
+/// host has a route for it on purpose.
+pub(crate) fn far(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 113)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0x3fff, 0xfff, 0, 0, 0, 0, 0, 113)),
+    }
+}
 
 /// Errnos of a lookup, as every architecture that has ENIs numbers them.
 pub mod errno {

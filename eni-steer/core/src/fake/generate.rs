@@ -538,7 +538,11 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     (
         vec(an_eni_policy(), 0..4),
         (often(), often(), often()),
-        sample::select(vec![PrimaryPolicy::Observe, PrimaryPolicy::Full]),
+        sample::select(vec![
+            PrimaryPolicy::Auto,
+            PrimaryPolicy::Observe,
+            PrimaryPolicy::Full,
+        ]),
         a_mode(),
         sample::select(vec![None, Some(AttachKind::Tcx), Some(AttachKind::Clsact)]),
         vec(a_prefix(), 0..2),

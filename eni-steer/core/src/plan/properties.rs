@@ -262,7 +262,10 @@ proptest! {
         if !policy.0.rules {
             return Ok(());
         }
-        let mut rules: Vec<&Rule> = desired.rules.iter().filter(|rule| rule.from.is_some()).collect();
+        // Rules for on-link prefixes only leave all other packets to these.
+        let on_link = desired.ownership.on_link_priority();
+        let is_source = |rule: &&Rule| rule.from.is_some() && rule.priority != on_link;
+        let mut rules: Vec<&Rule> = desired.rules.iter().filter(is_source).collect();
         rules.sort_by_key(|rule| rule.priority);
         // Also the sibling prefix, which would be joined with this one if the ENI owned both.
         let sibling = |net: &IpNet| {
@@ -279,7 +282,7 @@ proptest! {
                 .map(|(_, owner)| *owner);
             let wanted = desired.enis.iter().find(|eni| Some(Owner::Eni(eni.index)) == owner);
             let table = wanted
-                .filter(|eni| eni.has_source_rules && eni.gateway(Family::of(source)).is_some())
+                .filter(|eni| eni.has_table(Family::of(source)))
                 .map(|eni| eni.table);
             let matching = |rule: &&&Rule| rule.from.is_some_and(|from| covers(from, host_prefix(source)));
             let looked_up = rules.iter().find(matching).and_then(|rule| match rule.action {

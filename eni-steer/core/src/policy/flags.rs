@@ -332,7 +332,7 @@ mod tests {
                 "--address ENI=ADDRESS ...",
                 "--prefix ENI=PREFIX ...",
                 "--mode [ENI=]MODE ...",
-                "--primary observe|full",
+                "--primary auto|observe|full",
                 "--rules on|off",
                 "--programs on|off",
                 "--sysctls on|off",

@@ -47,6 +47,7 @@ static DISCOVERIES: Words<Discover> = Words {
 
 static PRIMARIES: Words<PrimaryPolicy> = Words {
     words: &[
+        ("auto", PrimaryPolicy::Auto),
         ("observe", PrimaryPolicy::Observe),
         ("full", PrimaryPolicy::Full),
     ],
@@ -114,15 +115,17 @@ pub(super) static POLICY: &[Key<Policy>] = &[
         name: "primary",
         accepts: Accepts::Words(|| PRIMARIES.names()),
         about: "What eni-steer does for the primary ENI, the one that the best default route of \
-                the main table uses. `\"observe\"`: eni-steer counts its packets, and the main \
-                table keeps routing them. `\"full\"`: it gets source rules and a table, like any \
-                other ENI.",
+                the main table uses. `\"auto\"`: the main table keeps routing its packets where \
+                it alone decides about them. On a subnet shared with another ENI it gets a table \
+                for this subnet; beside another default route that is as good it gets source rules \
+                and a table with a default route. `\"observe\"`: eni-steer only counts its \
+                packets. `\"full\"`: it always gets source rules and a table, like any other ENI.",
         example: Example::Default,
         flag: Some(Flag {
             name: "primary",
-            value: "observe|full",
-            help: "Primary ENI: 'observe' keeps it on the main table, 'full' gives it source rules \
-                   and a table",
+            value: "auto|observe|full",
+            help: "Primary ENI: 'auto' gives it source rules only where the main table alone does \
+                   not decide, 'observe' never, 'full' always",
             repeats: false,
         }),
         set: |policy, input| {

@@ -146,8 +146,11 @@ pub enum Discover {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrimaryPolicy {
-    /// It counts the packets of the primary, and the main table keeps routing them.
+    /// The main table keeps routing the packets of the primary where it alone decides about them;
+    /// elsewhere the primary gets a table and source rules.
     #[default]
+    Auto,
+    /// It counts the packets of the primary, and the main table keeps routing them.
     Observe,
     /// It gives the primary source rules and a table, like any other ENI.
     Full,

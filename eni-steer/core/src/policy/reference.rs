@@ -381,7 +381,7 @@ mod tests {
         );
         assert_eq!(shown, keys);
         // A balance needs what the default is not.
-        let policy = load(example.replace("primary = \"observe\"", "primary = \"full\"")).policy;
+        let policy = load(example.replace("primary = \"auto\"", "primary = \"full\"")).policy;
         let enis: Vec<String> = policy
             .enis
             .iter()

@@ -156,6 +156,9 @@ impl StatusReport {
         let mut findings = inputs.findings;
         findings.extend(inputs.errors.iter().map(findings::of_error));
         findings.extend(findings::of_policy(host, policy, absence, desired));
+        if inputs.daemon.is_none() && inputs.applied {
+            findings.extend(findings::primary_needs_daemon(desired, policy));
+        }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let causes = causes(verdict, &desired.ownership);
         let enis = desired

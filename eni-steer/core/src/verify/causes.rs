@@ -110,16 +110,17 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
         ),
         _ => format!("packets of {addresses} {noun} of {enis} {way}"),
     };
+    // A rule before eni-steer's decides whatever eni-steer installs.
+    let is_before = |rule: &Rule| rule.priority < ours.first;
+    let comes_first = rule.as_ref().is_some_and(is_before) && kind == CauseKind::ForeignRule;
     let fix = match (kind, rule) {
-        (CauseKind::NoRule | CauseKind::NoRoute | CauseKind::OwnRule, _)
-            if first.unserved.is_some() =>
-        {
+        _ if !comes_first && first.unserved.is_some() => {
             let hint = first.unserved.as_deref().unwrap_or_default();
             format!("eni-steer knows no gateway for {}: {hint}", first.owner)
         }
-        _ if first.served_by_main => format!(
-            "the primary {} follows the main table; primary = \"full\" gives it rules of its own \
-             (in [policy], or --primary full)",
+        _ if !comes_first && first.served_by_main => format!(
+            "the primary {} follows the main table here: with primary = \"auto\", 'eni-steer apply' \
+             gives it rules where main does not decide; with primary = \"full\" it always has them",
             first.owner
         ),
         (CauseKind::ForeignRule, Some(rule)) => format!(

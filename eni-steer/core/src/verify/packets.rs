@@ -1,31 +1,18 @@
 //! What the questions about sources and the trials of rules share: destinations to ask about, and
 //! the rule behind an answer of the kernel.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::verdict::Winner;
+pub(super) use crate::explain::far;
 use crate::{
     desired::Desired,
     explain::{Outcome, Visit, best, decision, trace_rules},
     known_tools::probable_owner,
-    model::{Family, Flow, Host, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
+    model::{Flow, Host, Route, RouteKind, RouteLookup, Rule, RuleAction, TableId},
 };
-
-/// Far IPv4 destination of probes: an address for documentation (RFC 5737). No host has a route for
-/// it on purpose, so it follows the default route.
-const FAR4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 113));
-/// The same for IPv6 (RFC 9637).
-const FAR6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x3fff, 0xfff, 0, 0, 0, 0, 0, 113));
-
-/// A destination behind the default route.
-pub(super) fn far(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => FAR4,
-        Family::V6 => FAR6,
-    }
-}
 
 /// The rule that decides about a packet, and its route; `None` for the route: the rule itself
 /// refuses the packet.

@@ -48,7 +48,7 @@ pub(super) fn questions(host: &Host, desired: &Desired) -> Vec<Question> {
             owner: eni.name.clone(),
             probe,
             wanted,
-            served_by_main: !eni.has_source_rules && !desired.rules.is_empty(),
+            served_by_main: !eni.has_table(Family::of(to)) && !desired.rules.is_empty(),
             unserved: unserved(Family::of(to)).map(PolicyError::hint),
         };
         for family in Family::BOTH {

@@ -49,8 +49,8 @@ pub struct Misrouted {
     pub wanted: String,
     /// Name of the interface that the packet leaves by; `None`: the kernel refuses the packet.
     pub by: Option<String>,
-    /// Whether the owner is the primary ENI and uses the main table, because eni-steer gives it no
-    /// source rules.
+    /// Whether the owner uses the main table for this destination, because eni-steer gives it no
+    /// default route of its own: it is the primary, or has no gateway.
     pub served_by_main: bool,
     /// What to do if eni-steer cannot serve the owner in this family, because it knows no gateway.
     #[serde(skip_serializing_if = "Option::is_none")]

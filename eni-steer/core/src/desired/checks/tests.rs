@@ -57,10 +57,12 @@ fn unserved_by(host: &Host, policy: &Policy, absence: Absence) -> Vec<String> {
     desired.unserved.iter().map(line).collect()
 }
 
-/// The sources of the rules, in their order.
+/// The sources of the rules, in their order, without those for on-link prefixes only.
 fn sources(host: &Host, policy: &Policy, absence: Absence) -> Vec<String> {
     let desired = Desired::for_host(host, policy, absence, 1).unwrap_or_else(|e| panic!("{e}"));
-    let from = desired.rules.iter().filter_map(|rule| rule.from);
+    let on_link = desired.ownership.on_link_priority();
+    let rules = desired.rules.iter().filter(|rule| rule.priority != on_link);
+    let from = rules.filter_map(|rule| rule.from);
     from.map(|from| from.to_string()).collect()
 }
 

@@ -434,14 +434,14 @@ fn a_rule_says_what_it_matches_and_what_happens() {
 #[test]
 fn there_is_room_for_so_many_rules_and_no_more() {
     let many = |n| "[[rule]]\nuid = 1\naction = 'prohibit'\n".repeat(n);
-    read(&[&many(290)]);
-    refused(&many(291), "873:10", "more than 290 rules have an action");
+    read(&[&many(289)]);
+    refused(&many(290), "870:10", "more than 289 rules have an action");
     let lead = |n| "[[rule]]\nuid = 1\neni = 'a'\n".repeat(n);
-    read(&[&(many(290) + &lead(290))]);
+    read(&[&(many(289) + &lead(289))]);
     refused(
-        &(lead(291) + &many(1)),
-        "873:7",
-        "more than 290 rules have an eni",
+        &(lead(290) + &many(1)),
+        "870:7",
+        "more than 289 rules have an eni",
     );
 }
 

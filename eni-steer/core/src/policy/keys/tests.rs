@@ -336,7 +336,7 @@ fn every_word_and_every_limit_reads_back_as_it_was() {
     for (heading, key, values) in [
         ("[policy]", "mode", &["'count'", "'steer'", "'drop'"][..]),
         ("[policy]", "discover", &["'if-none-named'", "'always'"]),
-        ("[policy]", "primary", &["'observe'", "'full'"]),
+        ("[policy]", "primary", &["'auto'", "'observe'", "'full'"]),
         ("[policy]", "attach", &["'auto'", "'tcx'", "'clsact'"]),
         ("[policy]", "source-length4", &["0", "32"]),
         ("[policy]", "source-length6", &["0", "128"]),
@@ -373,7 +373,10 @@ fn the_reference_lists_every_word_that_a_key_accepts() {
             .describe()
     };
     assert_eq!(accepts("mode"), "`\"count\"`, `\"steer\"` or `\"drop\"`");
-    assert_eq!(accepts("primary"), "`\"observe\"` or `\"full\"`");
+    assert_eq!(
+        accepts("primary"),
+        "`\"auto\"`, `\"observe\"` or `\"full\"`"
+    );
     assert_eq!(accepts("rules"), "`true` or `false`");
     assert_eq!(accepts("group"), "a whole number");
 }
