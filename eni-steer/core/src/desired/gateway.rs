@@ -56,7 +56,8 @@ pub(super) fn is_known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool 
     let is_known = |family| {
         from_route_or_lease(cx, &defaults, index, family)
             .or_else(|| from_earlier_apply(cx, &defaults, index, family, keeps_table))
-            .is_some()
+            // The plan drops a gateway that is an own address, so it would not be known again.
+            .is_some_and(|gateway| cx.host.addresses.iter().all(|a| a.ip() != gateway.address))
     };
     let has_address = |family| {
         cx.host
@@ -351,6 +352,19 @@ mod tests {
             .route(subnet);
         let found = gateway(&wider).expect("a gateway");
         assert_eq!(found.address.to_string(), "172.16.30.253", "the longest");
+    }
+
+    #[test]
+    fn an_own_address_as_a_gateway_makes_no_interface_an_eni() {
+        let host = fake_host()
+            .eni(2, "eth0", &["172.16.20.176/24"])
+            .eni(3, "eth1", &["172.16.30.177/24"])
+            .route("default via 172.16.20.253 dev eth0")
+            .route("default via 172.16.30.177 dev eth1 metric 200");
+        let desired = Desired::for_host(&host, &Policy::default(), Absence::Wait, 1)
+            .unwrap_or_else(|error| panic!("{error}"));
+        let names: Vec<_> = desired.enis.iter().map(|eni| &eni.name).collect();
+        assert_eq!(names, ["eth0"]);
     }
 
     #[test]
