@@ -12,11 +12,13 @@
 //! namespace  the name of a network namespace's directories
 //! leases     gateways from the lease files of DHCP clients
 //! reach      does another host answer?
+//! file_watch notices leases and the file `off`
+//! off        the emergency brake
 //! sysctl     sysctls of the network namespace
 //! ```
 //!
 //! Everything here is a sequence of system calls, and therefore synchronous. Only
-//! [`netlink::Watch`] and [`bpf::Events`] are asynchronous, because they wait for the kernel.
+//! [`netlink::Watch`], [`file_watch::FileWatch`] and [`bpf::Events`] are asynchronous, because they wait for the kernel.
 
 pub mod bpf;
 pub mod configuration;
@@ -24,11 +26,13 @@ pub mod daemon_report;
 pub mod epoch;
 pub mod executor;
 pub mod explain;
+pub mod file_watch;
 mod leases;
 pub mod lock;
 pub mod namespace;
 pub mod netlink;
 pub mod observe;
+pub mod off;
 pub mod own_dir;
 #[doc(hidden)]
 pub mod parsers;

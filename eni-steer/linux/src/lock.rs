@@ -178,7 +178,8 @@ pub fn holder(paths: &Paths, scope: Scope) -> Option<Holder> {
 
 /// Whether a process holds a lock of the namespace whose files are in a directory.
 pub(crate) fn is_held_in(directory: &Path) -> bool {
-    [Scope::Changes, Scope::Daemon].iter().any(|scope| {
+    let scopes = [Scope::Changes, Scope::Daemon, Scope::Guard];
+    scopes.iter().any(|scope| {
         let file = open_existing(&directory.join(scope.file()));
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     })

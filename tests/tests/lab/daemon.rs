@@ -405,3 +405,62 @@ fn a_neighbour_that_ages_does_not_wake_the_daemon() {
         "the daemon reacts to a neighbour that is lost"
     );
 }
+
+#[test]
+fn a_reader_of_its_log_that_ends_does_not_end_it_and_many_enis_find_descriptors() {
+    let run = running(&[]);
+    let of_process = |file: &str| {
+        let path = format!("/proc/{}/{file}", run.daemon.pid());
+        std::fs::read_to_string(path).expect("the daemon runs")
+    };
+    // The shell that started it gave SIGPIPE its default action, which ends a process.
+    let status = of_process("status");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.expect("a line").trim();
+    let ignored = u64::from_str_radix(ignored, 16).expect("a number");
+    assert_ne!(ignored & 1 << (13 - 1), 0, "SIGPIPE: {ignored:x}");
+    let limits = of_process("limits");
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let files: Vec<&str> = files.expect("a line").split_whitespace().collect();
+    assert_eq!(files[0], files[1], "the soft limit is the hard one");
+}
+
+#[test]
+fn each_repair_is_a_plain_line_of_the_log_with_who_removed_the_object() {
+    let run = running(&[]);
+    let before = all_ours(&run.lab.host);
+    run.ip(SOURCE_RULE);
+    run.heals(&before, "a deleted rule");
+    let said = || {
+        let output = run.daemon.output();
+        output.contains("restored what ") && output.contains("from 172.16.20.177 lookup")
+    };
+    assert!(eventually(SOON, said), "{}", run.daemon.output());
+    let output = run.daemon.output();
+    assert!(output.contains("by its netlink port"), "{output}");
+    assert!(!output.contains('\x1b'), "no colours in a file: {output}");
+    // More of the same cause within the minute is no further line.
+    for _ in 0..3 {
+        run.ip(SOURCE_RULE);
+        run.heals(&before, "a deleted rule");
+    }
+    let lines = run.daemon.output();
+    let lines = lines.lines().filter(|line| line.contains("restored what"));
+    // Each process may be named by another number.
+    assert!(lines.count() <= 4, "{}", run.daemon.output());
+}
+
+#[test]
+fn a_link_that_flaps_often_is_no_fight() {
+    let run = running(&[]);
+    let before = all_ours(&run.lab.host);
+    for _ in 0..14 {
+        run.ip("link set eth1 down");
+        run.ip("link set eth1 up");
+        run.ip("addr add fd00:20::177/64 dev eth1 nodad");
+        run.heals(&before, "the routes of a link that flapped");
+    }
+    assert_eq!(run.report()["paused"], serde_json::json!([]));
+}

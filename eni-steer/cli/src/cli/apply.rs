@@ -9,6 +9,7 @@ use super::{
     confirm,
     context::{Context, lock_changes, require_no_daemon, set_damaged_state_aside, sweep},
     failure::{Exit, Failure},
+    off::require_on,
     plan::{print, print_done},
 };
 
@@ -18,6 +19,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         false => Some(lock_changes(global, "apply")?),
     };
     if lock.is_some() {
+        require_on(&global.paths())?;
         set_damaged_state_aside(&global.paths())?;
         sweep(&global.paths());
         confirm::require_none(&global.paths())?;

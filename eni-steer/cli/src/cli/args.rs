@@ -125,6 +125,15 @@ pub(super) enum Command {
     Undo,
     /// Delete everything that apply installed, and restore what it changed
     Remove(RemoveArgs),
+    /// Emergency brake: remove rules and tables, restore sysctls, let programs only count
+    ///
+    /// Works at once, also if the daemon hangs or the configuration is wrong. It stays off, also for
+    /// the daemon and after its restart, until 'eni-steer on' or a reboot. Counters go on. A file
+    /// named 'off' in the run directory (/run/eni-steer/off) does the same in every network
+    /// namespace that has a daemon.
+    Off,
+    /// Release the brake: everything that the policy says is in place again
+    On,
     /// Check that the rules are in effect, that gateways answer, and that traffic is symmetric
     ///
     /// Traffic is symmetric if all packets of an address arrive on and leave by the ENI that has
@@ -205,7 +214,7 @@ pub(super) struct PlanArgs {
     pub policy: PolicyArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,

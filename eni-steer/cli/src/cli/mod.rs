@@ -10,6 +10,7 @@ mod context;
 mod counters;
 mod explain;
 mod failure;
+mod off;
 mod persist;
 mod plan;
 mod policy;
@@ -19,7 +20,7 @@ mod run;
 mod status;
 mod verify;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 
@@ -53,6 +54,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Confirm => confirm::confirm(&global),
         Command::Undo => confirm::undo(&global),
         Command::Remove(args) => remove::run(&global, &args),
+        Command::Off => off::off(&global),
+        Command::On => off::on(&global),
         Command::Verify(args) => verify::run(&global, &args),
         Command::Explain(args) => explain::run(&global, &args),
         Command::Counters(args) => counters::run(&global, &args),
@@ -87,6 +90,10 @@ fn init_log(verbose: u8) {
         .with(
             tracing_subscriber::fmt::layer()
                 .with_writer(std::io::stderr)
+                // Colours are for people: a journal or a file gets plain text.
+                .with_ansi(
+                    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+                )
                 .without_time()
                 .with_filter(filter),
         )

@@ -37,12 +37,19 @@ pub(super) fn drop_all_but_needed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kernels before 5.11 count maps as locked memory. If the limit cannot be raised, a map that does
-/// not fit is an error of its own later.
-pub(super) fn raise_memlock() {
-    use nix::sys::resource::{Resource, rlim_t, setrlimit};
+/// Raises the limits that many ENIs need. If a limit cannot be raised, what does not fit is an error
+/// of its own later.
+pub(super) fn raise_limits() {
+    use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+    // Kernels before 5.11 count maps as locked memory.
     let unlimited: rlim_t = libc::RLIM_INFINITY;
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, unlimited, unlimited) {
         tracing::debug!("could not raise RLIMIT_MEMLOCK: {error}");
+    }
+    // Loading the programs of one ENI takes about 40 descriptors; the usual soft limit is 1024.
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!("could not raise RLIMIT_NOFILE: {error}");
     }
 }

@@ -31,7 +31,12 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     sweep(&paths);
     // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
-    privileges::raise_memlock();
+    privileges::raise_limits();
+    // A reader of the log that ends must not end the daemon: writing to it is an error then.
+    // SAFETY: no other thread exists yet, and ignoring a signal runs no handler.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    }
     let policy = || {
         let in_force = policy_in_force(global, &args.policy).map_err(Failure::into_error)?;
         Ok(in_force.policy)

@@ -8,7 +8,7 @@ use eni_steer_core::{
     findings::{self, Finding},
     report::{StatusInputs, StatusReport},
 };
-use eni_steer_linux::bpf;
+use eni_steer_linux::{bpf, off};
 
 use super::{
     args::{Global, PolicyArgs, StatusArgs},
@@ -56,6 +56,7 @@ fn report(global: &Global) -> Result<StatusReport, Failure> {
     let report = StatusReport::new(StatusInputs {
         source: context.source.to_string(),
         applied: context.state.policy.is_some(),
+        off: off::is_off(&context.paths),
         unconfirmed: confirm::seconds_left(&context.paths),
         daemon: context.daemon.clone(),
         host: &context.host,

@@ -10,6 +10,8 @@
 //! | neighbour that cannot be resolved | a pass once no more events come; a socket filter drops all other neighbour events |
 //! | qdisc, filter | a pass: clsact may be gone |
 //! | overrun: the kernel dropped events | a pass: anything may have changed |
+//! | file of a DHCP client | a pass: its router may be another one |
+//! | the file `off` in the run directory | a pass, which takes rules and tables away or puts them back |
 //! | timer, a minute after the last pass | a pass: repairs what no event reported |
 //! | SIGHUP | reads the policy again; if it is wrong, keeps the old one |
 //! | SIGTERM, SIGINT | stops; rules, routes and programs stay |
@@ -21,14 +23,19 @@
 
 mod backoff;
 mod pass;
+mod repairs;
 mod triggers;
 mod worker;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use eni_steer_core::{model::Protocol, policy::Policy, report::DaemonReport};
 use eni_steer_linux::{
     daemon_report,
+    file_watch::{FileEvent, FileWatch},
     netlink::{Event, Netlink, Notification, Watch},
     paths::Paths,
     process,
@@ -38,12 +45,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     pass::{Done, PassError, PassState},
+    repairs::RepairLog,
     triggers::{Triggers, Urgency, backoff},
     worker::{HostPasser, Passer, Worker},
 };
 
 /// How long after a pass the next one begins without any event.
 const TIMER: Duration = Duration::from_secs(60);
+
+/// For how long an event explains what a pass finds missing.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// What the daemon needs from the command.
 pub struct Setup<F> {
@@ -111,6 +122,7 @@ where
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Before the worker reads the host for the first time.
     let watch = Watch::open()?;
+    let mut files = FileWatch::open(&setup.paths)?;
     let policy = (setup.policy)()?;
     let worker = Worker::start(passer)?;
     let mut daemon = Daemon::new(setup.paths.clone(), port, watch, policy, worker);
@@ -130,8 +142,14 @@ where
                 // The kernel closed the subscription; without one the daemon sees no change.
                 None => daemon.watch = Watch::open()?,
             },
+            event = files.next() => match event? {
+                FileEvent::Lease | FileEvent::Off => {
+                    daemon.triggers.note(Urgency::Urgent, Instant::now());
+                }
+            },
             result = daemon.worker.result() => {
                 daemon.end_pass(result?);
+                files.refresh();
                 timer.reset();
                 match ready {
                     Ready::AfterStart => {
@@ -219,6 +237,17 @@ struct Daemon {
     reported: Option<DaemonReport>,
     report: DaemonReport,
     failures: u32,
+    /// The emergency brake was on in the last pass.
+    is_off: bool,
+    /// Who removed something of eni-steer's since the pass under way began.
+    removers: BTreeSet<String>,
+    /// The same for the pass under way.
+    removers_before: BTreeSet<String>,
+    /// When a process removed something of eni-steer's, and when a link or an address changed, with
+    /// which the kernel removes routes by itself.
+    process_removed: Option<Instant>,
+    link_changed: Option<Instant>,
+    repairs: RepairLog,
 }
 
 impl Daemon {
@@ -234,6 +263,12 @@ impl Daemon {
             reported: None,
             report: daemon_report::new(),
             failures: 0,
+            is_off: false,
+            removers: BTreeSet::new(),
+            removers_before: BTreeSet::new(),
+            process_removed: None,
+            link_changed: None,
+            repairs: RepairLog::default(),
         }
     }
 
@@ -267,10 +302,16 @@ impl Daemon {
                 }
                 Urgency::Urgent
             }
-            Event::Link | Event::Address | Event::TrafficControl => Urgency::Urgent,
+            Event::Link | Event::Address => {
+                self.link_changed = Some(Instant::now());
+                Urgency::Urgent
+            }
+            Event::TrafficControl => Urgency::Urgent,
             Event::NeighbourLost => Urgency::Relaxed,
             Event::Overrun => {
                 self.report.overruns += 1;
+                // It may have been a process.
+                self.process_removed = Some(Instant::now());
                 tracing::info!(
                     "the kernel dropped notifications, so the daemon reads the whole host again"
                 );
@@ -281,13 +322,31 @@ impl Daemon {
     }
 
     /// Notes which program deleted a rule or route of eni-steer's. Most programs use their process
-    /// id as port; the process may have ended already.
+    /// id as port, but any process can choose another number, and it may have ended already.
     fn note_remover(&mut self, port: u32) {
         let name = match port {
             0 => "the kernel".to_owned(),
             port => process::name(port).unwrap_or_else(|| "a process that has ended".to_owned()),
         };
+        let remover = match (port, name.as_str()) {
+            (0, _) => name.clone(),
+            (port, name) => format!("{name} (pid {port} by its netlink port)"),
+        };
+        if port != 0 {
+            self.process_removed = Some(Instant::now());
+        }
+        // A storm of short-lived processes is one cause.
+        if self.removers.len() < 3 {
+            self.removers.insert(remover);
+        }
         *self.report.removed_by.entry(name).or_default() += 1;
+    }
+
+    /// Whether a process keeps removing what a pass restores. What the kernel removes by itself,
+    /// with a link or an address, it does not remove again once it is back.
+    fn removed_by_process(&self) -> bool {
+        let lately = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() < LATELY);
+        lately(self.process_removed) && !lately(self.link_changed)
     }
 
     /// Begins a pass. If one is under way, another follows it.
@@ -297,7 +356,8 @@ impl Daemon {
             return;
         }
         self.triggers.clear();
-        self.worker.begin(&self.policy);
+        self.removers_before = std::mem::take(&mut self.removers);
+        self.worker.begin(&self.policy, self.removed_by_process());
     }
 
     fn end_pass(&mut self, result: Result<Done, PassError>) {
@@ -326,9 +386,32 @@ impl Daemon {
     }
 
     fn passed(&mut self, done: Done) {
+        if done.is_off != self.is_off {
+            self.is_off = done.is_off;
+            tracing::warn!(
+                "{}",
+                match done.is_off {
+                    true =>
+                        "eni-steer is off: it has removed its rules and tables and restored sysctls, and programs only count, until 'eni-steer on'",
+                    false => "eni-steer is on again",
+                }
+            );
+        }
         self.write_policy();
         for line in &done.lines {
             tracing::info!("{line}");
+        }
+        let now = Instant::now();
+        let mut cause: Vec<&str> = self.removers_before.iter().map(String::as_str).collect();
+        if cause.is_empty() {
+            cause.push("something");
+        }
+        let line = self.repairs.note(&cause.join(" or "), &done.restored, now);
+        for line in line.into_iter().chain(self.repairs.summaries(now)) {
+            tracing::warn!("{line}");
+        }
+        if let Some(due) = self.repairs.due() {
+            self.triggers.retry_at(due);
         }
         for object in &done.restored {
             *self.report.restored.entry(object.clone()).or_default() += 1;

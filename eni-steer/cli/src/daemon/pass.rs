@@ -11,9 +11,8 @@ use eni_steer_core::{
     apply::{Executor, apply_best_effort},
     desired::{Absence, Desired, PolicyError},
     epoch, findings,
-    model::Host,
+    model::{Host, Mode},
     plan::{Change, Plan, Step},
-    policy::Policy,
 };
 use eni_steer_linux::{
     bpf, epoch as epoch_file,
@@ -21,10 +20,14 @@ use eni_steer_linux::{
     lock::{Lock, LockError, Scope},
     netlink::{Netlink, NetlinkError},
     observe::{ObserveError, observe},
+    off,
     paths::Paths,
 };
 
-use super::backoff::{Decision, RepairBackoff};
+use super::{
+    backoff::{Decision, RepairBackoff},
+    worker::Job,
+};
 
 /// Why a pass changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub struct Done {
     pub paused: Vec<String>,
     /// When the next pause ends.
     pub pause_ends: Option<Instant>,
+    /// The emergency brake is on.
+    pub is_off: bool,
     /// How long the pass took.
     pub took: Duration,
 }
@@ -123,11 +128,12 @@ impl Executor for Stoppable<'_> {
 pub fn pass(
     netlink: &Netlink,
     paths: &Paths,
-    policy: &Policy,
+    job: &Job,
     state: &mut PassState,
     stop: &AtomicBool,
 ) -> Result<Done, PassError> {
     let began = Instant::now();
+    let policy = &job.policy;
     let _lock = match Lock::obtain(paths, Scope::Changes, "run", PATIENCE, |_| {}) {
         Ok(lock) => Some(lock),
         Err(error @ LockError::Held(_)) => return Err(error.into()),
@@ -139,16 +145,33 @@ pub fn pass(
     };
     let host = observe(netlink, paths)?;
     // A daemon waits for an ENI that is missing or down.
-    let desired = Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?;
+    let is_off = off::is_off(paths);
+    let desired = match is_off {
+        true => Desired::hands_off(&host, &policy.ownership),
+        false => Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?,
+    };
     let mut plan = Plan::between(&desired, &host);
     let mut findings = findings::of_host(&host);
     findings.extend(findings::left_out(&host, policy, Absence::Wait, &desired));
     let mut done = Done {
         warnings: findings.iter().map(ToString::to_string).collect(),
+        is_off,
         ..Done::default()
     };
+    let missing: BTreeSet<String> = plan.steps.iter().map(|step| step.describe(&host)).collect();
+    state.backoff.forget_present(&missing);
+    let steers = host
+        .datapath
+        .enis
+        .values()
+        .any(|eni| eni.mode == Mode::Steer);
+    let repair = Repair {
+        by_process: job.removed_by_process,
+        steers,
+        now: began,
+    };
     plan.steps
-        .retain(|step| is_due(step, &host, state, &mut done, began));
+        .retain(|step| is_due(step, &host, state, &mut done, repair));
     let fingerprint = plan.is_empty().then(|| epoch::fingerprint(&host, &desired));
     if !plan.is_empty() {
         let executor = LinuxExecutor::new(netlink.clone(), paths.clone(), &host, &policy.sizes)?;
@@ -199,14 +222,39 @@ pub fn pass(
     Ok(done)
 }
 
+/// What is known about the repairs of a pass.
+#[derive(Clone, Copy, Debug)]
+struct Repair {
+    /// A process may have removed what is missing.
+    by_process: bool,
+    /// Programs keep traffic symmetric while a repair is paused.
+    steers: bool,
+    now: Instant,
+}
+
 /// Whether the pass carries out a step now. It does not if the step repairs an object whose repair
 /// is paused.
-fn is_due(step: &Step, host: &Host, state: &mut PassState, done: &mut Done, now: Instant) -> bool {
+fn is_due(
+    step: &Step,
+    host: &Host,
+    state: &mut PassState,
+    done: &mut Done,
+    repair: Repair,
+) -> bool {
     let text = step.describe(host);
     if !state.in_place.contains(&text) {
         return true;
     }
-    match state.backoff.missing(&text, now) {
+    let Repair {
+        by_process,
+        steers,
+        now,
+    } = repair;
+    if !by_process && !state.backoff.is_paused(&text, now) {
+        done.restored.push(text);
+        return true;
+    }
+    match state.backoff.missing(&text, steers, now) {
         Decision::Restore => {
             done.restored.push(text);
             true

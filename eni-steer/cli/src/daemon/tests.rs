@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::*;
+use super::{worker::Job, *};
 
 /// A pass that waits for the test.
 struct SlowPasser {
@@ -21,11 +21,11 @@ struct SlowPasser {
 }
 
 impl Passer for SlowPasser {
-    fn pass(&mut self, policy: &Policy, _: &AtomicBool) -> Result<Done, PassError> {
+    fn pass(&mut self, job: &Job, _: &AtomicBool) -> Result<Done, PassError> {
         self.policies
             .lock()
             .expect("no test panicked with it")
-            .push(policy.clone());
+            .push(job.policy.clone());
         if self.began.send(()).is_ok() {
             // An error means that the test has ended.
             let _released: Result<(), mpsc::RecvError> = self.go_on.recv();

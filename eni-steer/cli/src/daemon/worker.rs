@@ -1,4 +1,4 @@
-//! The thread that does the passes. The daemon's loop only sends it a policy and later receives
+//! The thread that does the passes. The daemon's loop only sends it a job and later receives
 //! the result, so signals, the watchdog and notifications never wait for a pass.
 
 use std::{
@@ -16,10 +16,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::pass::{Done, PassError, PassState, pass};
 
+/// What a pass is to do.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The policy.
+    pub policy: Policy,
+    /// What is missing may have been removed by a process, which may remove it again.
+    pub removed_by_process: bool,
+}
+
 /// Does passes: on the host, or in a test something slow.
 pub trait Passer: Send + 'static {
-    /// Does one pass with this policy. Once `stop` is set, it should end soon.
-    fn pass(&mut self, policy: &Policy, stop: &AtomicBool) -> Result<Done, PassError>;
+    /// Does one pass. Once `stop` is set, it should end soon.
+    fn pass(&mut self, job: &Job, stop: &AtomicBool) -> Result<Done, PassError>;
 
     /// Drops the capabilities that only the first pass needs. Capabilities belong to a thread
     /// (capabilities(7)), so the worker must drop its own.
@@ -39,8 +48,8 @@ pub struct HostPasser {
 }
 
 impl Passer for HostPasser {
-    fn pass(&mut self, policy: &Policy, stop: &AtomicBool) -> Result<Done, PassError> {
-        pass(&self.netlink, &self.paths, policy, &mut self.state, stop)
+    fn pass(&mut self, job: &Job, stop: &AtomicBool) -> Result<Done, PassError> {
+        pass(&self.netlink, &self.paths, job, &mut self.state, stop)
     }
 
     fn drop_privileges(&mut self) -> anyhow::Result<()> {
@@ -50,7 +59,7 @@ impl Passer for HostPasser {
 
 /// The worker, as the daemon's loop sees it.
 pub struct Worker {
-    policies: mpsc::Sender<Policy>,
+    jobs: mpsc::Sender<Job>,
     results: UnboundedReceiver<anyhow::Result<Result<Done, PassError>>>,
     stop: Arc<AtomicBool>,
     busy: bool,
@@ -59,7 +68,7 @@ pub struct Worker {
 impl Worker {
     /// Starts the thread, in the network namespace of the calling thread.
     pub fn start(mut passer: impl Passer) -> std::io::Result<Self> {
-        let (policies, jobs) = mpsc::channel::<Policy>();
+        let (sender_of_jobs, jobs) = mpsc::channel::<Job>();
         let (sender, results) = unbounded_channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -67,8 +76,8 @@ impl Worker {
             .name("eni-steer-pass".to_owned())
             .spawn(move || {
                 let mut first = true;
-                for policy in jobs {
-                    let result = passer.pass(&policy, &stopped);
+                for job in jobs {
+                    let result = passer.pass(&job, &stopped);
                     let dropped = match first {
                         true => passer.drop_privileges(),
                         false => Ok(()),
@@ -80,7 +89,7 @@ impl Worker {
                 }
             })?;
         Ok(Self {
-            policies,
+            jobs: sender_of_jobs,
             results,
             stop,
             busy: false,
@@ -93,10 +102,14 @@ impl Worker {
     }
 
     /// Begins a pass, unless one is under way.
-    pub fn begin(&mut self, policy: &Policy) {
+    pub fn begin(&mut self, policy: &Policy, removed_by_process: bool) {
         if !self.busy {
+            let job = Job {
+                policy: policy.clone(),
+                removed_by_process,
+            };
             // If the worker has panicked, `result` reports it.
-            self.busy = self.policies.send(policy.clone()).is_ok();
+            self.busy = self.jobs.send(job).is_ok();
         }
     }
 

@@ -11,6 +11,7 @@ mod elsewhere;
 mod eni;
 mod error;
 mod gateway;
+mod hands_off;
 mod primary;
 mod redundant_rules;
 mod removal;

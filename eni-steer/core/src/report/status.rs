@@ -29,6 +29,8 @@ pub enum Headline {
     Unconfirmed,
     /// Something is wrong.
     Attention,
+    /// The emergency brake is on: eni-steer touches no packet.
+    Off,
 }
 
 impl Headline {
@@ -38,7 +40,7 @@ impl Headline {
         match self {
             Self::Ok => 0,
             Self::Unconfirmed => 1,
-            Self::Attention => 2,
+            Self::Attention | Self::Off => 2,
             Self::Unknown => 3,
         }
     }
@@ -50,6 +52,7 @@ impl Headline {
             Self::Unknown => "UNKNOWN",
             Self::Unconfirmed => "UNCONFIRMED",
             Self::Attention => "ATTENTION",
+            Self::Off => "OFF",
         }
     }
 }
@@ -60,6 +63,8 @@ pub struct StatusInputs<'a> {
     pub source: String,
     /// Whether a policy has been applied and not removed since.
     pub applied: bool,
+    /// Whether the emergency brake is on (`eni-steer off`).
+    pub off: bool,
     /// Seconds until a change is undone, if one waits for its confirmation.
     pub unconfirmed: Option<u64>,
     /// Report of the running daemon.
@@ -95,6 +100,8 @@ pub struct StatusReport {
     pub policy: String,
     /// Whether a policy has been applied and not removed since.
     pub applied: bool,
+    /// Whether the emergency brake is on (`eni-steer off`).
+    pub off: bool,
     /// Seconds until a change is undone, if one waits for its confirmation.
     pub unconfirmed: Option<u64>,
     /// Report of the running daemon; `None`: no daemon runs.
@@ -171,6 +178,7 @@ impl StatusReport {
             why: String::new(),
             policy: inputs.source,
             applied: inputs.applied,
+            off: inputs.off,
             unconfirmed: inputs.unconfirmed,
             daemon: inputs.daemon,
             enis: enis.collect(),
@@ -220,6 +228,11 @@ impl StatusReport {
         .into_iter()
         .flatten()
         .collect();
+        if self.off {
+            let why = "eni-steer is off: it has removed its rules and tables and restored sysctls, and \
+                       its programs only count; 'eni-steer on' brings them back";
+            return (Headline::Off, why.to_owned());
+        }
         if let Some(seconds) = self.unconfirmed {
             let mut why = format!("undone in {seconds} s unless you run 'eni-steer confirm'");
             for reason in reasons {

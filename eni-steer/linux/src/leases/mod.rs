@@ -39,6 +39,11 @@ const DIRECTORIES: [(&str, Client); 8] = [
     ("var/db/dhcpcd", Client::Dhcpcd),
 ];
 
+/// The directories of lease files below a root.
+pub fn directories(root: &Path) -> impl Iterator<Item = std::path::PathBuf> {
+    DIRECTORIES.iter().map(move |(path, _)| root.join(path))
+}
+
 /// A DHCP client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {

@@ -13,9 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eni_steer_core::plan::Plan;
+use eni_steer_core::{desired::Desired, plan::Plan};
 use eni_steer_linux::{
     lock::{self, Lock, Scope},
+    off,
     paths::Paths,
     state::State,
 };
@@ -157,8 +158,13 @@ pub(super) fn undo(
 /// Makes the host what it was before the change.
 fn go_back(global: &Global, pending: &Pending) -> Result<(), Failure> {
     let context = Context::to_undo(global)?;
-    let plan = Plan::between(&pending.before, &context.host);
-    carry_out(&context, &pending.before, &plan)?;
+    // While the emergency brake is on, nothing comes back.
+    let before = match off::is_off(&context.paths) {
+        true => Desired::hands_off(&context.host, &pending.before.ownership),
+        false => pending.before.clone(),
+    };
+    let plan = Plan::between(&before, &context.host);
+    carry_out(&context, &before, &plan)?;
     let policy = pending.policy.clone();
     State::change(&context.paths, |state| state.policy = policy)?;
     if pending.before.datapath.is_none() && pending.policy.is_none() {
