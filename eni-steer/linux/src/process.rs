@@ -27,7 +27,13 @@ fn fields(process: u32) -> Option<String> {
 /// Returns the name of a process (proc_pid_comm(5)); `None` if it has ended.
 pub fn name(process: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
-    Some(name.trim().to_owned())
+    Some(printable(name.trim()))
+}
+
+/// A name in one line: a process or a filter can have line ends and escape sequences in its name.
+pub(crate) fn printable(name: &str) -> String {
+    let shown = |c: char| if c.is_control() { '?' } else { c };
+    name.chars().map(shown).collect()
 }
 
 #[cfg(test)]

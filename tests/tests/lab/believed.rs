@@ -254,3 +254,32 @@ fn a_change_that_is_in_force_is_no_failure_although_its_report_cannot_be_printed
         assert_eq!(all_ours(&lab.host) == before, words == "remove");
     }
 }
+
+#[test]
+fn control_characters_in_names_are_escaped_in_reports_errors_and_logs() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    let nasty = "e\x1b[2J1";
+    let rename = ["link", "set", "eth1", "down", "name", nasty];
+    drop(eni_steer_tests::run_ok(&lab.host, "ip", rename));
+    drop(eni_steer_tests::run_ok(
+        &lab.host,
+        "ip",
+        ["link", "set", nasty, "up"],
+    ));
+    let enis = ["--eni", "eth0", "--eni", nasty];
+    let commands: [&[&str]; 6] = [
+        &[&["plan"], &enis[..]].concat(),
+        &[&["apply"], &enis[..]].concat(),
+        &["status", "-v"],
+        &["verify"],
+        &["counters"],
+        &["apply", "--eni", "e\x1b[3J"],
+    ];
+    for words in commands {
+        let output = steer.run(&lab, words);
+        let all = format!("{}{}", output.stdout, output.stderr);
+        assert!(!all.contains('\x1b'), "{words:?}: {all:?}");
+        assert!(all.contains(r"\x1b["), "{words:?}: {output}");
+    }
+}

@@ -131,3 +131,22 @@ fn a_file_that_a_fleet_tool_drops_is_the_brake_also_for_a_daemon_that_starts() {
     fs::remove_file(&file).expect("it is there");
     kept.heals(&before, "everything");
 }
+
+#[test]
+fn rules_and_routes_go_although_the_maps_cannot_be_read() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    steer.apply(&lab, &["--mode", "steer"]);
+    let layout = eni_steer_common::names::LAYOUT;
+    let maps = format!("eni-steer/{}/v{layout}/maps", namespace_of(&lab));
+    let maps = steer.bpffs().path().join(maps);
+    // A map of another version has the name of one of ours.
+    fs::remove_file(maps.join("ENIS")).expect("it is pinned");
+    eni_steer_tests::pin_some_map(&maps.join("ENIS"));
+    let output = steer.run(&lab, &["off"]).expect_code(1);
+    assert!(
+        output.stderr.contains("the mode of the programs"),
+        "{output}"
+    );
+    assert_eq!(all_ours(&lab.host).len(), 0, "{output}");
+}

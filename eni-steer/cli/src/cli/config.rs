@@ -8,7 +8,7 @@ use super::{
     failure::{Exit, Failure},
     policy::policy_in_force,
 };
-use crate::render::{self, ConfigReport};
+use crate::render::{self, ConfigReport, Escaped};
 use eni_steer_core::policy::config::LoadedConfig;
 use eni_steer_linux::configuration::read_configuration;
 
@@ -24,7 +24,7 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Fail
             if global.json {
                 render::json(&report, &mut out)?;
             } else {
-                render::config(&report, &mut out)?;
+                render::config(&report, &mut Escaped(&mut out))?;
             }
             out.flush()?;
             Ok(Exit::Fine)

@@ -11,7 +11,7 @@ use super::{
     failure::{Exit, Failure},
     verify::counted,
 };
-use crate::render;
+use crate::render::{self, Escaped};
 
 /// How many sources of each ENI and direction are shown without `--all`.
 const TOP: usize = 10;
@@ -51,7 +51,7 @@ pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure>
     if global.json {
         render::json(&report, &mut out)?;
     } else {
-        render::counters(&report, &mut out)?;
+        render::counters(&report, &mut Escaped(&mut out))?;
     }
     out.flush()?;
     Ok(Exit::Fine)

@@ -20,7 +20,7 @@ use super::{
     failure::{Exit, Failure},
     verify::counted,
 };
-use crate::render;
+use crate::render::{self, Escaped};
 
 /// Destinations beyond the default route: addresses for documentation, which no table names on
 /// purpose (RFC 5737, RFC 9637).
@@ -75,7 +75,7 @@ pub(super) fn run(global: &Global, args: &ExplainArgs) -> Result<Exit, Failure> 
     if global.json {
         render::json(&report, &mut out)?;
     } else {
-        render::explain(&report, global.verbose > 0, &mut out)?;
+        render::explain(&report, global.verbose > 0, &mut Escaped(&mut out))?;
     }
     out.flush()?;
     Ok(exit(&report))
@@ -140,7 +140,7 @@ fn live(global: &Global, source: IpAddr, time: Duration) -> Result<Exit, Failure
     if global.json {
         render::json(&live, &mut out)?;
     } else {
-        render::live(&live, source, &mut out)?;
+        render::live(&live, source, &mut Escaped(&mut out))?;
     }
     out.flush()?;
     Ok(Exit::Fine)

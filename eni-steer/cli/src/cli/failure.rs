@@ -9,6 +9,8 @@ use eni_steer_linux::{
     netlink::NetlinkError, observe::ObserveError, state::StateError,
 };
 
+use crate::render::escaped;
+
 /// The exit codes, the same for all commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -117,15 +119,16 @@ impl Failure {
 
     /// Prints the error and returns the exit code.
     pub fn report(&self) -> ExitCode {
-        eprintln!("error: {}", self.error);
+        eprintln!("error: {}", escaped(&self.error.to_string()));
         for cause in self.error.chain().skip(1) {
             // A log of the verifier has thousands of lines; the first names the failure.
             let text = cause.to_string();
-            eprintln!("caused by: {}", text.lines().next().unwrap_or_default());
+            let line = text.lines().next().unwrap_or_default();
+            eprintln!("caused by: {}", escaped(line));
             tracing::debug!("{text}");
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", escaped(hint));
         }
         self.exit.into()
     }

@@ -20,12 +20,16 @@ mod run;
 mod status;
 mod verify;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
 use self::args::{Cli, Command};
 use self::failure::{Exit, Failure};
+use crate::render::Escaped;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -77,6 +81,7 @@ fn init_log(verbose: u8) {
         2 => tracing::level_filters::LevelFilter::DEBUG,
         _ => tracing::level_filters::LevelFilter::TRACE,
     };
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // The netlink libraries warn about attributes that newer kernels add; nothing follows from
     // that for the user.
     let filter = Targets::new()
@@ -89,11 +94,15 @@ fn init_log(verbose: u8) {
     tracing_subscriber::registry()
         .with(
             tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
+                .with_writer(move || -> Box<dyn Write> {
+                    // With colours, the library escapes what is between them.
+                    match colours {
+                        true => Box::new(std::io::stderr()),
+                        false => Box::new(Escaped(std::io::stderr())),
+                    }
+                })
                 // Colours are for people: a journal or a file gets plain text.
-                .with_ansi(
-                    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-                )
+                .with_ansi(colours)
                 .without_time()
                 .with_filter(filter),
         )

@@ -13,7 +13,7 @@ use eni_steer_linux::{
     executor::LinuxExecutor,
     lock::{self, Lock, Scope},
     netlink::Netlink,
-    observe::observe,
+    observe::observe_despite_programs,
     off,
     paths::Paths,
     state::State,
@@ -60,7 +60,7 @@ pub(super) fn off(global: &Global) -> Result<Exit, Failure> {
         Some(first) => Err(Failure::new(
             Exit::Failed,
             anyhow::anyhow!("{} changes are not undone, the first: {first}", left.len()),
-            "run 'eni-steer off' again; 'eni-steer status' shows what is left",
+            "run 'eni-steer off' again, or 'eni-steer remove'; 'eni-steer status' shows what is left",
         )),
     }
 }
@@ -68,14 +68,19 @@ pub(super) fn off(global: &Global) -> Result<Exit, Failure> {
 /// Carries out as much as possible. Returns what is still to be done.
 fn take_away(global: &Global, paths: &Paths) -> Result<Vec<String>, Failure> {
     let netlink = Netlink::open()?;
-    let host = observe(&netlink, paths)?;
+    // Rules and routes go also where the programs' maps cannot be read.
+    let (host, unread) = observe_despite_programs(&netlink, paths)?;
     let (state, _damaged) = State::read_to_report(paths)?;
     // Without a state, what carries the default protocol number is ours.
     let policy = state.policy.unwrap_or_else(Policy::default);
     let desired = Desired::hands_off(&host, &policy.ownership);
     let plan = Plan::between(&desired, &host);
+    let programs = || {
+        let unread = unread.as_ref();
+        unread.map(|error| format!("the mode of the programs, because {error}"))
+    };
     if plan.is_empty() {
-        return Ok(Vec::new());
+        return Ok(programs().into_iter().collect());
     }
     let mut executor = LinuxExecutor::new(netlink.clone(), paths.clone(), &host, &policy.sizes)?;
     let report = apply_best_effort(&plan, &mut executor);
@@ -83,9 +88,10 @@ fn take_away(global: &Global, paths: &Paths) -> Result<Vec<String>, Failure> {
         eprintln!("warning: {}: {error}", step.describe(&host));
     }
     print_done(global, &plan, &host);
-    let now = observe(&netlink, paths)?;
+    let (now, _unread) = observe_despite_programs(&netlink, paths)?;
     let rest = Plan::between(&Desired::hands_off(&now, &policy.ownership), &now);
-    Ok(rest.steps.iter().map(|step| step.describe(&now)).collect())
+    let rest = rest.steps.iter().map(|step| step.describe(&now));
+    Ok(rest.chain(programs()).collect())
 }
 
 /// `on`: puts everything back that the policy says.

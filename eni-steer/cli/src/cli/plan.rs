@@ -9,7 +9,7 @@ use super::{
     context::Context,
     failure::{Exit, Failure},
 };
-use crate::render::{self, Detail};
+use crate::render::{self, Detail, Escaped};
 
 pub(super) fn run(global: &Global, args: &PlanArgs) -> Result<Exit, Failure> {
     let context = Context::new(global, &args.policy)?;
@@ -35,7 +35,7 @@ pub(super) fn print(global: &Global, plan: &Plan, host: &Host) -> Result<(), Fai
             0 => Detail::Folded,
             _ => Detail::EveryStep,
         };
-        render::plan(plan, host, detail, &mut out)?;
+        render::plan(plan, host, detail, &mut Escaped(&mut out))?;
     }
     out.flush()?;
     Ok(())

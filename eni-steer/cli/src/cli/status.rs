@@ -18,7 +18,7 @@ use super::{
     policy::{policy_in_force, policy_to_undo},
     verify::{begin_epoch, counted, inspect},
 };
-use crate::render::{self, StatusView};
+use crate::render::{self, Escaped, StatusView};
 
 pub(super) fn run(global: &Global, args: &StatusArgs) -> Result<Exit, Failure> {
     require_privilege()?;
@@ -109,7 +109,7 @@ fn print(global: &Global, args: &StatusArgs, report: &StatusReport) -> Result<()
             all: args.all,
             details: global.verbose > 0,
         };
-        render::status(report, &view, &mut out)?;
+        render::status(report, &view, &mut Escaped(&mut out))?;
     }
     out.flush()?;
     Ok(())

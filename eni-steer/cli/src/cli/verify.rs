@@ -23,7 +23,7 @@ use super::{
     context::Context,
     failure::{Exit, Failure},
 };
-use crate::render;
+use crate::render::{self, Escaped};
 
 /// How long the kernel may ask a gateway: three requests, a second apart.
 const PATIENCE: Duration = Duration::from_millis(3300);
@@ -44,7 +44,11 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     if global.json {
         render::json(&report, &mut out)?;
     } else {
-        render::verify(&report, context.policy.ownership.last, &mut out)?;
+        render::verify(
+            &report,
+            context.policy.ownership.last,
+            &mut Escaped(&mut out),
+        )?;
     }
     out.flush()?;
     Ok(report

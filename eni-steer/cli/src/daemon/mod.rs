@@ -28,7 +28,7 @@ mod triggers;
 mod worker;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -223,6 +223,18 @@ async fn until(due: Option<Instant>) {
     }
 }
 
+/// The most names that a part of the report counts one by one.
+const COUNTED: usize = 1000;
+
+/// Counts something by its name, and together with others once there are many names.
+fn count(counts: &mut BTreeMap<String, u64>, name: String) {
+    let name = match counts.len() < COUNTED || counts.contains_key(&name) {
+        true => name,
+        false => "others".to_owned(),
+    };
+    *counts.entry(name).or_default() += 1;
+}
+
 struct Daemon {
     paths: Paths,
     /// The netlink port of the worker; events of its own changes carry it.
@@ -328,18 +340,16 @@ impl Daemon {
             0 => "the kernel".to_owned(),
             port => process::name(port).unwrap_or_else(|| "a process that has ended".to_owned()),
         };
-        let remover = match (port, name.as_str()) {
-            (0, _) => name.clone(),
-            (port, name) => format!("{name} (pid {port} by its netlink port)"),
-        };
+        let mut remover = name.clone();
         if port != 0 {
+            remover.push_str(" (by its netlink port)");
             self.process_removed = Some(Instant::now());
         }
         // A storm of short-lived processes is one cause.
         if self.removers.len() < 3 {
             self.removers.insert(remover);
         }
-        *self.report.removed_by.entry(name).or_default() += 1;
+        count(&mut self.report.removed_by, name);
     }
 
     /// Whether a process keeps removing what a pass restores. What the kernel removes by itself,
@@ -414,7 +424,7 @@ impl Daemon {
             self.triggers.retry_at(due);
         }
         for object in &done.restored {
-            *self.report.restored.entry(object.clone()).or_default() += 1;
+            count(&mut self.report.restored, object.clone());
         }
         for object in &done.given_up {
             tracing::warn!(

@@ -2,6 +2,7 @@
 
 mod config;
 mod counters;
+mod escape;
 mod explain;
 mod plan;
 mod status;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub use config::{ConfigReport, config};
 pub use counters::counters;
+pub use escape::{Escaped, escaped};
 pub use explain::{explain, live};
 pub use plan::{Detail, plan};
 pub use status::{StatusView, status};

@@ -244,6 +244,7 @@ fn list(directory: &Path) -> io::Result<Vec<String>> {
     let names = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name()));
     let names = names.collect::<io::Result<Vec<_>>>()?;
     let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    let names = names.filter(|name| !name.contains(char::is_control));
     let mut names: Vec<String> = names.collect();
     names.sort();
     Ok(names)

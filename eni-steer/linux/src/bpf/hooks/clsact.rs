@@ -27,6 +27,7 @@ use std::{
 use crate::{
     bpf::{error::BpfError, load::program_name},
     netlink::{Netlink, Request},
+    process::printable,
 };
 use eni_steer_core::model::{Direction, IfIndex};
 
@@ -153,12 +154,12 @@ fn filter(message: TcMessage) -> Filter {
     };
     for attribute in message.attributes {
         match attribute {
-            TcAttribute::Kind(kind) => filter.kind = kind,
+            TcAttribute::Kind(kind) => filter.kind = printable(&kind),
             TcAttribute::Options(options) => {
                 for option in options {
                     match option {
                         TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => {
-                            filter.name = Some(name);
+                            filter.name = Some(printable(&name));
                         }
                         TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => filter.program = Some(id),
                         _ => {}
