@@ -170,7 +170,7 @@ pub fn of_configuration(error: &str, hint: Option<&str>) -> Finding {
 }
 
 /// The finding that the programs and maps cannot be read: the report is without them.
-pub fn programs_unreadable(error: &str) -> Finding {
+pub fn programs_unreadable(error: &str, hint: Option<&str>) -> Finding {
     Finding {
         severity: Severity::Failure,
         code: Code::ProgramsUnreadable,
@@ -180,8 +180,10 @@ pub fn programs_unreadable(error: &str) -> Finding {
              steer: {error}"
         ),
         remedy: vec![
-            "if no other eni-steer command runs: 'eni-steer remove', then 'eni-steer apply'"
-                .to_owned(),
+            hint.unwrap_or(
+                "if no other eni-steer command runs: 'eni-steer remove', then 'eni-steer apply'",
+            )
+            .to_owned(),
         ],
     }
 }

@@ -190,7 +190,10 @@ fn a_lease_that_cannot_be_read_changes_nothing_and_is_reported_until_it_can_be_r
     std::fs::remove_file(&lease).expect("it is there");
     std::fs::create_dir(&lease).expect("it can be made");
     kept.daemon.signal(Signal::SIGHUP);
-    let name = format!("could not read {}: ", lease.display());
+    let name = format!(
+        "{} of eth1 is ignored, because it is not a regular",
+        lease.display()
+    );
     assert!(
         eventually(SOON, || told().contains(&name)),
         "{name} {}",

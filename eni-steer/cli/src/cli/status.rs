@@ -89,7 +89,7 @@ fn context(global: &Global) -> Result<(Context, Vec<Finding>, bool), Failure> {
     let is_read = unread.is_none();
     findings.extend(unread.map(|error| {
         let error = Failure::from(error);
-        findings::programs_unreadable(&error.text())
+        findings::programs_unreadable(&error.text(), error.hint())
     }));
     Ok((context, findings, is_read))
 }
