@@ -126,8 +126,8 @@ pub(super) fn unknown_eni<'a>(desired: &Desired, targets: &'a [Target]) -> Optio
 /// The first address of an ENI, of the IP version of the destination.
 fn source_of(desired: &Desired, name: &str, to: IpAddr) -> Option<IpAddr> {
     let eni = desired.enis.iter().find(|eni| eni.name == name)?;
-    let addresses = eni.addresses.iter().map(|address| address.ip());
-    addresses.filter(|ip| ip.is_ipv4() == to.is_ipv4()).next()
+    let mut addresses = eni.addresses.iter().map(|address| address.ip());
+    addresses.find(|ip| ip.is_ipv4() == to.is_ipv4())
 }
 
 /// The gateways that do not answer ARP or neighbour discovery.
