@@ -14,6 +14,7 @@ mod clock;
 mod common;
 mod configuration;
 mod confirm;
+mod copies;
 mod counters;
 mod daemon;
 mod elsewhere;

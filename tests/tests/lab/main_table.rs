@@ -17,7 +17,7 @@ const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// Returns the MAC address to which a datagram from eth1's address is sent on eth1; `None` if it
 /// leaves by another interface or not at all.
-fn next_hop_by_eth1(lab: &Lab, to: IpAddr) -> Option<Mac> {
+pub(super) fn next_hop_by_eth1(lab: &Lab, to: IpAddr) -> Option<Mac> {
     let from: IpAddr = match to {
         IpAddr::V4(_) => lab.eni(1).v4().into(),
         IpAddr::V6(_) => lab.eni(1).v6().into(),

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    context::Context, eni::Eni, error::PolicyError, routes, selector::managed_eni,
+    context::Context, eni::Eni, error::PolicyError, mirror, routes, selector::managed_eni,
     tables::balance_table,
 };
 use crate::{
@@ -63,12 +63,13 @@ pub(super) fn plan(
         if hops.is_empty() {
             continue;
         }
-        plan.routes
-            .extend(routes::copied_from_main(cx, main, enis, table, family));
-        plan.routes.push(Route {
+        let mut routes = routes::copied_from_main(cx, main, enis, table, family);
+        routes.push(Route {
             hops,
             ..routes::default_route_to(cx, table, family)
         });
+        mirror::link_gateways(&mut routes);
+        plan.routes.append(&mut routes);
         let numbers = &cx.policy.ownership;
         let rule = |priority, table| {
             Rule::new(family, priority, numbers.protocol, RuleAction::Table(table))
@@ -98,7 +99,7 @@ fn nexthops(enis: &[Eni], weights: &BTreeMap<IfIndex, u16>, family: Family) -> V
             Some(Hop {
                 // ENIs on one subnet share its on-link route in this table. It leads to one of
                 // them, so for the others the next hop must say that the gateway is on the link.
-                onlink: true,
+                onlink: gateway.is_ipv4(),
                 weight,
                 ..Hop::new(eni.index, Some(gateway))
             })

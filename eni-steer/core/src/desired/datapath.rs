@@ -22,10 +22,13 @@ use ipnet::IpNet;
 use super::{
     context::Context,
     eni::Eni,
-    routes,
+    mirror, routes,
     wanted::{WantedAttachment, WantedDatapath},
 };
-use crate::model::{EniRow, Hook, NextHop, Owner, Route, host_prefix, link_local};
+use crate::{
+    model::{EniRow, Hook, NextHop, Owner, Route, host_prefix, link_local},
+    policy::Mirror,
+};
 
 /// Addresses of the clouds' metadata services. The programs never steer packets to them, because
 /// the service answers for the ENI that the question came from. The services at 169.254.169.254
@@ -124,7 +127,11 @@ pub(super) fn wanted(
             };
             wanted.attachments.insert(hook, program);
         }
-        for (net, next_hop) in next_hops(table) {
+        let mut next_hops = next_hops(table);
+        if cx.policy.mirror == Mirror::Needed {
+            next_hops = mirror::only_needed_next_hops(next_hops);
+        }
+        for (net, next_hop) in next_hops {
             wanted.next_hops.insert((eni.index, net), next_hop);
         }
     }

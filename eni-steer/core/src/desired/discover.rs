@@ -96,6 +96,10 @@ pub(super) fn select(
             table,
             mode: wanted.mode.unwrap_or(cx.policy.mode),
             addresses,
+            on_link: Family::BOTH
+                .into_iter()
+                .flat_map(|family| on_link(cx.host, &cx.policy.ownership, link.index, family))
+                .collect(),
             owned,
             gateways: Vec::new(),
             default_metric: wanted.default_metric,
@@ -139,7 +143,7 @@ fn discover<'a>(cx: &Context<'a>) -> Vec<&'a Link> {
     let shares_gateway = |link: &&Link| {
         Family::BOTH
             .into_iter()
-            .flat_map(|family| on_link(cx.host.usable_addresses(link.index), family))
+            .flat_map(|family| on_link(cx.host, &cx.policy.ownership, link.index, family))
             .any(|net| served.contains(&net))
     };
     let sharing: Vec<_> = without.into_iter().filter(shares_gateway).collect();

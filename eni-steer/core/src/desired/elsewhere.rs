@@ -9,8 +9,11 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{context::Context, eni::on_link};
-use crate::model::{
-    Address, Family, Host, IfIndex, Link, RouteKind, TableId, covers, host_prefix, link_local,
+use crate::{
+    model::{
+        Address, Family, Host, IfIndex, Link, RouteKind, TableId, covers, host_prefix, link_local,
+    },
+    ownership::Ownership,
 };
 
 /// An address or prefix that this host answers for, although it is not on an ENI.
@@ -37,13 +40,13 @@ pub(crate) struct Elsewhere {
 ///   if exactly one ENI has that subnet.
 /// - An address on a bridge or a tunnel, inside an ENI's subnet, belongs to nobody, but the
 ///   neighbours may ask for it. A network interface answers for its addresses itself.
-pub(crate) fn elsewhere(host: &Host, enis: &BTreeSet<IfIndex>) -> Vec<Elsewhere> {
+pub(crate) fn elsewhere(host: &Host, ours: &Ownership, enis: &BTreeSet<IfIndex>) -> Vec<Elsewhere> {
     let subnets: Vec<(IfIndex, IpNet)> = enis
         .iter()
         .flat_map(|eni| {
             Family::BOTH
                 .into_iter()
-                .flat_map(|family| on_link(host.usable_addresses(*eni), family))
+                .flat_map(|family| on_link(host, ours, *eni, family))
                 .map(move |net| (*eni, net))
         })
         .collect();
@@ -141,7 +144,7 @@ pub(super) fn unclaimed(cx: &Context<'_>, enis: &BTreeSet<IfIndex>) -> Vec<Elsew
         .map(|address| host_prefix(address.ip()))
         .collect();
     let is_claimed = |net: IpNet| claimed.iter().any(|claim| covers(*claim, net));
-    elsewhere(cx.host, enis)
+    elsewhere(cx.host, &cx.policy.ownership, enis)
         .into_iter()
         .filter(|one| !own.contains(&one.net) && !is_claimed(one.net))
         .collect()

@@ -1,11 +1,17 @@
-//! A managed ENI, and what its own addresses say about its neighbours.
+//! A managed ENI, and which hosts are its neighbours.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Address, Family, IfIndex, Mac, Mode, TableId, covers, host_prefix, link_local};
+use crate::{
+    model::{
+        Address, Family, Host, IfIndex, Mac, Mode, RouteKind, TableId, covers, host_prefix,
+        link_local,
+    },
+    ownership::Ownership,
+};
 
 /// A managed ENI.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +36,11 @@ pub struct Eni {
     pub table: TableId,
     /// What the egress program does with a packet that another ENI's address sent through it.
     pub mode: Mode,
-    /// Addresses configured on it, with their on-link prefixes.
+    /// Addresses configured on it, with the lengths of their subnets.
     pub addresses: Vec<Address>,
+    /// The prefixes whose hosts are its neighbours.
+    #[serde(default)]
+    pub on_link: BTreeSet<IpNet>,
     /// Addresses (as /32 or /128 prefixes) and delegated prefixes that it owns: those configured on
     /// it and those that the policy adds.
     pub owned: BTreeSet<IpNet>,
@@ -95,9 +104,10 @@ pub enum GatewaySource {
 }
 
 impl Eni {
-    /// The prefixes of a family that its addresses put on the link.
+    /// The prefixes of a family whose hosts are its neighbours.
     pub(crate) fn on_link(&self, family: Family) -> BTreeSet<IpNet> {
-        on_link(&self.addresses, family)
+        let of_family = |net: &&IpNet| Family::of_net(**net) == family;
+        self.on_link.iter().filter(of_family).copied().collect()
     }
 
     /// How packets of its addresses of a family find their way.
@@ -137,15 +147,62 @@ impl Eni {
     pub(super) fn is_neighbour(&self, address: IpAddr) -> bool {
         (address.is_ipv6() && link_local(address))
             || self
-                .on_link(Family::of(address))
+                .on_link
                 .iter()
                 .any(|net| covers(*net, host_prefix(address)))
     }
 }
 
-/// The prefixes of a family that addresses put on the link: 172.16.20.177/24 puts 172.16.20.0/24
-/// there, a /32 nothing.
-pub(super) fn on_link<'a>(
+/// The prefixes of a family whose hosts are neighbours on an interface: those that the main table
+/// reaches by it without a gateway. An address does not tell. A router can advertise a prefix and
+/// say that its hosts are not on the link, NetworkManager adds the route of a prefix itself, the
+/// prefix of a point-to-point address is the peer's, and an address of /32 can have a gateway that
+/// only a route puts on the link.
+///
+/// While the main table has no route by the interface at all, because it is down or was down a
+/// moment ago, its addresses have to tell: the prefixes for which the kernel will add a route.
+pub(super) fn on_link(
+    host: &Host,
+    ours: &Ownership,
+    index: IfIndex,
+    family: Family,
+) -> BTreeSet<IpNet> {
+    let is_up = host.links.get(&index).is_some_and(|link| link.up);
+    let mut is_in_main = false;
+    let mut nets = BTreeSet::new();
+    for route in &host.routes {
+        let Some(hop) = route.hop_by(index) else {
+            continue;
+        };
+        let is_for_all = route.from.is_none() && route.tos == 0;
+        if route.table != TableId::MAIN
+            || route.family() != family
+            || route.is_default()
+            || ours.route(route)
+        {
+            continue;
+        }
+        is_in_main = true;
+        let net = route.destination;
+        if hop.gateway.is_none()
+            && !hop.encapsulates()
+            && route.kind == RouteKind::Unicast
+            && is_for_all
+            && !(net.addr().is_ipv6() && link_local(net.addr()))
+        {
+            nets.insert(net);
+        }
+    }
+    if is_in_main && is_up {
+        return nets;
+    }
+    let with_route = |address: &&Address| !address.no_prefix_route;
+    subnets(host.usable_addresses(index).filter(with_route), family)
+}
+
+/// The subnets of addresses of a family: that of 172.16.20.177/24 is 172.16.20.0/24, and that of a
+/// /32 says nothing.
+pub(super) fn subnets<'a>(
     addresses: impl IntoIterator<Item = &'a Address>,
     family: Family,
 ) -> BTreeSet<IpNet> {
@@ -153,9 +210,7 @@ pub(super) fn on_link<'a>(
         .into_iter()
         .filter(|address| {
             let net = address.net;
-            address.family() == family
-                && !address.no_prefix_route
-                && net.prefix_len() < net.max_prefix_len()
+            address.family() == family && net.prefix_len() < net.max_prefix_len()
         })
         .map(|address| address.net.trunc())
         .collect();

@@ -26,7 +26,7 @@ use ipnet::IpNet;
 
 use super::{
     context::Context,
-    eni::{Eni, Gateway, GatewaySource, on_link},
+    eni::{Eni, Gateway, GatewaySource, on_link, subnets},
     routes,
 };
 use crate::{
@@ -74,8 +74,9 @@ pub(super) fn is_known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool 
 pub(super) fn served_prefixes(cx: &Context<'_>, index: IfIndex, wanted: &EniPolicy) -> Vec<IpNet> {
     let defaults = default_routes(cx);
     let of_family = |family| {
-        let on_link = on_link(cx.host.usable_addresses(index), family);
-        let gateway = from_policy(&on_link, wanted, family)
+        let on_link = on_link(cx.host, &cx.policy.ownership, index, family);
+        let subnets = subnets(cx.host.usable_addresses(index), family);
+        let gateway = from_policy(&subnets, wanted, family)
             .or_else(|| from_route_or_lease(cx, &defaults, index, family));
         let is_served = move |net: &IpNet| {
             gateway
@@ -98,7 +99,7 @@ pub(super) fn find_all(cx: &Context<'_>, chosen: &[(&Link, EniPolicy)], enis: &m
     let defaults = default_routes(cx);
     for (eni, (_, wanted)) in enis.iter_mut().zip(chosen) {
         for family in Family::BOTH {
-            let gateway = from_policy(&eni.on_link(family), wanted, family)
+            let gateway = from_policy(&subnets(&eni.addresses, family), wanted, family)
                 .or_else(|| from_route_or_lease(cx, &defaults, eni.index, family));
             eni.gateways.extend(gateway);
         }
@@ -143,10 +144,9 @@ fn served_by_enis(enis: &[Eni]) -> Vec<(String, IpNet, IpAddr)> {
     served
 }
 
-/// The gateway that the policy names, or the address that it picks from the first IPv4 on-link
-/// prefix: of 172.16.20.0/24, `first` is 172.16.20.1 and `last` is 172.16.20.253.
-fn from_policy(on_link: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
-    let net = || match on_link.first() {
+/// The gateway that the policy names, or the address that it picks from the first IPv4 subnet: of 172.16.20.0/24, `first` is 172.16.20.1 and `last` is 172.16.20.253.
+fn from_policy(subnets: &BTreeSet<IpNet>, wanted: &EniPolicy, family: Family) -> Option<Gateway> {
+    let net = || match subnets.first() {
         Some(IpNet::V4(net)) => Some(*net),
         _ => None,
     };

@@ -12,6 +12,7 @@ mod eni;
 mod error;
 mod gateway;
 mod hands_off;
+mod mirror;
 mod primary;
 mod redundant_rules;
 mod removal;
@@ -239,7 +240,7 @@ impl Desired {
         policy: &Policy,
     ) -> Option<(Vec<&str>, IpNet)> {
         let is_concerned = policy.sysctls && policy.rules && eni::share_subnet(&self.enis);
-        let elsewhere = elsewhere::elsewhere(host, &self.indexes());
+        let elsewhere = elsewhere::elsewhere(host, &self.ownership, &self.indexes());
         let first = elsewhere.iter().find(|one| !one.answering.is_empty());
         let first = first.filter(|_| is_concerned)?;
         let is_left = |eni: &&Eni| {

@@ -4,15 +4,25 @@
 //! With only a default route, packets for neighbours on the ENI's own subnet would go to the
 //! gateway.
 
-use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
 
 use super::{
     context::Context,
     eni::{Eni, GatewaySource, RoutedBy},
+    mirror,
 };
-use crate::model::{
-    Address, Attributes, Family, Hop, Protocol, Route, RouteKind, TableId, any, covers,
-    host_prefix, rta,
+use crate::{
+    model::{
+        Address, Attributes, Family, Hop, Protocol, Route, RouteKind, TableId, any, covers,
+        host_prefix, rta,
+    },
+    policy::Mirror,
 };
 
 /// `RT_SCOPE_LINK`: the destination is on the link.
@@ -22,62 +32,94 @@ const SCOPE_UNIVERSE: u8 = 0;
 /// `LWTUNNEL_ENCAP_BPF`: a program puts the packets into other packets.
 const ENCAPSULATED_BY_PROGRAM: u16 = 6;
 /// `IP6_RT_PRIO_USER`: the kernel stores this metric for an IPv6 route whose metric is 0.
-const METRIC6: u32 = 1024;
+pub(super) const METRIC6: u32 = 1024;
 
 /// The routes of an ENI's table. `main` is the result of [`main_routes`].
 pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> {
-    // The kernel holds one route of each key; the first one added here wins.
-    let mut routes: BTreeMap<_, Route> = BTreeMap::new();
-    let mut add = |route: Route| {
-        routes.entry(route.key()).or_insert(route);
-    };
-    let template = |family| default_route_to(cx, eni.table, family);
-    for family in Family::BOTH {
-        if !eni.has(family) {
-            continue;
-        }
-        for net in eni.on_link(family) {
-            add(Route {
-                destination: net,
-                hops: vec![Hop::new(eni.index, None)],
-                scope: if family == Family::V4 {
-                    SCOPE_LINK
-                } else {
-                    SCOPE_UNIVERSE
-                },
-                ..template(family)
-            });
-        }
-        for route in routes_via(main, eni, family) {
-            let hops = hops_of(eni, route);
-            // A copy of a connected route gets the metric of the on-link routes above, so that it
-            // has the same key as one of them and is not added twice.
-            let metric = if is_connected(route) {
-                template(family).metric
-            } else {
-                route.metric
-            };
-            add(if hops.iter().all(can_be_copied) {
-                Route {
-                    metric,
-                    source: source_on(eni, route),
-                    ..copy(route, hops, template(family))
-                }
-            } else {
-                // The lookup goes on to the main table, which has the route itself.
-                Route {
-                    destination: route.destination,
-                    kind: RouteKind::Throw,
-                    metric,
-                    ..template(family)
-                }
-            });
-        }
-        default_routes(cx, eni, family)
-            .into_iter()
-            .for_each(&mut add);
+    let is_exact = cx.policy.mirror == Mirror::Exact;
+    let mut all = Vec::new();
+    for family in Family::BOTH.into_iter().filter(|family| eni.has(*family)) {
+        let template = default_route_to(cx, eni.table, family);
+        let copied: Vec<&Route> = routes_via(main, eni, family).collect();
+        let in_main: BTreeSet<IpNet> = copied.iter().map(|route| route.destination).collect();
+        let mut not_in_main = eni.on_link(family);
+        not_in_main.retain(|net| !in_main.contains(net));
+        let on_link = not_in_main.into_iter();
+        let own = on_link.map(|net| on_link_route(eni, net, &template));
+        let own = own.chain(default_routes(cx, eni, family)).map(Source::Own);
+        let mut sources: Vec<Source<'_>> =
+            copied.into_iter().map(Source::Main).chain(own).collect();
+        mirror::sort(&mut sources, Source::route);
+        let routes = sources.into_iter().map(|source| match source {
+            Source::Main(route) => copy_to(eni, route, &template),
+            Source::Own(route) => route,
+        });
+        // Of IPv4, only the first route of an interface to a destination ever decides.
+        let routes = mirror::alternatives(routes, is_exact || family == Family::V6);
+        let mut routes: Vec<Route> = match is_exact {
+            true => routes.collect(),
+            false => mirror::only_needed(routes),
+        };
+        mirror::link_gateways(&mut routes);
+        all.append(&mut routes);
     }
-    routes.into_values().collect()
+    all
+}
+
+/// Where a route of an ENI's table comes from. Main's are copied one by one, so that a table of a
+/// hundred thousand routes is never there twice.
+enum Source<'a> {
+    /// A copy of this route of the main table.
+    Main(&'a Route),
+    /// A route that the main table need not have.
+    Own(Route),
+}
+
+impl Source<'_> {
+    fn route(&self) -> &Route {
+        match self {
+            Self::Main(route) => route,
+            Self::Own(route) => route,
+        }
+    }
+}
+
+/// The route for an on-link prefix of an ENI.
+fn on_link_route(eni: &Eni, net: IpNet, template: &Route) -> Route {
+    Route {
+        destination: net,
+        hops: vec![Hop::new(eni.index, None)],
+        scope: match Family::of_net(net) {
+            Family::V4 => SCOPE_LINK,
+            Family::V6 => SCOPE_UNIVERSE,
+        },
+        ..template.clone()
+    }
+}
+
+/// The copy of a route of the main table for the table of an ENI.
+fn copy_to(eni: &Eni, route: &Route, template: &Route) -> Route {
+    let hops = hops_of(eni, route);
+    // Managers of interfaces number their on-link routes; in this table they compete with nothing.
+    let metric = match is_connected(route) {
+        true => template.metric,
+        false => route.metric,
+    };
+    if hops.iter().all(can_be_copied) {
+        Route {
+            metric,
+            source: source_on(eni, route),
+            ..copy(route, hops, template.clone())
+        }
+    } else {
+        // The lookup goes on to the main table, which has the route itself.
+        Route {
+            destination: route.destination,
+            kind: RouteKind::Throw,
+            metric,
+            ..template.clone()
+        }
+    }
 }
 
 /// The routes of an ENI's table that eni-steer installs. The programs always know all of them.
@@ -151,9 +193,10 @@ fn hops_of(eni: &Eni, route: &Route) -> Vec<Hop> {
     let by_eni = route.hops.iter().filter(|hop| hop.out == eni.index);
     let mut hops: Vec<Hop> = by_eni
         .map(|hop| Hop {
-            // Perhaps only the main table has a route to this gateway. The kernel accepts the copy
-            // all the same if the next hop says that the gateway is on the link.
-            onlink: hop.onlink || hop.gateway.is_some_and(|g| !eni.is_neighbour(g)),
+            onlink: hop.onlink
+                || hop
+                    .gateway
+                    .is_some_and(|gateway| must_say_on_link(eni, gateway)),
             ..hop.clone()
         })
         .collect();
@@ -164,9 +207,15 @@ fn hops_of(eni: &Eni, route: &Route) -> Vec<Hop> {
 /// A next hop to a gateway of an ENI.
 fn hop_to(eni: &Eni, gateway: IpAddr) -> Hop {
     Hop {
-        onlink: !eni.is_neighbour(gateway),
+        onlink: must_say_on_link(eni, gateway),
         ..Hop::new(eni.index, Some(gateway))
     }
+}
+
+/// Whether a next hop has to say that its gateway is on the link, because no route of the ENI's
+/// table does. The kernel accepts an IPv4 route then; for IPv6 see [`mirror::link_gateways`].
+fn must_say_on_link(eni: &Eni, gateway: IpAddr) -> bool {
+    gateway.is_ipv4() && !eni.is_neighbour(gateway)
 }
 
 /// Whether the kernel accepts a next hop that it has shown. A program that encapsulates is the
@@ -277,7 +326,7 @@ pub(super) fn copied_from_main(
         let is_managed = |hop: &&Hop| enis.iter().any(|eni| eni.up && eni.index == hop.out);
         let mut hops: Vec<Hop> = route.hops.iter().filter(is_managed).cloned().collect();
         for hop in &mut hops {
-            hop.onlink = hop.gateway.is_some();
+            hop.onlink = hop.onlink || hop.gateway.is_some_and(|gateway| gateway.is_ipv4());
         }
         set_single_weight(&mut hops);
         let copy = Route {

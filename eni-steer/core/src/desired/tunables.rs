@@ -25,7 +25,7 @@ pub(super) fn tunables(cx: &Context<'_>, enis: &[Eni]) -> BTreeMap<Tunable, u32>
     let shared = share_subnet(enis);
     let steered = cx.policy.programs && enis.iter().any(|eni| eni.mode == Mode::Steer);
     let indexes = enis.iter().map(|eni| eni.index).collect();
-    let elsewhere = elsewhere(cx.host, &indexes);
+    let elsewhere = elsewhere(cx.host, &cx.policy.ownership, &indexes);
     for eni in enis {
         let answers_for_others = elsewhere
             .iter()

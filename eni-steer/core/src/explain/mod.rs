@@ -37,6 +37,8 @@ pub use datapath::{Passage, Steered, passage};
 pub use facts::{Facts, LinkFacts, NeighbourState};
 pub use live::{Live, Lookups};
 pub use owner::{Owned, Owners, SourceOwner};
+#[cfg(test)]
+pub(crate) use table::best_for;
 pub(crate) use table::{LegsBy, best, way_out};
 pub use walk::{trace, trace_rules};
 

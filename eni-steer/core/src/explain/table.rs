@@ -347,7 +347,12 @@ impl Facts {
 
 /// The route of a table that has the answer for a destination.
 pub(crate) fn best(host: &Host, table: TableId, to: IpAddr) -> Option<&Route> {
-    match find(View::of(host), &Flow::to(to), table) {
+    best_for(host, table, &Flow::to(to))
+}
+
+/// The route of a table that has the answer for a packet.
+pub(crate) fn best_for<'a>(host: &'a Host, table: TableId, flow: &Flow) -> Option<&'a Route> {
+    match find(View::of(host), flow, table) {
         Found::Nothing => None,
         Found::Thrown(route)
         | Found::Refuses(route)

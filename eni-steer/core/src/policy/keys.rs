@@ -9,8 +9,8 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    AccessAction, AccessRule, Balance, Discover, EniPolicy, GatewayChoice, Policy, PrimaryPolicy,
-    Selector,
+    AccessAction, AccessRule, Balance, Discover, EniPolicy, GatewayChoice, Mirror, Policy,
+    PrimaryPolicy, Selector,
     input::{Input, Mistake},
     literal::Value,
     registry::{Accepts, Example, Flag, Key},
@@ -51,6 +51,10 @@ static PRIMARIES: Words<PrimaryPolicy> = Words {
         ("observe", PrimaryPolicy::Observe),
         ("full", PrimaryPolicy::Full),
     ],
+};
+
+static MIRRORS: Words<Mirror> = Words {
+    words: &[("needed", Mirror::Needed), ("exact", Mirror::Exact)],
 };
 
 static ATTACHMENTS: Words<Option<AttachKind>> = Words {
@@ -133,6 +137,20 @@ pub(super) static POLICY: &[Key<Policy>] = &[
             Ok(())
         },
         get: |policy| PRIMARIES.word(&policy.primary).map(Value::from),
+    },
+    Key {
+        name: "mirror",
+        accepts: Accepts::Words(|| MIRRORS.names()),
+        about: "Which of the main table's routes through an ENI the ENI's table gets. \
+                `\"needed\"`: those that change where a packet goes; a route that leads the same \
+                way as the prefix around it is left out. `\"exact\"`: all of them.",
+        example: Example::Default,
+        flag: None,
+        set: |policy, input| {
+            policy.mirror = input.read(|text| MIRRORS.read(text))?;
+            Ok(())
+        },
+        get: |policy| MIRRORS.word(&policy.mirror).map(Value::from),
     },
     Key {
         name: "rules",

@@ -156,6 +156,17 @@ pub enum PrimaryPolicy {
     Full,
 }
 
+/// Which of the main table's routes through an ENI its table gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mirror {
+    /// Those that change where a packet goes.
+    #[default]
+    Needed,
+    /// All of them.
+    Exact,
+}
+
 /// Sizes of the programs' maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -189,6 +200,8 @@ pub struct Policy {
     pub ownership: Ownership,
     /// What eni-steer does for the primary ENI.
     pub primary: PrimaryPolicy,
+    /// Which of the main table's routes the ENIs' tables get.
+    pub mirror: Mirror,
     /// Whether eni-steer installs tables and rules.
     pub rules: bool,
     /// Whether eni-steer attaches its programs.
@@ -226,6 +239,7 @@ impl Default for Policy {
             table_base: TABLE_BASE,
             ownership: Ownership::default(),
             primary: PrimaryPolicy::default(),
+            mirror: Mirror::default(),
             rules: true,
             programs: true,
             sysctls: true,

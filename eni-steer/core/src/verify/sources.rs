@@ -173,16 +173,17 @@ fn elsewhere(host: &Host, desired: &Desired, family: Family) -> Vec<(IpAddr, IfI
         let [hop] = route.hops.as_slice() else {
             continue;
         };
+        // The search below looks through all routes, so it is only for the few that can count.
+        if is_eni(hop.out) || !has_carrier(hop.out) {
+            continue;
+        }
         // Only if no longer prefix of the main table decides about the address.
         let to = other_host(host, route.destination, None)
             .filter(|to| best(host, TableId::MAIN, *to) == Some(route));
-        if let Some(to) = to
-            && !is_eni(hop.out)
-            && has_carrier(hop.out)
-        {
-            destinations.push((to, hop.out));
+        destinations.extend(to.map(|to| (to, hop.out)));
+        if destinations.len() == MAX_ELSEWHERE {
+            break;
         }
     }
-    destinations.truncate(MAX_ELSEWHERE);
     destinations
 }

@@ -46,6 +46,7 @@ const SAMPLES: &[Sample] = &[
     sample("[policy]", "mode", "'steer'", "\"steer\"").by("mode", &["steer"]),
     sample("[policy]", "discover", "'always'", "\"always\""),
     sample("[policy]", "primary", "'full'", "\"full\"").by("primary", &["full"]),
+    sample("[policy]", "mirror", "'exact'", "\"exact\""),
     sample("[policy]", "rules", "false", "false").by("rules", &["off"]),
     sample("[policy]", "programs", "false", "false").by("programs", &["off"]),
     sample("[policy]", "sysctls", "false", "false").by("sysctls", &["off"]),
@@ -279,6 +280,7 @@ fn each_default_that_is_shown_is_that_of_the_policy() {
         table_base,
         ownership,
         primary,
+        mirror,
         rules,
         programs,
         sysctls,
@@ -306,6 +308,7 @@ fn each_default_that_is_shown_is_that_of_the_policy() {
         Ok(discover)
     );
     assert_eq!(PRIMARIES.read(&shown("primary").expect("set")), Ok(primary));
+    assert_eq!(MIRRORS.read(&shown("mirror").expect("set")), Ok(mirror));
     assert_eq!(ATTACHMENTS.read(&shown("attach").expect("set")), Ok(attach));
     fn text(value: impl Debug) -> Option<String> {
         Some(format!("{value:?}"))
@@ -337,6 +340,7 @@ fn every_word_and_every_limit_reads_back_as_it_was() {
         ("[policy]", "mode", &["'count'", "'steer'", "'drop'"][..]),
         ("[policy]", "discover", &["'if-none-named'", "'always'"]),
         ("[policy]", "primary", &["'auto'", "'observe'", "'full'"]),
+        ("[policy]", "mirror", &["'needed'", "'exact'"]),
         ("[policy]", "attach", &["'auto'", "'tcx'", "'clsact'"]),
         ("[policy]", "source-length4", &["0", "32"]),
         ("[policy]", "source-length6", &["0", "128"]),
