@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use eni_steer_tests::{Call, Lab, Shape, Steer, expect_symmetry, ip};
+use eni_steer_tests::{
+    Call, Lab, SOON, Shape, Steer, eventually, expect_symmetry, ip, write_sysctl,
+};
 
 use super::main_table::next_hop_by_eth1;
 
@@ -318,5 +320,69 @@ fn what_is_steered_is_known_among_ten_thousand_routes() {
             lab.eni(1).gateway_mac
         };
         assert_eq!(next_hop_by_eth1(&lab, to), Some(wanted), "{to}");
+    }
+}
+
+/// With `nexthop_compat_mode=0`, routes name nexthop objects and not where they lead. The kernel
+/// then reports a replaced object and not the routes that point to it.
+#[test]
+fn routes_by_nexthop_objects_are_copied_and_follow_their_objects() {
+    let lab = Lab::builder(Shape::DifferentSubnets)
+        .peer()
+        .drop_wrong_source()
+        .build();
+    let _report = lab.on_failure_print();
+    write_sysctl(&lab.host, "net.ipv4.nexthop_compat_mode", 0);
+    for words in [
+        "nexthop add id 11 via 172.16.21.253 dev eth1",
+        "nexthop add id 12 via 172.16.21.50 dev eth1",
+        "nexthop add id 20 group 11,3/12",
+        "nexthop add id 61 via fd00:21::253 dev eth1",
+        "nexthop add id 62 via fd00:21::50 dev eth1",
+        "nexthop add id 13 blackhole",
+        "-4 route add default nhid 11 metric 2000",
+        "-6 route add default nhid 61 metric 2000",
+        "-4 route add 198.51.100.0/24 nhid 12",
+        "-6 route add 3fff:1::/48 nhid 62",
+        "-4 route add 198.51.101.0/24 nhid 20",
+        "-4 route add 198.51.102.0/24 nhid 13",
+    ] {
+        ip(&lab.host, words);
+    }
+    let steer = Steer::configured(ENIS);
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let settled = || steer.run(&lab, &["plan"]).code() == Some(0);
+    assert!(eventually(SOON, settled), "{}", daemon.output());
+    for own in lab.eni(1).both() {
+        expect_symmetry(&lab, 1, own);
+    }
+    let four = table(&lab, "-4");
+    for words in [
+        "198.51.100.0/24 via 172.16.21.50 dev eth1",
+        "nexthop via 172.16.21.253 dev eth1 weight 3",
+    ] {
+        assert!(four.contains(words), "{words}: {four}");
+    }
+    for (object, to) in [("12", "198.51.100.7"), ("62", "3fff:1::7")] {
+        let family = if to.contains(':') {
+            "fd00:21::"
+        } else {
+            "172.16.21."
+        };
+        let leads_to = |last: &str| ways(&lab, &[to])[0].contains(&format!("via {family}{last} "));
+        assert!(leads_to("50"), "{:?}", ways(&lab, &[to]));
+        let replaced = format!("nexthop replace id {object} via {family}51 dev eth1");
+        ip(&lab.host, &replaced);
+        assert!(
+            eventually(SOON, || leads_to("51")),
+            "{replaced}: {}",
+            daemon.output()
+        );
+        ip(&lab.host, &format!("nexthop del id {object}"));
+        assert!(
+            eventually(SOON, || leads_to("253")),
+            "{object}: {}",
+            daemon.output()
+        );
     }
 }

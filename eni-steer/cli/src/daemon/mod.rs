@@ -7,6 +7,7 @@
 //! | rule or route with eni-steer's protocol number | the same; the daemon recognises its own changes by their port and ignores them |
 //! | rule of another program | the same: it may now come before eni-steer's |
 //! | route of another program | a pass once no more events come: eni-steer copies the main table's routes through an ENI |
+//! | nexthop object | a pass within milliseconds: routes that point to it lead elsewhere now, and the kernel reports no route |
 //! | neighbour that cannot be resolved | a pass once no more events come; a socket filter drops all other neighbour events |
 //! | qdisc, filter | a pass: clsact may be gone |
 //! | overrun: the kernel dropped events | a pass: anything may have changed |
@@ -318,7 +319,7 @@ impl Daemon {
                 self.link_changed = Some(Instant::now());
                 Urgency::Urgent
             }
-            Event::TrafficControl => Urgency::Urgent,
+            Event::Nexthop | Event::TrafficControl => Urgency::Urgent,
             Event::NeighbourLost => Urgency::Relaxed,
             Event::Overrun => {
                 self.report.overruns += 1;

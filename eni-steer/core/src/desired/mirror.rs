@@ -282,7 +282,7 @@ mod tests {
             policy: &policy,
             absence: Absence::Wait,
         };
-        let enis = discover::select(cx).unwrap_or_else(|error| panic!("{error}"));
+        let enis = discover::select(cx, &mut Vec::new()).unwrap_or_else(|error| panic!("{error}"));
         routes::table(cx, &routes::main_routes(cx), &enis[0])
     }
 

@@ -93,13 +93,43 @@ impl Netlink {
         request: RouteNetlinkMessage,
         read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<(), NetlinkError> {
+        let append = |datagram: &mut Vec<u8>, flags, sequence| {
+            wire::append(datagram, request.clone(), flags, sequence);
+        };
+        self.dump_with(objects, what, append, read)
+    }
+
+    /// Reads a whole table like [`Netlink::dump`], by a request that the wire library does not know:
+    /// its number and what follows the header.
+    pub(super) fn dump_raw<T>(
+        &self,
+        what: &'static str,
+        kind: u16,
+        payload: &[u8],
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let mut objects = Vec::new();
+        let append = |datagram: &mut Vec<u8>, flags, sequence| {
+            wire::append_raw(datagram, (kind, payload), flags, sequence);
+        };
+        self.dump_with(&mut objects, what, append, read)?;
+        Ok(objects)
+    }
+
+    fn dump_with<T>(
+        &self,
+        objects: &mut Vec<T>,
+        what: &'static str,
+        append: impl Fn(&mut Vec<u8>, u16, u32),
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<(), NetlinkError> {
         let before = objects.len();
         let mut socket = self.locked();
         for attempt in 0..DUMP_TRIES {
             let sequence = socket.next_sequence();
             let mut datagram = Vec::new();
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            wire::append(&mut datagram, request.clone(), flags, sequence);
+            append(&mut datagram, flags, sequence);
             objects.truncate(before);
             let mut whole = true;
             let mut refused = None;

@@ -8,7 +8,7 @@ use rtnetlink::{
 use super::{
     address,
     errno::KernelRefusal,
-    link, route, rule, watch,
+    link, nexthop, route, rule, watch,
     wire::{ERROR, Message},
 };
 
@@ -23,6 +23,7 @@ pub(crate) fn decode_with_every_parser(bytes: &[u8]) -> Option<String> {
             libc::RTM_NEWLINK => format!("{:?}", link::from_message(&message)),
             libc::RTM_NEWADDR => format!("{:?}", address::from_message(&message)),
             libc::RTM_NEWROUTE => format!("{:?}", route::from_message(&message)),
+            nexthop::NEW => format!("{:?}", nexthop::from_message(&message)),
             libc::RTM_NEWRULE => format!("{:?}", rule::from_message(&message)),
             _ => String::new(),
         };

@@ -17,6 +17,7 @@ mod errno;
 pub(crate) mod link;
 mod lookup;
 mod neighbour;
+mod nexthop;
 mod probe;
 pub(crate) mod route;
 pub(crate) mod rule;

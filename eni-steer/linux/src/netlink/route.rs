@@ -100,13 +100,18 @@ impl Netlink {
                 let request = RouteNetlinkMessage::GetRoute(request);
                 let wanted = |route: &Route| match which {
                     Routes::Of(_) => FORWARDING.contains(&route.kind),
-                    Routes::Forwarding | Routes::Delivery => route.kind == *kind,
+                    Routes::Forwarding | Routes::Delivery => {
+                        // The kernel lists a route by an object that refuses packets as unicast.
+                        let by_object = route.nexthop_object.is_some();
+                        route.kind == *kind || by_object && *kind == RouteKind::Unicast
+                    }
                     Routes::AddedLocal => route.kind == *kind && route.protocol != Protocol::KERNEL,
                 };
                 let read = |message: &Message<'_>| from_message(message).filter(wanted);
                 self.dump_into(&mut routes, "list the routes", request, read)?;
             }
         }
+        self.resolve(&mut routes)?;
         Ok(routes)
     }
 }
@@ -123,6 +128,7 @@ impl Netlink {
             let request = RouteNetlinkMessage::GetRoute(request);
             self.dump_into(&mut routes, "list the routes", request, from_message)?;
         }
+        self.resolve(&mut routes)?;
         Ok(routes)
     }
 }

@@ -18,11 +18,11 @@ use rtnetlink::{
 
 use socket2::{SockFilter, SockRef};
 
-use super::{errno::NetlinkError, wire::family_of_byte};
+use super::{errno::NetlinkError, nexthop::NexthopWatch, wire::family_of_byte};
 use eni_steer_core::model::Protocol;
 
-/// The groups that [`Watch`] subscribes to: each one leads to an [`Event`]. Nexthop objects are
-/// left out, because the wire library cannot decode their messages.
+/// The groups that [`Watch`] subscribes to: each one leads to an [`Event`]. Nexthop objects have a
+/// socket of their own ([`NexthopWatch`]), because the wire library cannot decode their messages.
 const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
@@ -59,6 +59,8 @@ pub enum Event {
         /// Whether the rule was deleted.
         deleted: bool,
     },
+    /// A nexthop object was added, replaced or deleted.
+    Nexthop,
     /// The kernel could not resolve a neighbour.
     NeighbourLost,
     /// A qdisc or filter was added or deleted.
@@ -80,6 +82,7 @@ pub struct Notification {
 /// A subscription to the kernel's notifications.
 pub struct Watch {
     messages: futures_util::stream::BoxStream<'static, Option<Notification>>,
+    nexthops: Option<NexthopWatch>,
 }
 
 impl Watch {
@@ -115,13 +118,29 @@ impl Watch {
                 }
             })
             .boxed();
-        Ok(Self { messages })
+        let nexthops = NexthopWatch::open()
+            .map_err(|cause| NetlinkError::io("subscribe to nexthop objects", cause))?;
+        Ok(Self { messages, nexthops })
     }
 
     /// Waits for the next notification; `None` if the subscription has ended.
     pub async fn next(&mut self) -> Option<Notification> {
         loop {
-            if let Some(notification) = self.messages.next().await? {
+            let message = match &self.nexthops {
+                None => self.messages.next().await?,
+                Some(nexthops) => tokio::select! {
+                    message = self.messages.next() => message?,
+                    notification = nexthops.next() => match notification {
+                        Ok(notification) => Some(notification),
+                        Err(error) => {
+                            tracing::warn!("nexthop objects are no longer watched: {error}");
+                            self.nexthops = None;
+                            None
+                        }
+                    },
+                },
+            };
+            if let Some(notification) = message {
                 return Some(notification);
             }
         }

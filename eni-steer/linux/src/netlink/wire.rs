@@ -128,6 +128,24 @@ pub(super) fn append(
     message.serialize(&mut requests[start..end]);
 }
 
+/// Appends a request that the wire library does not know to a datagram: its number, and what follows
+/// the header (netlink(7)).
+pub(super) fn append_raw(
+    requests: &mut Vec<u8>,
+    (kind, payload): (u16, &[u8]),
+    flags: u16,
+    sequence: u32,
+) {
+    let length = u32::try_from(16 + payload.len()).unwrap_or(u32::MAX);
+    requests.extend(length.to_ne_bytes());
+    requests.extend(kind.to_ne_bytes());
+    requests.extend(flags.to_ne_bytes());
+    requests.extend(sequence.to_ne_bytes());
+    requests.extend([0; 4]);
+    requests.extend(payload);
+    requests.resize(requests.len().next_multiple_of(4), 0);
+}
+
 /// Encodes a message as the kernel would send it.
 #[cfg(test)]
 pub(super) fn bytes_of(message: RouteNetlinkMessage) -> Vec<u8> {
