@@ -4,11 +4,7 @@
 //! With only a default route, packets for neighbours on the ENI's own subnet would go to the
 //! gateway.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{cmp::Reverse, collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -41,18 +37,20 @@ pub(super) fn table(cx: &Context<'_>, main: &[&Route], eni: &Eni) -> Vec<Route> 
     for family in Family::BOTH.into_iter().filter(|family| eni.has(*family)) {
         let template = default_route_to(cx, eni.table, family);
         let copied: Vec<&Route> = routes_via(main, eni, family).collect();
-        let in_main: BTreeSet<IpNet> = copied.iter().map(|route| route.destination).collect();
         let mut not_in_main = eni.on_link(family);
-        not_in_main.retain(|net| !in_main.contains(net));
+        for route in &copied {
+            not_in_main.remove(&route.destination);
+        }
         let on_link = not_in_main.into_iter();
         let own = on_link.map(|net| on_link_route(eni, net, &template));
-        let own = own.chain(default_routes(cx, eni, family)).map(Source::Own);
+        let own = own.chain(default_routes(cx, eni, family));
+        let own = own.map(|route| Source::Own(Box::new(route)));
         let mut sources: Vec<Source<'_>> =
             copied.into_iter().map(Source::Main).chain(own).collect();
         mirror::sort(&mut sources, Source::route);
         let routes = sources.into_iter().map(|source| match source {
             Source::Main(route) => copy_to(eni, route, &template),
-            Source::Own(route) => route,
+            Source::Own(route) => *route,
         });
         // Of IPv4, only the first route of an interface to a destination ever decides.
         let routes = mirror::alternatives(routes, is_exact || family == Family::V6);
@@ -72,7 +70,7 @@ enum Source<'a> {
     /// A copy of this route of the main table.
     Main(&'a Route),
     /// A route that the main table need not have.
-    Own(Route),
+    Own(Box<Route>),
 }
 
 impl Source<'_> {
