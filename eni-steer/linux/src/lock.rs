@@ -138,8 +138,11 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(cause)) => return Err(failed(cause).into()),
             }
-            let held = LockError::Held(read(&mut file));
-            if began.elapsed() >= patience {
+            let holder = read(&mut file);
+            // A process that has just obtained it is about to write its name.
+            let is_unnamed = holder.is_none() && began.elapsed() < patience + SHORT;
+            let held = LockError::Held(holder);
+            if began.elapsed() >= patience && !is_unnamed {
                 return Err(held);
             }
             if !announced && began.elapsed() >= SHORT {

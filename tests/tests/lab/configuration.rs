@@ -240,3 +240,50 @@ fn a_daemon_reads_the_files_again_at_sighup_and_keeps_what_it_has_while_they_are
     let address: IpAddr = lab.eni(1).v4().into();
     expect_symmetry(&lab, 1, address);
 }
+
+/// What only a flag says is lost at a reboot: `apply` says so, `persist` refuses, and `config save`
+/// writes it into the file, of which everything else stays as it was.
+#[test]
+fn what_a_flag_says_is_written_into_the_configuration_or_nobody_calls_it_kept() {
+    let lab = lab();
+    let _report = lab.on_failure_print();
+    let text = format!("# web-7\n{ENIS}table = 1001 # as in the old rc.local\n");
+    let steer = Steer::configured(&text);
+    steer.ok(&lab, &["apply"]);
+    let applied = steer
+        .run(&lab, &["apply", "--mode", "steer"])
+        .expect_success();
+    for words in ["does not have [policy] mode = \"steer\"", "config save"] {
+        assert!(applied.stderr.contains(words), "{words}: {applied}");
+    }
+    steer.refuses(&lab, &["persist"], 2, &["[policy] mode = \"steer\""]);
+
+    let read = || std::fs::read_to_string(steer.config()).expect("it is there");
+    let shown = steer.ok(&lab, &["config", "save", "--dry-run"]);
+    assert_eq!(shown, "[policy] mode = \"steer\"  # was \"count\"\n");
+    assert_eq!(read(), text, "only shown");
+    steer.ok(&lab, &["config", "save"]);
+    assert!(read().contains(&text), "{}", read());
+    // Now the file decides, and a reboot loses nothing.
+    steer.exits(&lab, &["plan"], 0);
+    let again = steer.ok(&lab, &["config", "save"]);
+    assert!(again.contains("nothing to save"), "{again}");
+    // There is no systemd in the lab: this is as far as it goes, and no refusal.
+    let persist = steer.run(&lab, &["persist"]);
+    assert!(!persist.stderr.contains("would be lost"), "{persist}");
+    let quiet = steer.run(&lab, &["apply"]).expect_success();
+    assert!(!quiet.stderr.contains("note:"), "{quiet}");
+}
+
+/// Another file that comes later would win, so the command refuses and names it.
+#[test]
+fn a_value_that_another_file_overrides_is_not_saved() {
+    let lab = lab();
+    let steer = Steer::configured(ENIS);
+    steer.configure("conf.d/10-mode.toml", "[policy]\nmode = 'count'\n");
+    let before = std::fs::read_to_string(steer.config()).expect("it is there");
+    let words = ["config", "save", "--mode", "steer"];
+    steer.refuses(&lab, &words, 2, &["conf.d/10-mode.toml:2"]);
+    let after = std::fs::read_to_string(steer.config()).expect("it is there");
+    assert_eq!(before, after);
+}

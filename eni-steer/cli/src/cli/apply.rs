@@ -6,6 +6,7 @@ use eni_steer_linux::{executor::warm_gateways, state::State};
 use super::{
     args::{ApplyArgs, Global},
     carry_out::carry_out,
+    config::note_unsaved,
     confirm,
     context::{Context, lock_changes, require_no_daemon, set_damaged_state_aside, sweep},
     failure::{Exit, Failure},
@@ -79,6 +80,9 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     }
     warm_gateways(&context.netlink, &desired);
     print_done(global, &plan, &context.host);
+    if let Err(failure) = note_unsaved(global, &args.policy) {
+        tracing::warn!("{}", failure.text());
+    }
     // The guard needs it if nobody confirms.
     drop(lock);
     match pending {

@@ -176,6 +176,20 @@ pub(super) enum ConfigCommand {
     Check,
     /// Show the values in effect, and for each the file, option or default it comes from
     Show(Box<ShowArgs>),
+    /// Write the policy into the configuration file, so that a reboot and the daemon keep it
+    ///
+    /// Without options it is the policy that was applied last. Only the keys that differ change;
+    /// comments and everything else in the file stay.
+    Save(Box<SaveArgs>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SaveArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Show the keys that would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `config`: checks the configuration, or shows the values in effect.
 
+mod save;
+
 use std::io::Write;
 
 use super::{
@@ -12,9 +14,12 @@ use crate::render::{self, ConfigReport, Escaped};
 use eni_steer_core::policy::config::LoadedConfig;
 use eni_steer_linux::configuration::read_configuration;
 
+pub(super) use save::{lost_at_boot, note_unsaved};
+
 pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Check => check(global),
+        ConfigCommand::Save(args) => save::run(global, args),
         ConfigCommand::Show(args) => {
             require_privilege()?;
             let in_force = policy_in_force(global, &args.policy)?;

@@ -64,7 +64,7 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(&global, &args),
         Command::Counters(args) => counters::run(&global, &args),
         Command::Run(args) => run::run(&global, &args),
-        Command::Persist(args) => persist::run(&args),
+        Command::Persist(args) => persist::run(&global, &args),
         Command::Config(command) => config::run(&global, &command),
         Command::UndoUnlessConfirmed => confirm::guard(&global),
     }

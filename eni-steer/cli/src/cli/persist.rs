@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    args::PersistArgs,
+    args::{Global, PersistArgs},
+    config::lost_at_boot,
     context::require_privilege,
     failure::{Exit, Failure},
 };
@@ -18,7 +19,7 @@ const NAME: &str = "eni-steer.service";
 /// Where the shipped unit looks for the command.
 const SHIPPED: &str = "/usr/local/bin/eni-steer";
 
-pub(super) fn run(args: &PersistArgs) -> Result<Exit, Failure> {
+pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> {
     let command = std::env::current_exe()?;
     let unit = unit(&command)?;
     if args.dry_run {
@@ -26,6 +27,22 @@ pub(super) fn run(args: &PersistArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Fine);
     }
     require_privilege()?;
+    let lost = lost_at_boot(global)?;
+    if let Some(first) = lost.first() {
+        let more = match lost.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        return Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!(
+                "the policy in force is not in the configuration, so it would be lost at the next \
+                 boot: {first}{more}"
+            ),
+            "'eni-steer config save' writes it there, 'eni-steer apply' without options goes back \
+             to the configuration",
+        ));
+    }
     // sd_booted(3): this directory exists where systemd is the init system, and nowhere else.
     if !Path::new("/run/systemd/system").is_dir() {
         return Err(Failure::new(

@@ -63,6 +63,14 @@ impl EffectivePolicy {
         }
     }
 
+    /// What the files say, without flags; the defaults if there are no files.
+    pub(super) fn configured(&self) -> Policy {
+        match self.source {
+            Source::Files(_) => self.without_flags.clone(),
+            Source::AppliedLast | Source::Automatic => Policy::default(),
+        }
+    }
+
     /// Where its values come from.
     pub(super) fn origins(&self) -> Origins {
         let mut origins = self.file_origins.clone();

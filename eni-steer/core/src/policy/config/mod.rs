@@ -8,6 +8,7 @@ mod check;
 mod document;
 mod error;
 mod merge;
+pub mod save;
 
 use std::path::PathBuf;
 
