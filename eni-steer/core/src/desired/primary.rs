@@ -157,6 +157,7 @@ fn other_way(cx: &Context<'_>, family: Family, primary: IfIndex) -> Option<Strin
             && route.kind == RouteKind::Unicast
             && !route.is_default()
             && route.destination.prefix_len() <= longest_default(family)
+            && !cx.policy.ownership.route(route)
     });
     let mut parts = parts.filter_map(|route| Some((route, elsewhere(route)?)));
     if let Some((route, out)) = parts.next() {
@@ -181,12 +182,12 @@ fn by_a_rule(cx: &Context<'_>, family: Family, primary: IfIndex) -> Option<Strin
     let mut addresses = cx.host.usable_addresses(primary);
     let source = addresses.find(|address| address.family() == family)?.ip();
     let to = far(family);
-    let covering = |route: &&Route| covers(route.destination, host_prefix(to));
-    // Only what can decide: a host may have many routes.
+    // Only what can decide: a host may have many routes. A leftover of eni-steer's does not.
+    let decides = |route: &&Route| covers(route.destination, host_prefix(to)) && !ours.route(route);
     let host = Host {
         links: cx.host.links.clone(),
         addresses: cx.host.addresses.clone(),
-        routes: cx.host.routes.iter().filter(covering).cloned().collect(),
+        routes: cx.host.routes.iter().filter(decides).cloned().collect(),
         rules: rules.into_iter().cloned().collect(),
         ..Host::default()
     };
