@@ -40,17 +40,16 @@ use crate::{
 /// Whether eni-steer knows a gateway of an interface although the policy does not name the
 /// interface. Such an interface can be an ENI that eni-steer discovers.
 pub(super) fn is_known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool {
-    let carries_best_default = |family| {
-        routes::defaults_of_main(cx, family)
-            .min_by_key(|route| route.metric)
-            .and_then(|route| route.hops.first())
-            .is_some_and(|hop| hop.out == index)
+    let carries_default = |family| {
+        let mut defaults = routes::defaults_of_main(cx, family);
+        defaults.any(|route| route.hop_by(index).is_some())
     };
     // A primary that uses the main table has no default route in a table of its own. If one of
     // eni-steer's routes is there, it is a leftover that the plan removes, and no source of a
-    // gateway.
-    let uses_main = cx.policy.primary != PrimaryPolicy::Full
-        && Family::BOTH.into_iter().any(carries_best_default);
+    // gateway. Any interface with a default route may become the primary: the one with the best can
+    // turn out to be no ENI.
+    let uses_main =
+        cx.policy.primary != PrimaryPolicy::Full && Family::BOTH.into_iter().any(carries_default);
     let keeps_table = cx.policy.rules && !uses_main;
     let defaults = default_routes(cx);
     let is_known = |family| {
