@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     desired::{Absence, Desired, Eni, GatewaySource, PolicyError, RoutedBy},
+    known_tools,
     model::{Family, Host, IfIndex, Owner, destination_text},
     policy::{Policy, PrimaryPolicy},
 };
@@ -57,6 +58,10 @@ pub enum Code {
     UndoFailed,
     /// eni-steer cannot do for an ENI what the policy asks for; it serves the others.
     NotServed,
+    /// Another program's rule without a priority of its own stands before eni-steer's.
+    RulePlacedBefore,
+    /// eni-steer's rules stand in front of rules that have no priority of their own.
+    BandMoved,
     /// The primary ENI has rules of its own, and why.
     PrimaryHasRules,
     /// What eni-steer installed for the primary ENI needs the daemon to stay right.
@@ -251,6 +256,7 @@ pub(crate) fn of_policy(
     findings.extend(addresses_of_no_eni(host, policy, absence, desired));
     findings.extend(arp_ignore_left_alone(host, policy, desired));
     findings.extend(left_out(host, policy, absence, desired));
+    findings.extend(placed_rules(host, policy, desired));
     findings.extend(primary_rules(desired));
     findings.extend(foreign_programs(host, desired));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -264,6 +270,55 @@ pub fn left_out(host: &Host, policy: &Policy, absence: Absence, desired: &Desire
     let unserved = unserved.map(|error| not_served(host, desired, error));
     let interfaces = desired.left_out(host, policy, absence).into_iter();
     unserved.chain(interfaces.map(interface_left_out)).collect()
+}
+
+/// Rules that the kernel placed before eni-steer's, because they name no priority.
+pub fn placed_rules(host: &Host, policy: &Policy, desired: &Desired) -> Vec<Finding> {
+    let placed = desired.placed_rules(host, policy);
+    let behind = policy.ownership.last.0.saturating_add(1);
+    let before = placed.before.iter().filter(|_| !desired.rules.is_empty());
+    let mut findings: Vec<Finding> = before
+        .map(|rule| {
+            let family = rule.family;
+            let owner = known_tools::probable_owner(rule);
+            let owner = owner.map(|owner| format!(" (made by {owner}?)"));
+            let mut own = (*rule).clone();
+            own.priority = crate::model::Priority(behind);
+            let by_hand = format!(
+                "or give it a priority of its own: ip {family} rule add {own} && ip {family} rule \
+                 del {rule}"
+            );
+            let apply = "put eni-steer's rules in front of it: eni-steer apply (the daemon does it \
+                         at once)";
+            let remedy = match placed.moves {
+                true => vec![apply.to_owned(), by_hand],
+                false => vec![by_hand],
+            };
+            Finding {
+                severity: Severity::Warning,
+                code: Code::RulePlacedBefore,
+                object: format!("ip {family} rule {rule}"),
+                why: format!(
+                    "the rule '{rule}'{} names no priority, so the kernel placed it directly before \
+                     eni-steer's rules: it decides first",
+                    owner.unwrap_or_default()
+                ),
+                remedy,
+            }
+        })
+        .collect();
+    findings.extend(placed.moved.map(|first| Finding {
+        severity: Severity::Info,
+        code: Code::BandMoved,
+        object: "policy".to_owned(),
+        why: format!(
+            "eni-steer's rules begin at {first} instead of {}, in front of rules that name no \
+             priority and that the kernel had placed before them",
+            policy.ownership.first
+        ),
+        remedy: Vec::new(),
+    }));
+    findings
 }
 
 /// Why the primary has rules of its own.

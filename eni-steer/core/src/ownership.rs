@@ -77,6 +77,10 @@ pub struct Ownership {
     pub last: Priority,
     /// Interface group of the ENIs.
     pub group: Group,
+    /// Whether the band stays where it is, although rules without a priority of their own stand
+    /// before it. Never in a configuration.
+    #[serde(skip)]
+    pub stays: bool,
 }
 
 impl Default for Ownership {
@@ -86,11 +90,23 @@ impl Default for Ownership {
             first: Priority(*BAND.start()),
             last: Priority(*BAND.end()),
             group: GROUP,
+            stays: false,
         }
     }
 }
 
 impl Ownership {
+    /// These numbers, with a band of the same length that stays where it begins now.
+    pub fn staying_at(&self, first: Priority) -> Self {
+        let span = self.last.0.saturating_sub(self.first.0);
+        Self {
+            first,
+            last: Priority(first.0.saturating_add(span)),
+            stays: true,
+            ..self.clone()
+        }
+    }
+
     /// Whether a rule is eni-steer's own, whatever its priority.
     pub fn rule(&self, rule: &Rule) -> bool {
         rule.protocol == self.protocol

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use eni_steer_tests::{
-    Lab, Shape, Steer, TcpTransfer, Tunnel, assert_unchanged, expect_symmetry, ip, ping, run,
+    Lab, Shape, Steer, TcpTransfer, Tunnel, assert_unchanged, eventually, expect_symmetry, ip,
+    ping, run,
 };
 use serde_json::Value;
 
 const BRIEFLY: Duration = Duration::from_millis(5);
+/// Far longer than any pass of the daemon takes, even on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
 const BOTH: [&str; 2] = ["-4", "-6"];
 
 fn both(lab: &Lab, words: &str) {
@@ -156,22 +159,180 @@ fn beside_a_wg_quick_that_came_first_each_keeps_its_traffic() {
     assert!(!theirs(&lab).is_empty() && theirs(&lab).contains("lookup 51820"));
 }
 
-/// Its rules have no priority, so the kernel puts them before eni-steer's.
+/// eni-steer's rules of the IPv4 list: the lowest and the highest priority.
+fn band(lab: &Lab) -> (u32, u32) {
+    let list = ip(&lab.host, "-4 rule list");
+    let ours = list.lines().filter(|line| line.contains("proto 229"));
+    let priorities: Vec<u32> = ours
+        .filter_map(|line| line.split(':').next()?.trim().parse().ok())
+        .collect();
+    let (first, last) = (priorities.iter().min(), priorities.iter().max());
+    (
+        *first.expect("there are rules"),
+        *last.expect("there are rules"),
+    )
+}
+
+/// Packets without a source go through the tunnel, as its user wants.
+#[track_caller]
+fn expect_sourceless_by_tunnel(lab: &Lab) {
+    let far: IpAddr = "198.51.100.1".parse().expect("an address");
+    ping(&lab.host, None, far, 3, BRIEFLY).expect_all_answered();
+}
+
+/// Its rules name no priority, so the kernel puts them before eni-steer's. `apply` puts eni-steer's
+/// in front of them; until then `status` and `verify` say what is wrong.
 #[test]
-fn a_wg_quick_that_comes_later_wins_and_is_named() {
+fn a_wg_quick_that_comes_later_is_named_and_apply_comes_in_front_of_it() {
     let (lab, steer, before) = host(|_| {});
     let _report = lab.on_failure_print();
     expect_in_place(&steer, &lab);
     let tunnel = Tunnel::open(&lab, "wg0");
+    ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
     wg_quick_up(&lab);
-    expect_named(&steer, &lab, "wg-quick", 19999);
-    wg_quick_down(&lab);
-    expect_in_place(&steer, &lab);
+    let others = theirs(&lab);
+    let verify = steer
+        .run(&lab, &["verify", "--require-traffic", "none"])
+        .expect_code(3);
+    assert!(verify.stdout.contains("wg-quick"), "{verify}");
+    assert!(
+        verify
+            .stdout
+            .contains("put eni-steer's rules in front of it: eni-steer apply"),
+        "{verify}"
+    );
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.starts_with("ATTENTION"), "{status}");
+    assert!(status.contains("names no priority"), "{status}");
+    steer.ok(&lab, &["apply"]);
+    assert_unchanged(&others, &theirs(&lab));
+    assert!(band(&lab).1 < 19998, "{:?}", band(&lab));
     expect_all_symmetric(&lab);
+    expect_sourceless_by_tunnel(&lab);
+    expect_reached_by(&lab, &tunnel.peer);
+    expect_in_place(&steer, &lab);
+    let status = steer.ok(&lab, &["status"]);
+    assert!(
+        status.contains("rules begin at 18998 instead of 20000"),
+        "{status}"
+    );
+    // Down: the band may return. Up again: the same once more.
+    wg_quick_down(&lab);
+    expect_all_symmetric(&lab);
+    steer.ok(&lab, &["apply"]);
+    assert_eq!(band(&lab).0, 20000);
+    expect_in_place(&steer, &lab);
+    wg_quick_up(&lab);
+    steer.ok(&lab, &["apply"]);
+    expect_all_symmetric(&lab);
+    expect_sourceless_by_tunnel(&lab);
+    wg_quick_down(&lab);
     ip(&lab.host, "link del wg0");
     drop(tunnel);
     steer.ok(&lab, &["remove"]);
     assert_unchanged(&before, &steer.world(&lab));
+}
+
+/// With the daemon, the order of starting does not matter: before, after, down, up.
+#[test]
+fn beside_a_daemon_wg_quick_may_come_and_go_at_any_time() {
+    let lab = Lab::builder(Shape::SameSubnet).drop_wrong_source().build();
+    let _report = lab.on_failure_print();
+    let tunnel = Tunnel::open(&lab, "wg0");
+    ip(&tunnel.peer, "address add 198.51.100.1/32 dev lo");
+    let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'");
+    wg_quick_up(&lab);
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let settles = || {
+        let in_place = || steer.run(&lab, &["plan"]).code() == Some(0);
+        assert!(eventually(SOON, in_place), "{}", daemon.output());
+    };
+    settles();
+    for round in 0..2 {
+        expect_all_symmetric(&lab);
+        expect_sourceless_by_tunnel(&lab);
+        expect_reached_by(&lab, &tunnel.peer);
+        wg_quick_down(&lab);
+        settles();
+        assert_eq!(band(&lab).0, 20000, "round {round}");
+        expect_all_symmetric(&lab);
+        wg_quick_up(&lab);
+        settles();
+        assert!(band(&lab).1 < 19998, "round {round}: {:?}", band(&lab));
+    }
+    expect_all_symmetric(&lab);
+    expect_sourceless_by_tunnel(&lab);
+}
+
+/// `up ip rule add from ... table 1001` of an ifupdown script, after each flap of the link. Its rule
+/// sends the answers to containers out of eth1, if it comes first.
+#[test]
+fn beside_a_daemon_an_ifupdown_script_breaks_no_container_after_a_flap() {
+    let lab = Lab::builder(Shape::SameSubnet).container().build();
+    let _report = lab.on_failure_print();
+    let script = |verb: &str| {
+        if verb == "add" {
+            ip(
+                &lab.host,
+                "route replace default via 172.16.20.253 dev eth1 table 1001",
+            );
+        }
+        ip(
+            &lab.host,
+            &format!("rule {verb} from 172.16.20.177 table 1001"),
+        );
+    };
+    script("add");
+    let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'");
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let settles = || {
+        let in_place = || steer.run(&lab, &["plan"]).code() == Some(0);
+        assert!(eventually(SOON, in_place), "{}", daemon.output());
+    };
+    settles();
+    let reaches = |what: &str| {
+        let there = SocketAddr::new(lab.eni(1).v4().into(), 8080);
+        let transfer = TcpTransfer::of(10_000).run(&lab.host, there, lab.container(), there);
+        assert!(transfer.complete, "{what}: {transfer:?}");
+        expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+    };
+    reaches("before the flap");
+    for round in 0..2 {
+        script("del");
+        ip(&lab.host, "link set eth1 down");
+        ip(&lab.host, "link set eth1 up");
+        script("add");
+        settles();
+        reaches(&format!("after flap {round}"));
+        let status = steer.ok(&lab, &["status"]);
+        assert!(!status.contains("decides first"), "{status}");
+    }
+}
+
+/// A program that adds such rules again and again is not fought for ever.
+#[test]
+fn the_band_moves_three_times_in_a_minute_and_then_waits() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'");
+    let daemon = steer.call(&["run"]).start_in_background(&lab.host);
+    let in_place = || steer.run(&lab, &["plan"]).code() == Some(0);
+    assert!(eventually(SOON, in_place), "{}", daemon.output());
+    for round in 1..=3 {
+        ip(
+            &lab.host,
+            &format!("-4 rule add from 10.9.0.{round} table 77"),
+        );
+        assert!(eventually(SOON, in_place), "{}", daemon.output());
+        assert!(band(&lab).0 < 20000 - 1000 * round, "{:?}", band(&lab));
+    }
+    let at = band(&lab);
+    ip(&lab.host, "-4 rule add from 10.9.0.4 table 77");
+    let waits = || daemon.output().contains("3 times within a minute");
+    assert!(eventually(SOON, waits), "{}", daemon.output());
+    assert_eq!(band(&lab), at);
+    let status = steer.ok(&lab, &["status"]);
+    assert!(status.contains("from 10.9.0.4 lookup 77"), "{status}");
 }
 
 /// Prefixes that full-tunnel VPNs route in the main table instead of a default route: two halves,
@@ -372,13 +533,26 @@ fn cloud_inits_rule_that_came_later_is_named_for_what_it_breaks() {
     cloud_init_up(&lab);
     expect_all_symmetric(&lab);
     let there = SocketAddr::new(lab.eni(1).v4().into(), 8080);
-    let patience = Duration::from_millis(700);
-    let transfer =
-        TcpTransfer::of(10)
-            .timeout(patience)
-            .run(&lab.host, there, lab.container(), there);
+    let reach = |patience| {
+        let transfer = TcpTransfer::of(10).timeout(patience);
+        transfer.run(&lab.host, there, lab.container(), there)
+    };
+    let transfer = reach(Duration::from_millis(700));
     assert!(!transfer.connected, "{transfer:?}");
-    expect_named(&steer, &lab, "cloud-init", 19999);
+    let verify = steer
+        .run(&lab, &["verify", "--require-traffic", "none"])
+        .expect_code(3);
+    assert!(verify.stdout.contains("cloud-init"), "{verify}");
+    let status = steer.ok(&lab, &["status"]);
+    assert!(
+        !status.contains("you can remove it"),
+        "it is not harmless: {status}"
+    );
+    steer.ok(&lab, &["apply"]);
+    let transfer = reach(SOON);
+    assert!(transfer.connected, "{transfer:?}");
+    expect_all_symmetric(&lab);
+    expect_in_place(&steer, &lab);
 }
 
 /// Installs what a transparent proxy needs: packets for other hosts are delivered here.

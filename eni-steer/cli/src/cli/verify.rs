@@ -44,11 +44,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     if global.json {
         render::json(&report, &mut out)?;
     } else {
-        render::verify(
-            &report,
-            context.policy.ownership.last,
-            &mut Escaped(&mut out),
-        )?;
+        render::verify(&report, desired.ownership.last, &mut Escaped(&mut out))?;
     }
     out.flush()?;
     Ok(report

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | link, address | a pass within milliseconds; the kernel deletes the IPv4 routes of a downed link without a route event |
 //! | rule or route with eni-steer's protocol number | the same; the daemon recognises its own changes by their port and ignores them |
-//! | rule of another program | the same: it may now come before eni-steer's |
+//! | rule of another program | the same: it may now come before eni-steer's, whose band then moves in front of it |
 //! | route of another program | a pass once no more events come: eni-steer copies the main table's routes through an ENI |
 //! | nexthop object | a pass within milliseconds: routes that point to it lead elsewhere now, and the kernel reports no route |
 //! | neighbour that cannot be resolved | a pass once no more events come; a socket filter drops all other neighbour events |

@@ -13,6 +13,7 @@ use eni_steer_core::{
     epoch, findings,
     model::{Host, Mode},
     plan::{Change, Plan, Step},
+    policy::Policy,
 };
 use eni_steer_linux::{
     bpf, epoch as epoch_file,
@@ -79,7 +80,13 @@ pub struct PassState {
     fingerprint: Option<u64>,
     /// When the last epoch began.
     epoch_began: Option<Instant>,
+    /// When the band moved in front of rules without a priority.
+    moves: Vec<Instant>,
 }
+
+/// How often the band may move in front of other programs' rules within [`MOVES_WITHIN`].
+const MOVES: usize = 3;
+const MOVES_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a pass waits for a command that changes the host.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -146,9 +153,15 @@ pub fn pass(
     let host = observe(netlink, paths)?;
     // A daemon waits for an ENI that is missing or down.
     let is_off = off::is_off(paths);
-    let desired = match is_off {
-        true => Desired::hands_off(&host, &policy.ownership),
-        false => Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?,
+    let (desired, holds) = match is_off {
+        true => {
+            let hands_off = Desired::hands_off(&host, &policy.ownership);
+            (hands_off, Hold::default())
+        }
+        false => {
+            let desired = Desired::for_host(&host, policy, Absence::Wait, bpf::BUILD)?;
+            hold_band(desired, &host, policy, state, began)?
+        }
     };
     let mut plan = Plan::between(&desired, &host);
     let mut findings = findings::of_host(&host);
@@ -158,6 +171,8 @@ pub fn pass(
         is_off,
         ..Done::default()
     };
+    done.warnings.extend(holds.warning);
+    done.pause_ends = holds.until;
     let missing: BTreeSet<String> = plan.steps.iter().map(|step| step.describe(&host)).collect();
     state.backoff.forget_present(&missing);
     let steers = host
@@ -217,9 +232,57 @@ pub fn pass(
     let now = Instant::now();
     let paused = state.backoff.paused(now).into_iter();
     done.paused = paused.map(str::to_owned).collect();
-    done.pause_ends = state.backoff.next_end(now);
+    let next_end = state.backoff.next_end(now);
+    done.pause_ends = done.pause_ends.into_iter().chain(next_end).min();
     done.took = began.elapsed();
     Ok(done)
+}
+
+/// What keeps the band from moving once more.
+#[derive(Default)]
+struct Hold {
+    warning: Option<String>,
+    /// When it may move again.
+    until: Option<Instant>,
+}
+
+/// Lets the band move in front of other programs' rules, but not again and again: two programs that
+/// each want to be first would never end.
+fn hold_band(
+    desired: Desired,
+    host: &Host,
+    policy: &Policy,
+    state: &mut PassState,
+    now: Instant,
+) -> Result<(Desired, Hold), PolicyError> {
+    let at = Desired::band_now(host, &policy.ownership);
+    let Some(at) = at.filter(|at| desired.ownership.first < *at) else {
+        return Ok((desired, Hold::default()));
+    };
+    state
+        .moves
+        .retain(|moved| now.duration_since(*moved) < MOVES_WITHIN);
+    if state.moves.len() < MOVES {
+        state.moves.push(now);
+        return Ok((desired, Hold::default()));
+    }
+    let policy = Policy {
+        ownership: policy.ownership.staying_at(at),
+        ..policy.clone()
+    };
+    let desired = Desired::for_host(host, &policy, Absence::Wait, bpf::BUILD)?;
+    let rules = findings::placed_rules(host, &policy, &desired);
+    let rules: Vec<String> = rules.into_iter().map(|finding| finding.object).collect();
+    let hold = Hold {
+        warning: Some(format!(
+            "another program adds rules without a priority again and again, and eni-steer has moved \
+             its own in front of them {MOVES} times within a minute: it waits before it does so \
+             once more; in front of eni-steer's now: {}",
+            rules.join("; ")
+        )),
+        until: state.moves.first().map(|first| *first + MOVES_WITHIN),
+    };
+    Ok((desired, hold))
 }
 
 /// What is known about the repairs of a pass.

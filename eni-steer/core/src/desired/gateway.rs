@@ -40,19 +40,17 @@ use crate::{
 /// Whether eni-steer knows a gateway of an interface although the policy does not name the
 /// interface. Such an interface can be an ENI that eni-steer discovers.
 pub(super) fn is_known_without_policy(cx: &Context<'_>, index: IfIndex) -> bool {
-    let carries_default = |family| {
+    // An interface by which a default route of main leaves can be the primary, which uses the main
+    // table and has no default route in a table of its own. If one of eni-steer's routes is there,
+    // it may be a leftover that the plan removes, so it is no source of a gateway.
+    let may_use_main = |family| {
         let mut defaults = routes::defaults_of_main(cx, family);
-        defaults.any(|route| route.hop_by(index).is_some())
+        cx.policy.primary != PrimaryPolicy::Full
+            && defaults.any(|route| route.hop_by(index).is_some())
     };
-    // A primary that uses the main table has no default route in a table of its own. If one of
-    // eni-steer's routes is there, it is a leftover that the plan removes, and no source of a
-    // gateway. Any interface with a default route may become the primary: the one with the best can
-    // turn out to be no ENI.
-    let uses_main =
-        cx.policy.primary != PrimaryPolicy::Full && Family::BOTH.into_iter().any(carries_default);
-    let keeps_table = cx.policy.rules && !uses_main;
     let defaults = default_routes(cx);
     let is_known = |family| {
+        let keeps_table = cx.policy.rules && !may_use_main(family);
         from_route_or_lease(cx, &defaults, index, family)
             .or_else(|| from_earlier_apply(cx, &defaults, index, family, keeps_table))
             // The plan drops a gateway that is an own address, so it would not be known again.

@@ -2,6 +2,7 @@
 
 mod access;
 mod balance;
+mod band;
 mod checks;
 mod context;
 mod datapath;
@@ -29,7 +30,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attachment, Host, IfIndex, Route, Rule, Tunable, TunableKind},
+    model::{Attachment, Host, IfIndex, Priority, Route, Rule, Tunable, TunableKind},
     ownership::Ownership,
     policy::{Discover, Policy},
 };
@@ -64,6 +65,24 @@ pub struct Desired {
     pub unserved: Vec<PolicyError>,
 }
 
+/// Rules of other programs that name no priority, and what eni-steer does about them.
+pub(crate) struct PlacedRules<'a> {
+    /// Rules that stand directly before eni-steer's band now.
+    pub(crate) before: Vec<&'a Rule>,
+    /// Whether the plan moves the band in front of them.
+    pub(crate) moves: bool,
+    /// Where the band stands, if it has moved in front of such rules.
+    pub(crate) moved: Option<Priority>,
+}
+
+/// The policy, with the band where it should stand on this host.
+fn placed(host: &Host, policy: &Policy) -> Policy {
+    Policy {
+        ownership: band::place(host, &policy.ownership),
+        ..policy.clone()
+    }
+}
+
 impl Desired {
     /// What the host should have under this policy. `build` is the hash of the BPF object whose
     /// programs should be attached.
@@ -76,6 +95,7 @@ impl Desired {
         absence: Absence,
         build: u64,
     ) -> Result<Self, PolicyError> {
+        let policy = &placed(host, policy);
         let cx = &Context {
             host,
             policy,
@@ -107,7 +127,7 @@ impl Desired {
     /// does not. For commands that report: nothing may be changed by it.
     pub fn despite_errors(host: &Host, policy: &Policy, build: u64) -> (Self, Vec<PolicyError>) {
         let mut errors = Vec::new();
-        let mut policy = policy.clone();
+        let mut policy = placed(host, policy);
         // Each round leaves out what the last error was about: an ENI of the policy, or at last
         // the rules.
         loop {
@@ -262,6 +282,23 @@ impl Desired {
 
     fn indexes(&self) -> BTreeSet<IfIndex> {
         self.enis.iter().map(|eni| eni.index).collect()
+    }
+
+    /// Other programs' rules that decide before eni-steer's because the kernel placed them there,
+    /// and those that eni-steer has moved, or will move, its band in front of.
+    pub(crate) fn placed_rules<'a>(&self, host: &'a Host, policy: &'a Policy) -> PlacedRules<'a> {
+        let ours = &policy.ownership;
+        let now = band::current(host, ours).unwrap_or(ours.first);
+        PlacedRules {
+            before: band::placed_before(host, ours, now),
+            moves: self.ownership.first < now,
+            moved: (now < ours.first && self.ownership.first == now).then_some(now),
+        }
+    }
+
+    /// Where eni-steer's band stands on a host now.
+    pub fn band_now(host: &Host, ownership: &Ownership) -> Option<Priority> {
+        band::current(host, ownership)
     }
 
     /// Other programs' rules that eni-steer's own source rules make redundant.

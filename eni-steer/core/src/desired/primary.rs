@@ -22,8 +22,8 @@ use super::{
 use crate::{
     explain::{decision, far, trace_rules},
     model::{
-        Family, Flow, Hop, Host, IfIndex, Protocol, Route, RouteKind, RuleAction, TableId, covers,
-        host_prefix, link_local, longest_default,
+        Family, Flow, Hop, Host, IfIndex, Protocol, Route, RouteKind, Rule, RuleAction, TableId,
+        covers, host_prefix, link_local, longest_default,
     },
     policy::PrimaryPolicy,
 };
@@ -170,7 +170,10 @@ fn other_way(cx: &Context<'_>, family: Family, primary: IfIndex) -> Option<Strin
 /// the primary's addresses: for example the one of a full-tunnel VPN.
 fn by_a_rule(cx: &Context<'_>, family: Family, primary: IfIndex) -> Option<String> {
     let ours = &cx.policy.ownership;
-    let follows = |rule: &&crate::model::Rule| rule.priority > ours.last && !ours.rule(rule);
+    let follows = |rule: &&Rule| {
+        // Whether a rule with `suppress_ifgroup` decides depends on the groups, which eni-steer sets.
+        rule.priority > ours.last && !ours.rule(rule) && rule.suppress_group.is_none()
+    };
     let rules: Vec<_> = cx.host.rules_of(family).filter(follows).collect();
     let leads_elsewhere = rules.iter().any(|rule| {
         let leads = matches!(rule.action, RuleAction::Table(table) if table != TableId::MAIN);

@@ -30,9 +30,13 @@ pub(super) fn redundant_rules(
     ownership: &Ownership,
     enis: &[Eni],
 ) -> Vec<RedundantRule> {
+    // A rule before eni-steer's does not only what eni-steer's does: it takes the packets for
+    // containers too.
+    let first = super::band::current(host, ownership).unwrap_or(ownership.first);
     let foreign_rules = || host.rules.iter().filter(|rule| !ownership.rule(rule));
+    let follows = |rule: &&Rule| rule.priority > first;
     let mut redundant = Vec::new();
-    for rule in foreign_rules() {
+    for rule in foreign_rules().filter(follows) {
         let (Some(from), RuleAction::Table(table)) = (rule.from, rule.action) else {
             continue;
         };

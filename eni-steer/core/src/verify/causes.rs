@@ -123,6 +123,10 @@ fn of_rule(group: &[&Misrouted], ours: &Ownership) -> Cause {
              gives it rules where main does not decide; with primary = \"full\" it always has them",
             first.owner
         ),
+        // A rule behind eni-steer's band decides only while the band does not stand there yet.
+        (CauseKind::ForeignRule, Some(rule)) if rule.priority > ours.last => {
+            "put eni-steer's rules in front of it: eni-steer apply".to_owned()
+        }
         (CauseKind::ForeignRule, Some(rule)) => format!(
             "delete it, or give it a priority above {}: ip {} rule del {rule}",
             ours.last, rule.family
