@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     desired::{Absence, Desired, Eni, GatewaySource, PolicyError, RoutedBy},
     known_tools,
-    model::{Family, Host, IfIndex, Owner, destination_text},
+    model::{Family, Host, IfIndex, Owner, RouteKind, TableId, destination_text},
     policy::{Policy, PrimaryPolicy},
 };
 
@@ -60,6 +60,8 @@ pub enum Code {
     NotServed,
     /// Another program's rule without a priority of its own stands before eni-steer's.
     RulePlacedBefore,
+    /// A VPN that takes everything also has routes that look like specific destinations.
+    TunnelTakesReplies,
     /// eni-steer's rules stand in front of rules that have no priority of their own.
     BandMoved,
     /// The primary ENI has rules of its own, and why.
@@ -257,6 +259,7 @@ pub(crate) fn of_policy(
     findings.extend(arp_ignore_left_alone(host, policy, desired));
     findings.extend(left_out(host, policy, absence, desired));
     findings.extend(placed_rules(host, policy, desired));
+    findings.extend(tunnels(host, desired));
     findings.extend(primary_rules(desired));
     findings.extend(foreign_programs(host, desired));
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
@@ -270,6 +273,73 @@ pub fn left_out(host: &Host, policy: &Policy, absence: Absence, desired: &Desire
     let unserved = unserved.map(|error| not_served(host, desired, error));
     let interfaces = desired.left_out(host, policy, absence).into_iter();
     unserved.chain(interfaces.map(interface_left_out)).collect()
+}
+
+/// VPNs that take everything by parts of a default route, of which some are so long that they could
+/// be specific destinations: WireGuard's list without the private ranges has 193.0.0.0/8. The first
+/// rule leaves those to main.
+fn tunnels(host: &Host, desired: &Desired) -> Vec<Finding> {
+    let mut found: BTreeMap<(IfIndex, Family), (bool, Vec<IpNet>)> = BTreeMap::new();
+    let is_eni = |index| desired.enis.iter().any(|eni| eni.index == index);
+    let in_main = host.routes.iter().filter(|route| {
+        route.table == TableId::MAIN && route.kind == RouteKind::Unicast && !route.is_default()
+    });
+    for route in in_main {
+        let [hop] = route.hops.as_slice() else {
+            continue;
+        };
+        let net = route.destination;
+        let is_wide = net.prefix_len() <= WIDE && !is_private(net);
+        if is_eni(hop.out) || !is_wide {
+            continue;
+        }
+        let (has_part, long) = found.entry((hop.out, route.family())).or_default();
+        match route.counts_as_default() {
+            true => *has_part = true,
+            false => long.push(net),
+        }
+    }
+    let full = found
+        .into_iter()
+        .filter(|(_, (has_part, long))| *has_part && !long.is_empty());
+    full.map(|((out, _), (_, long))| {
+        let name = host.name(out);
+        let named: Vec<String> = long.iter().take(3).map(ToString::to_string).collect();
+        let more = match long.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Finding {
+            severity: Severity::Warning,
+            code: Code::TunnelTakesReplies,
+            object: name.clone(),
+            why: format!(
+                "main sends nearly all destinations by {name}, but {}{more} look like specific \
+                 ones: replies of ENIs to these go by {name} too",
+                named.join(", ")
+            ),
+            remedy: vec![
+                "let the VPN use a default route or 0.0.0.0/1 and 128.0.0.0/1 (WireGuard: \
+                 AllowedIPs = 0.0.0.0/0, ::/0)"
+                    .to_owned(),
+            ],
+        }
+    })
+    .collect()
+}
+
+/// No network of one owner is as wide as this; it is a part of a list.
+const WIDE: u8 = 13;
+
+/// Whether a prefix is in a range for private use.
+fn is_private(net: IpNet) -> bool {
+    match net {
+        IpNet::V4(net) => {
+            let [a, b, ..] = net.network().octets();
+            net.network().is_private() || a == 127 || (a == 100 && (64..128).contains(&b))
+        }
+        IpNet::V6(net) => net.network().octets()[0] & 0xfe == 0xfc,
+    }
 }
 
 /// Rules that the kernel placed before eni-steer's, because they name no priority.
@@ -325,12 +395,15 @@ pub fn placed_rules(host: &Host, policy: &Policy, desired: &Desired) -> Vec<Find
 fn primary_rules(desired: &Desired) -> Vec<Finding> {
     let mut findings = Vec::new();
     for eni in &desired.enis {
-        for family in Family::BOTH {
+        let is_same = eni.ipv4 == eni.ipv6;
+        let families = Family::BOTH.into_iter();
+        for family in families.filter(|family| *family == Family::V4 || !is_same) {
             let routing = eni.routing(family);
             let Some(why) = routing.why.as_ref().filter(|_| routing.primary) else {
                 continue;
             };
-            let (name, ip) = (&eni.name, ip(family));
+            let name = &eni.name;
+            let ip = if is_same { "IPv4 and IPv6" } else { ip(family) };
             let why = match routing.by {
                 RoutedBy::Main => continue,
                 RoutedBy::OnLink => format!(
@@ -391,6 +464,7 @@ fn not_served(host: &Host, desired: &Desired, error: &PolicyError) -> Finding {
         enis.any(|eni| eni.name == name && !eni.gateways.is_empty())
     };
     let severity = match error {
+        PolicyError::SameMac { .. } => Severity::Warning,
         // The other family of the ENI is served.
         PolicyError::NoGateway { eni, .. } if has_gateway(eni) => Severity::Warning,
         PolicyError::DefaultUnmanaged { link, .. } if !shares_subnet(host, desired, link) => {
@@ -680,6 +754,44 @@ mod tests {
     fn a_healthy_host_has_none() {
         assert_eq!(found(&two_enis()), []);
         assert_eq!(of_host(&two_enis()), []);
+    }
+
+    #[test]
+    fn a_vpns_list_without_the_private_ranges_is_named_as_far_as_it_takes_replies() {
+        let vpn = |routes: &[&str]| {
+            let host = two_enis().virtual_link(9, "wg0", "wireguard", &["10.8.0.6/24"]);
+            let add = |host: Host, net: &&str| host.route(&format!("{net} via 10.8.0.1 dev wg0"));
+            found(&routes.iter().fold(host, add))
+        };
+        let list = [
+            "8.0.0.0/7",
+            "11.0.0.0/8",
+            "192.0.0.0/9",
+            "193.0.0.0/8",
+            "172.0.0.0/12",
+        ];
+        let all = vpn(&list);
+        let of_vpn: Vec<_> = all
+            .iter()
+            .filter(|one| one.code == Code::TunnelTakesReplies)
+            .collect();
+        let [one] = of_vpn.as_slice() else {
+            panic!("{all:?}");
+        };
+        assert_eq!(one.object, "wg0");
+        assert!(
+            one.why
+                .contains("11.0.0.0/8, 192.0.0.0/9, 193.0.0.0/8 and 1 more"),
+            "{one}"
+        );
+        for routes in [
+            &["0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/8"][..],
+            &["11.0.0.0/8"],
+        ] {
+            let all = vpn(routes);
+            let has = all.iter().any(|one| one.code == Code::TunnelTakesReplies);
+            assert!(!has, "{routes:?}: {all:?}");
+        }
     }
 
     #[test]

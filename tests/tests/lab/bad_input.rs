@@ -225,6 +225,21 @@ fn an_interface_enslaved_to_a_bridge() {
     assert!(told.contains("name it"), "{told}");
 }
 
+/// The programs of a macvlan and of the ENI below it would redirect packets to each other for ever.
+#[test]
+fn an_interface_made_on_another_eni() {
+    let (lab, steer) = lab();
+    ip(&lab.host, "link add mv0 link eth1 type macvlan mode bridge");
+    ip(&lab.host, "address add 172.16.20.179/24 dev mv0");
+    ip(&lab.host, "link set mv0 up");
+    let stacked = both(&["--eni", "mv0", "--mode", "steer"]);
+    refused(&lab, &steer, &stacked, 2, &["mv0 is made on eth1"]);
+    let all = "[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'\n[[eni]]\nname = 'mv0'";
+    let configured = Steer::configured(all);
+    served_but(&lab, &configured, &["apply"], &["mv0 is made on eth1"]);
+    expect_symmetry(&lab, 1, lab.eni(1).v4().into());
+}
+
 #[test]
 fn nothing_that_looks_like_an_eni() {
     // The lab's interfaces are virtual; only a flag or the configuration makes them ENIs.

@@ -336,9 +336,10 @@ fn the_band_moves_three_times_in_a_minute_and_then_waits() {
 }
 
 /// Prefixes that full-tunnel VPNs route in the main table instead of a default route: two halves,
-/// and WireGuard's list that leaves out the private ranges, as far as the client is in it.
-const FULL_TUNNELS: [&[&str]; 2] = [
+/// OpenVPN's (`redirect-gateway def1 ipv6`), and WireGuard's list that leaves out the private ranges, as far as the client is in it.
+const FULL_TUNNELS: [&[&str]; 3] = [
     &["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"],
+    &["0.0.0.0/1", "128.0.0.0/1", "::/3", "2000::/4", "3000::/4"],
     &["128.0.0.0/3", "196.0.0.0/6", "200.0.0.0/5", "2000::/3"],
 ];
 
@@ -382,7 +383,7 @@ fn an_enis_address_never_answers_into_a_full_tunnel_made_of_parts_of_a_default_r
         // Without its condition on the length, the first rule answers into the tunnel.
         let first = "pref 20000 lookup main suppress_ifgroup 20229 protocol 229";
         both(&lab, &format!("rule add {first}"));
-        for (family, length) in [("-4", 7), ("-6", 3)] {
+        for (family, length) in [("-4", 7), ("-6", 6)] {
             let words = format!("{family} rule del {first} suppress_prefixlength {length}");
             ip(&lab.host, &words);
         }

@@ -64,6 +64,7 @@ pub(super) fn select(
         chosen.push((link, wanted.clone()));
     }
     chosen.sort_by_key(|(link, _)| link.index);
+    let chosen = separate(cx, chosen, unserved)?;
     unserved.extend(chosen.iter().filter_map(|(link, _)| idle(cx, link)));
     let indexes: BTreeSet<IfIndex> = chosen.iter().map(|(link, _)| link.index).collect();
     let primary4 = primary::find(cx, Family::V4, &indexes, None);
@@ -187,6 +188,49 @@ pub(super) fn left_out<'a>(cx: &Context<'a>, enis: &[Eni]) -> Vec<&'a str> {
         .collect()
 }
 
+/// The chosen interfaces without those that are another chosen one in disguise:
+///
+/// - a macvlan or ipvlan on a chosen interface. Its packets pass the programs of both, and each
+///   would redirect them to the other;
+/// - a second interface with the same MAC address, such as a virtual function in Azure before it is
+///   enslaved. The one with addresses is the ENI, else the older one.
+fn separate<'a>(
+    cx: &Context<'_>,
+    chosen: Vec<(&'a Link, EniPolicy)>,
+    unserved: &mut Vec<PolicyError>,
+) -> Result<Vec<(&'a Link, EniPolicy)>, PolicyError> {
+    let links: Vec<&Link> = chosen.iter().map(|(link, _)| *link).collect();
+    let rank = |link: &Link| {
+        let has_address = cx.host.usable_addresses(link.index).next().is_some();
+        (!has_address, link.index)
+    };
+    let mut separate = Vec::with_capacity(chosen.len());
+    for (link, wanted) in chosen {
+        let parent = elsewhere::child_of(link);
+        if let Some(parent) = links.iter().find(|other| parent == Some(other.index)) {
+            let stacked = PolicyError::Stacked {
+                eni: link.name.clone(),
+                parent: parent.name.clone(),
+            };
+            cx.leave_out(stacked, unserved)?;
+            continue;
+        }
+        let is_twin = |other: &&&Link| {
+            let on_nothing = link.parent.is_none() && other.parent.is_none();
+            on_nothing && other.mac == link.mac && rank(other) < rank(link)
+        };
+        if let Some(other) = links.iter().find(is_twin) {
+            unserved.push(PolicyError::SameMac {
+                eni: link.name.clone(),
+                other: other.name.clone(),
+            });
+            continue;
+        }
+        separate.push((link, wanted));
+    }
+    Ok(separate)
+}
+
 /// Why an ENI has no traffic now: it is down, or has no address. It stays a known ENI, without
 /// routes while it is down.
 fn idle(cx: &Context<'_>, link: &Link) -> Option<PolicyError> {
@@ -232,6 +276,54 @@ mod tests {
         let (enis, left_out) = discovered(&cloud_host(), &Policy::default(), Absence::Error);
         assert_eq!(enis, ["eth0", "eth1"]);
         assert_eq!(left_out, ["eth2"]);
+    }
+
+    #[test]
+    fn an_interface_on_an_eni_and_one_with_its_mac_address_are_no_enis_of_their_own() {
+        let mut host = cloud_host()
+            .virtual_link(7, "mv0", "macvlan", &["172.16.20.9/24"])
+            .virtual_link(8, "eth1.100", "vlan", &["10.8.0.4/24"])
+            .eni(9, "vf0", &[]);
+        let eth1 = host.link_named("eth1").expect("eth1").clone();
+        host.link_mut("mv0").parent = Some(eth1.index);
+        host.link_mut("eth1.100").parent = Some(eth1.index);
+        for name in ["eth1.100", "vf0"] {
+            host.link_mut(name).mac = eth1.mac;
+        }
+        let managing = |names: &[&str]| Policy {
+            enis: names
+                .iter()
+                .map(|name| EniPolicy::new(Selector::from(*name)))
+                .collect(),
+            ..Policy::default()
+        };
+        let policy = managing(&["eth0", "eth1", "mv0", "vf0", "eth1.100"]);
+        let desired = Desired::for_host(&host, &policy, Absence::Wait, 1).expect("the rest");
+        let names: Vec<_> = desired.enis.iter().map(|eni| eni.name.as_str()).collect();
+        assert_eq!(names, ["eth0", "eth1", "eth1.100"]);
+        let why: Vec<String> = desired.unserved.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            why[..2],
+            [
+                "mv0 is made on eth1, which eni-steer manages too: each would redirect the other's \
+                 packets",
+                "vf0 has the MAC address of eth1, so it is the same ENI"
+            ]
+        );
+        // Named in a command, the first is refused; the second never is.
+        let typed = Desired::for_host(&host, &policy, Absence::Error, 1).expect_err("stacked");
+        assert_eq!(typed.to_string(), why[0]);
+        let twins = managing(&["eth1", "vf0"]);
+        assert!(Desired::for_host(&host, &twins, Absence::Error, 1).is_ok());
+        // Without its parent, a macvlan can be an ENI.
+        let alone = managing(&["eth0", "mv0"]);
+        let desired = Desired::for_host(&host, &alone, Absence::Error, 1).expect("allowed");
+        assert_eq!(desired.enis.len(), 2);
+        // Both have the address: the older one is the ENI, and keeps its rule.
+        let host = host.address("vf0", "172.16.20.177/24");
+        let desired = Desired::for_host(&host, &twins, Absence::Error, 1).expect("allowed");
+        let names: Vec<_> = desired.enis.iter().map(|eni| eni.name.as_str()).collect();
+        assert_eq!(names, ["eth1"]);
     }
 
     #[test]

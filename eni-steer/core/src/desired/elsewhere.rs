@@ -151,7 +151,7 @@ pub(super) fn unclaimed(cx: &Context<'_>, enis: &BTreeSet<IfIndex>) -> Vec<Elsew
 }
 
 /// The interface that a macvlan or an ipvlan shares the network of. A VLAN is another network.
-fn child_of(link: &Link) -> Option<IfIndex> {
+pub(super) fn child_of(link: &Link) -> Option<IfIndex> {
     let shares = matches!(link.kind.as_deref(), Some("macvlan" | "ipvlan"));
     link.parent.filter(|_| shares)
 }

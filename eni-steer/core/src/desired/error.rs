@@ -79,6 +79,24 @@ pub enum PolicyError {
         /// Name of the bridge, bond or VRF.
         master: String,
     },
+    /// The interface is a macvlan or ipvlan on another managed ENI.
+    #[error(
+        "{eni} is made on {parent}, which eni-steer manages too: each would redirect the other's packets"
+    )]
+    Stacked {
+        /// Name of the interface.
+        eni: String,
+        /// Name of the interface below it.
+        parent: String,
+    },
+    /// The interface has the MAC address of another managed ENI.
+    #[error("{eni} has the MAC address of {other}, so it is the same ENI")]
+    SameMac {
+        /// Name of the interface.
+        eni: String,
+        /// Name of the managed ENI.
+        other: String,
+    },
     /// The main table's default route leaves by an Ethernet interface that is not managed. No
     /// program there counts or steers what leaves by it.
     #[error(
@@ -211,6 +229,8 @@ impl PolicyError {
             | Self::NoGateway { eni, .. }
             | Self::GatewayIsOwn { eni, .. }
             | Self::Enslaved { eni, .. }
+            | Self::Stacked { eni, .. }
+            | Self::SameMac { eni, .. }
             | Self::TableTwice { eni, .. }
             | Self::TableReserved { eni, .. }
             | Self::TableTaken { eni, .. }
@@ -252,6 +272,12 @@ impl PolicyError {
             ),
             Self::Enslaved { eni, master } => format!(
                 "the addresses and routes are those of {master}: name it instead, or take {eni} out of it (ip link set dev {eni} nomaster)"
+            ),
+            Self::Stacked { eni, parent } => format!(
+                "manage only one of the two; with {parent} alone, 'eni-steer status' shows which addresses of {eni} count as its own"
+            ),
+            Self::SameMac { eni, other } => format!(
+                "leave {eni} out of the policy; eni-steer serves {other}, and a virtual function is enslaved to it later"
             ),
             Self::DefaultUnmanaged { link, .. } => {
                 format!("manage it too: --eni {link}, or [[eni]] name = \"{link}\" in the configuration")

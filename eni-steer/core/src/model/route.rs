@@ -132,12 +132,13 @@ pub struct Route {
 /// The longest prefix of a route that counts as a default route.
 ///
 /// - IPv4: 7. A prefix of length 8 can be one network, such as 10.0.0.0/8; a shorter one cannot.
-/// - IPv6: 3. All addresses that anybody has now are in 2000::/3 and fc00::/7. A route to fc00::/7
-///   leads to private networks, so it is a specific destination; one to 2000::/3 leads everywhere.
+/// - IPv6: 6. A route to fc00::/7 leads to private networks, so it is a specific destination. No
+///   network is larger; 2000::/3 is everything that is in use, and OpenVPN splits it into 2000::/4
+///   and 3000::/4.
 pub(crate) fn longest_default(family: Family) -> u8 {
     match family {
         Family::V4 => 7,
-        Family::V6 => 3,
+        Family::V6 => 6,
     }
 }
 
