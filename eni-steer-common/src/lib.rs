@@ -37,4 +37,6 @@ pub use lookup::{LookupKey, Offsets};
 pub use nexthop::{DestinationKey, NextHop, NextHopKind, SHORT, ShortRoute, ShortTable};
 pub use owner::{AddressRow, Owner, PrefixKey};
 pub use settings::{ExemptFilter, Settings};
-pub use source::{MARKED, SourceEntry, SourceHash, SourceKey, SourceSet, SourceValue, WAYS};
+pub use source::{
+    MARKED, SourceEntry, SourceHash, SourceKey, SourceSecret, SourceSet, SourceValue, WAYS,
+};

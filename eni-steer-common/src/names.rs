@@ -16,8 +16,8 @@ pub const GLOBAL_ENI: &str = "ENI_SLOT";
 pub const GLOBAL_COARSE_CLOCK: &str = "COARSE_CLOCK";
 /// Global in `.rodata`: the number of entries of [`SOURCES`] (`u32`).
 pub const GLOBAL_SOURCE_SETS: &str = "SOURCE_SETS";
-/// Global in `.rodata`: the random start value for [`crate::SourceKey::hash`] (`u64`).
-pub const GLOBAL_SOURCE_SEED: &str = "SOURCE_SEED";
+/// Global in `.rodata`: the [`crate::SourceSecret`].
+pub const GLOBAL_SOURCE_SECRET: &str = "SOURCE_SECRET";
 
 /// Array of [`crate::EniRow`], indexed by the slot of the ENI.
 pub const ENIS: &str = "ENIS";
@@ -52,7 +52,10 @@ pub const SOURCE_MARKS: &str = "SOURCE_MARKS";
 /// Ring buffer of [`crate::Event`].
 pub const EVENTS: &str = "EVENTS";
 
-/// Every map that is pinned, in the order in which the loader pins them.
+/// Array with the [`crate::SourceSecret`]. Only the loader reads it, to give every program the same.
+pub const SECRET: &str = "SECRET";
+
+/// Every map that programs use and that is pinned, in the order in which the loader pins them.
 pub const PINNED: [&str; 15] = [
     ENIS,
     ADDRESSES,

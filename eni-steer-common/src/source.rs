@@ -84,6 +84,9 @@ pub struct SourceSet {
     pub zero: u32,
 }
 
+/// Random numbers that only root knows, for [`SourceKey::hash`].
+pub type SourceSecret = [u64; 6];
+
 /// The hash of a [`SourceKey`]: it selects the set and tells the sources of a set apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceHash(u64);
@@ -100,22 +103,29 @@ impl SourceKey {
         }
     }
 
-    /// Returns the hash of the key. Senders do not know the seed, so they can not choose sources
+    /// Returns the hash of the key. Senders do not know the secret, so they cannot choose sources
     /// that evict a particular one.
+    ///
+    /// Each word is multiplied by a secret number of its own, so that whatever two sources differ
+    /// in, their sums differ by a number that only the secret decides: for no set of sources do
+    /// many collide whatever the secret is (multilinear hashing). Of a sum, adjacent addresses are
+    /// evenly spaced multiples; the rounds after it spread them. Their factors are those of
+    /// MurmurHash3.
     #[inline(always)]
-    pub const fn hash(&self, seed: u64) -> SourceHash {
+    pub const fn hash(&self, secret: &SourceSecret) -> SourceHash {
         let [a, b, c, d] = self.source.words();
         let place = (self.eni as u64) << 16 | (self.family as u64) << 8 | (self.direction as u64);
-        // Rounds of a multiplication, which carries bits upwards, and a shift, which brings them
-        // down again. The factors are those of MurmurHash3.
-        let mut hash = seed ^ (a as u64 | (b as u64) << 32);
+        let mut hash = secret[5]
+            .wrapping_add(secret[0].wrapping_mul(a as u64))
+            .wrapping_add(secret[1].wrapping_mul(b as u64))
+            .wrapping_add(secret[2].wrapping_mul(c as u64))
+            .wrapping_add(secret[3].wrapping_mul(d as u64))
+            .wrapping_add(secret[4].wrapping_mul(place));
+        hash ^= hash >> 32;
         hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
         hash ^= hash >> 32;
-        hash ^= c as u64 | (d as u64) << 32;
         hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        hash ^= hash >> 32;
-        hash ^= place;
-        SourceHash(hash.wrapping_mul(0xff51_afd7_ed55_8ccd))
+        SourceHash(hash ^ hash >> 32)
     }
 
     /// Returns whether both keys are equal. It compares words, where `==` would compare bytes.
@@ -218,9 +228,25 @@ mod tests {
         SourceKey::new(source, Family::V4, 3, Direction::Ingress)
     }
 
+    const SECRET: SourceSecret = [3, 5, 7, 11, 13, 17];
+
+    /// Secrets as getrandom(2) might give them, by a generator that is always the same (SplitMix64).
+    fn secrets() -> impl Iterator<Item = SourceSecret> {
+        let mut state = 0x1234_5678_9abc_def0u64;
+        core::iter::repeat_with(move || {
+            core::array::from_fn(|_| {
+                state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut z = state;
+                z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ z >> 31
+            })
+        })
+    }
+
     /// Does what the programs do for a packet, without counting it.
     fn see(set: &mut SourceSet, number: u32) {
-        let (key, tag) = (key(number), key(number).hash(0).tag());
+        let (key, tag) = (key(number), key(number).hash(&SECRET).tag());
         let way = set.find(&key, tag).unwrap_or_else(|| {
             let way = set.oldest();
             set.tags[way] = tag;
@@ -231,7 +257,8 @@ mod tests {
     }
 
     fn holds(set: &SourceSet, number: u32) -> bool {
-        set.find(&key(number), key(number).hash(0).tag()).is_some()
+        set.find(&key(number), key(number).hash(&SECRET).tag())
+            .is_some()
     }
 
     #[test]
@@ -256,18 +283,67 @@ mod tests {
         }
     }
 
+    const SETS: u32 = 1000;
+
+    /// The number of sources in the fullest set.
+    fn fullest(keys: impl Iterator<Item = SourceKey>, secret: &SourceSecret) -> u32 {
+        let mut load = [0u32; SETS as usize];
+        for key in keys {
+            load[key.hash(secret).set(SETS) as usize] += 1;
+        }
+        load.into_iter().max().unwrap_or(0)
+    }
+
     #[test]
     fn adjacent_addresses_are_spread_evenly_over_sets() {
-        const SETS: u32 = 1000;
-        for (seed, step) in [(0, 1), (0x1234_5678_9abc_def0, 1), (1, 256), (1, 1 << 16)] {
-            let mut load = [0u32; SETS as usize];
-            for number in 0..8 * SETS {
-                let set = key(number.wrapping_mul(step)).hash(seed).set(SETS);
-                load[set as usize] += 1;
+        for secret in secrets().take(100) {
+            for step in [1, 256, 1 << 16] {
+                let keys = (0..8 * SETS).map(|number: u32| key(number.wrapping_mul(step)));
+                // In a Poisson distribution around 8, fewer than one set in 10^7 has 30 or more.
+                let fullest = fullest(keys, &secret);
+                assert!(fullest < 30, "{fullest} with step {step} and {secret:x?}");
             }
-            // In a Poisson distribution around 8, fewer than one set in 10^5 has 25 or more.
-            let fullest = load.iter().max();
-            assert!(fullest < Some(&26), "{fullest:?} with step {step}");
+        }
+    }
+
+    /// Sources that differ in the upper bits of their last three words. The hash before, a seed and
+    /// rounds of multiplication and shift, mapped 4096 of them to 256 values whatever the seed was:
+    /// a multiplication carries a difference in the upper bits nowhere, so others cancelled it.
+    #[test]
+    fn no_sources_collide_whatever_the_secret_is() {
+        let crafted = || {
+            (0..4096u32).map(|bits| {
+                let mut bytes = [0x20; 16];
+                for word in 1..4 {
+                    let upper = bits >> (4 * (word - 1)) & 0xf;
+                    // The programs read words in the machine's order of bytes.
+                    let word = &mut bytes[4 * word as usize..][..4];
+                    word.copy_from_slice(&(upper << 28 | 0x0020_2020).to_ne_bytes());
+                }
+                SourceKey::new(Address::v6(bytes), Family::V6, 3, Direction::Ingress)
+            })
+        };
+        // Some may collide by chance, but not the same ones for every secret, and not many.
+        for secret in secrets().take(100) {
+            let fullest = fullest(crafted(), &secret);
+            // In a Poisson distribution around 4, fewer than one set in 10^8 has 20 or more.
+            assert!(fullest < 20, "{fullest} with {secret:x?}");
+        }
+        // Any two bits of an address, whichever words they are in, never cancel each other out.
+        let flipped = |one: usize, other: usize| {
+            let mut bytes = [0; 16];
+            bytes[one / 8] ^= 1 << (one % 8);
+            bytes[other / 8] ^= 1 << (other % 8);
+            SourceKey::new(Address::v6(bytes), Family::V6, 3, Direction::Ingress)
+        };
+        let zero = SourceKey::new(Address::v6([0; 16]), Family::V6, 3, Direction::Ingress);
+        for one in 0..128 {
+            for other in one + 1..128 {
+                let mut few = secrets().take(3);
+                let collides =
+                    |secret: SourceSecret| flipped(one, other).hash(&secret) == zero.hash(&secret);
+                assert!(!few.any(collides), "bits {one} and {other}");
+            }
         }
     }
 
@@ -285,7 +361,7 @@ mod tests {
         keys[19].direction = Direction::Egress as u8;
         for (i, one) in keys.iter().enumerate() {
             for other in &keys[..i] {
-                assert_ne!(one.hash(5), other.hash(5));
+                assert_ne!(one.hash(&SECRET), other.hash(&SECRET));
                 assert!(!one.is(other));
             }
             assert!(one.is(&keys[i].clone()));

@@ -4,7 +4,7 @@
 //! rewritten while the programs run.
 
 use aya_ebpf::{Global, macros::map, maps::Array};
-use eni_steer_common::{EniRow, MAX_ENIS, Settings};
+use eni_steer_common::{EniRow, MAX_ENIS, Settings, SourceSecret};
 
 /// Slot of the ENI that this copy of the program is attached to. A global needs no map look-up:
 /// the verifier sees it as a constant.
@@ -18,10 +18,10 @@ static ENI_SLOT: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static SOURCE_SETS: Global<u32> = Global::new(0);
 
-/// Random start value of the hash of a source, see [`eni_steer_common::SourceKey::hash`].
+/// Secret of the hash of a source, see [`eni_steer_common::SourceKey::hash`].
 // SAFETY: no other symbol of the object has this name, by which the loader finds the global.
 #[unsafe(no_mangle)]
-static SOURCE_SEED: Global<u64> = Global::new(0);
+static SOURCE_SECRET: Global<SourceSecret> = Global::new([0; 6]);
 
 #[map]
 static ENIS: Array<EniRow> = Array::pinned(MAX_ENIS as u32, 0);
@@ -41,10 +41,10 @@ pub fn source_sets() -> u32 {
     SOURCE_SETS.load()
 }
 
-/// Returns the random start value for [`eni_steer_common::SourceKey::hash`].
+/// Returns the secret for [`eni_steer_common::SourceKey::hash`].
 #[inline(always)]
-pub fn source_seed() -> u64 {
-    SOURCE_SEED.load()
+pub fn source_secret() -> SourceSecret {
+    SOURCE_SECRET.load()
 }
 
 /// Returns the row of the ENI at `slot`; `None` if the slot is not below [`MAX_ENIS`].

@@ -30,7 +30,7 @@ pub fn count(
     count: Count,
 ) {
     let key = SourceKey::new(source, family, config::own_slot(), direction);
-    let hash = key.hash(config::source_seed());
+    let hash = key.hash(&config::source_secret());
     // `set` returns an index below the number of sets, so the look-up always succeeds, but the
     // verifier does not know that.
     let index = hash.set(config::source_sets());

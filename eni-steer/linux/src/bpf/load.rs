@@ -2,8 +2,6 @@
 //! the ENI's slot is a constant in it.
 
 use std::{
-    fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     os::fd::{AsFd, BorrowedFd},
     panic::resume_unwind,
     path::PathBuf,
@@ -16,9 +14,9 @@ use aya::{
     programs::{ProgramError, ProgramType, SchedClassifier},
     sys::{BpfHelper, is_helper_supported},
 };
-use eni_steer_common::names;
+use eni_steer_common::{SourceSecret, names};
 
-use super::{error::BpfError, handles::Maps};
+use super::{error::BpfError, handles::Maps, secret};
 use eni_steer_core::model::{Direction, IfIndex};
 
 /// The object file with the eBPF programs.
@@ -106,7 +104,7 @@ pub(crate) fn load_all(
     let shared = SharedGlobals {
         coarse_clock: u32::from(has_coarse_clock()?),
         source_sets: maps.sources.len(),
-        source_seed: source_seed()?,
+        source_secret: secret::of_sources(&maps.directory)?,
         pins: names::PINNED.map(|name| maps.directory.entry(name)),
     };
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -141,8 +139,8 @@ struct SharedGlobals {
     coarse_clock: u32,
     /// Number of sets in the source table.
     source_sets: u32,
-    /// Seed of the hash that finds a source's set.
-    source_seed: u64,
+    /// Secret of the hash that finds a source's set.
+    source_secret: SourceSecret,
     /// Pins of the maps, in the order of [`names::PINNED`].
     pins: [PathBuf; names::PINNED.len()],
 }
@@ -156,7 +154,7 @@ fn load_share(
     loader
         .override_global(names::GLOBAL_COARSE_CLOCK, &shared.coarse_clock, true)
         .override_global(names::GLOBAL_SOURCE_SETS, &shared.source_sets, true)
-        .override_global(names::GLOBAL_SOURCE_SEED, &shared.source_seed, true);
+        .override_global(names::GLOBAL_SOURCE_SECRET, &shared.source_secret, true);
     for (name, path) in names::PINNED.iter().zip(&shared.pins) {
         loader.map_pin_path(name, path.as_path());
     }
@@ -205,18 +203,6 @@ fn has_coarse_clock() -> Result<bool, BpfError> {
     let supported = is_helper_supported(ProgramType::SchedClassifier, helper)
         .map_err(|cause| BpfError::load("coarse-clock-probe", cause))?;
     Ok(*KNOWN.get_or_init(|| supported))
-}
-
-/// Returns the seed of the hash that finds a source's set. Senders do not know it, so they cannot
-/// choose addresses that share a set. It stays the same until the next boot (random(4)), as long as
-/// the maps exist, so every program finds a source in the same set.
-fn source_seed() -> Result<u64, BpfError> {
-    const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-    let id = fs::read_to_string(BOOT_ID)
-        .map_err(|cause| BpfError::io(format!("read {BOOT_ID}"), cause))?;
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    Ok(hasher.finish())
 }
 
 impl LoadedProgram {

@@ -93,7 +93,7 @@ impl Maps {
     /// Like [`Maps::remove`], for maps that cannot be opened because they have another layout.
     pub(super) fn remove_pins(root: &PinRoot) -> Result<(), BpfError> {
         if let Some(directory) = root.open_maps()? {
-            for name in names::PINNED {
+            for name in names::PINNED.into_iter().chain([names::SECRET]) {
                 directory.remove_file(name)?;
             }
         }

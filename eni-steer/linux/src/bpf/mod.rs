@@ -41,6 +41,7 @@ mod pin;
 mod read;
 mod reset;
 mod routes;
+mod secret;
 mod settings;
 mod sources;
 mod strays;
