@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -55,6 +56,7 @@ pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> 
             ),
         ));
     }
+    require_trusted(&command)?;
     let path = args.unit_dir.join(NAME);
     match fs::read_to_string(&path) {
         Ok(there) if there == unit => {}
@@ -70,7 +72,7 @@ pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> 
                  and run 'eni-steer persist' again",
             ));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::write(&path, &unit)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write(&path, &unit)?,
         Err(error) => return Err(error.into()),
     }
     systemctl(&["daemon-reload"])?;
@@ -81,6 +83,41 @@ pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> 
         path.display()
     );
     Ok(Exit::Fine)
+}
+
+/// Writes a file atomically: systemd never reads half a unit.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let beside = path.with_extension("service.new");
+    fs::write(&beside, text)?;
+    fs::File::open(&beside)?.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+/// Refuses a command that another user can replace: systemd would run it as root at each boot.
+fn require_trusted(command: &Path) -> Result<(), Failure> {
+    for path in command.ancestors() {
+        let data = fs::metadata(path)?;
+        let sticky = data.is_dir() && data.mode() & 0o1000 != 0;
+        let what = match () {
+            () if data.uid() != 0 => format!("belongs to uid {}", data.uid()),
+            () if data.mode() & 0o022 != 0 && !sticky => {
+                format!(
+                    "can be written by other users (mode {:04o})",
+                    data.mode() & 0o7777
+                )
+            }
+            () => continue,
+        };
+        return Err(Failure::new(
+            Exit::Failed,
+            anyhow::anyhow!(
+                "{} {what}, so others decide what would run as root at each boot",
+                path.display()
+            ),
+            format!("copy the command to {SHIPPED}, as root, and run it there"),
+        ));
+    }
+    Ok(())
 }
 
 /// The unit file with the path of this command in it.
@@ -97,7 +134,15 @@ fn unit(command: &Path) -> Result<String, Failure> {
                 format!("copy the command to {SHIPPED} and run it there"),
             )
         })?;
-    Ok(UNIT.replace(SHIPPED, path))
+    // systemd replaces `%` and what follows it (systemd.unit(5), "Specifiers"). Quotes and backslashes
+    // would need escapes too; a path of a command has none.
+    if path.contains(['"', '\'', '\\', '$']) {
+        return Err(Failure::usage(
+            format!("the path of this command, {path}, has characters that systemd interprets"),
+            format!("copy the command to {SHIPPED} and run it there"),
+        ));
+    }
+    Ok(UNIT.replace(SHIPPED, &path.replace('%', "%%")))
 }
 
 fn systemctl(args: &[&str]) -> Result<(), Failure> {
@@ -120,5 +165,43 @@ mod tests {
         let unit = unit(Path::new("/opt/bin/eni-steer")).expect("a plain path");
         assert!(unit.contains("ExecStart=/opt/bin/eni-steer run\n"));
         assert!(!unit.contains(SHIPPED));
+    }
+
+    #[test]
+    fn what_systemd_interprets_in_the_path_is_escaped_or_refused() {
+        let escaped = unit(Path::new("/opt/100%/eni-steer")).expect("a path");
+        assert!(escaped.contains("ExecStart=/opt/100%%/eni-steer run\n"));
+        for path in [
+            "/opt/a b/eni-steer",
+            "/opt/$HOME/eni-steer",
+            "/opt/'/eni-steer",
+        ] {
+            assert!(unit(Path::new(path)).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_others_can_replace_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        };
+        let place = tempfile::tempdir().expect("a directory");
+        let command = place.path().join("eni-steer");
+        fs::write(&command, "").expect("it is written");
+        let why = || {
+            require_trusted(&command)
+                .err()
+                .map(|failure| failure.text())
+        };
+        // Whoever runs this test as another user than root owns the file.
+        let owned = || why().is_none_or(|why| why.contains("belongs to uid"));
+        mode(&command, 0o755);
+        assert!(owned(), "{:?}", why());
+        mode(&command, 0o775);
+        assert!(why().is_some_and(|why| why.contains("/eni-steer")));
+        mode(&command, 0o755);
+        mode(place.path(), 0o777);
+        assert!(why().is_some());
     }
 }
