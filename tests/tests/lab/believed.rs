@@ -289,3 +289,29 @@ fn control_characters_in_names_are_escaped_in_reports_errors_and_logs() {
         assert!(all.contains(r"\x1b["), "{words:?}: {output}");
     }
 }
+
+#[test]
+fn the_secret_of_the_source_table_is_random_and_lasts_as_long_as_the_maps() {
+    use aya::maps::{Array, Map, MapData};
+    use eni_steer_common::SourceSecret;
+
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    let maps = format!("eni-steer/{}/v{}/maps", namespace_of(&lab), names::LAYOUT);
+    let pin = steer.bpffs().path().join(maps).join(names::SECRET);
+    let secret = || -> SourceSecret {
+        let map = MapData::from_pin(&pin).expect("it is pinned");
+        let map = Array::<_, SourceSecret>::try_from(Map::Array(map)).expect("an array");
+        map.get(&0, 0).expect("it has one entry")
+    };
+    steer.ok(&lab, COMMANDS[0]);
+    let first = secret();
+    assert!(first.iter().all(|number| *number != 0), "{first:x?}");
+    // Programs that are attached later find sources in the same sets.
+    steer.ok(&lab, &["apply", "--program-log-level", "3"]);
+    assert_eq!(secret(), first);
+    steer.ok(&lab, &["remove"]);
+    assert!(!pin.exists());
+    steer.ok(&lab, COMMANDS[0]);
+    assert_ne!(secret(), first, "no two sets of maps have the same");
+}
