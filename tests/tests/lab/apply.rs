@@ -266,3 +266,21 @@ fn reading_changes_nothing() {
     let there = SocketAddr::new(lab.eni(1).v4().into(), 8080);
     assert!(tcp_transfer(&lab.host, there, &lab.client, there, 1000).complete);
 }
+
+#[test]
+fn a_low_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let steer = Steer::new();
+    // What 30 ENIs are to the usual limit of 1024, two are to this one.
+    let script = format!(
+        "ulimit -S -n 40; exec {} apply --eni eth0 --eni eth1",
+        eni_steer_tests::binary().display()
+    );
+    let output = eni_steer_tests::Call::new("sh")
+        .args(["-c", &script])
+        .env("ENI_STEER_BPFFS", steer.bpffs().path())
+        .env("ENI_STEER_RUN", steer.run_dir())
+        .run(&lab.host);
+    assert!(output.success(), "{output}");
+    steer.exits(&lab, &["plan"], 0);
+}

@@ -12,6 +12,7 @@ use super::{
     failure::{Exit, Failure},
     off::require_on,
     plan::{print, print_done},
+    privileges,
 };
 
 pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
@@ -20,6 +21,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
         false => Some(lock_changes(global, "apply")?),
     };
     if lock.is_some() {
+        privileges::raise_descriptors();
         require_on(&global.paths())?;
         set_damaged_state_aside(&global.paths())?;
         sweep(&global.paths());

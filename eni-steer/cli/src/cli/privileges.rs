@@ -40,13 +40,18 @@ pub(super) fn drop_all_but_needed() -> anyhow::Result<()> {
 /// Raises the limits that many ENIs need. If a limit cannot be raised, what does not fit is an error
 /// of its own later.
 pub(super) fn raise_limits() {
-    use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+    use nix::sys::resource::{Resource, rlim_t, setrlimit};
     // Kernels before 5.11 count maps as locked memory.
     let unlimited: rlim_t = libc::RLIM_INFINITY;
     if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, unlimited, unlimited) {
         tracing::debug!("could not raise RLIMIT_MEMLOCK: {error}");
     }
-    // Loading the programs of one ENI takes about 40 descriptors; the usual soft limit is 1024.
+    raise_descriptors();
+}
+
+/// Loading the programs of one ENI takes about 40 descriptors; the usual soft limit is 1024.
+pub(super) fn raise_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
