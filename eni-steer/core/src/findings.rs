@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     desired::{Absence, Desired, Eni, GatewaySource, PolicyError, RoutedBy},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The kind of a finding. Its identifier never changes: monitoring and documentation refer to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
     /// The host does not allow the policy.
@@ -75,7 +75,7 @@ pub enum Code {
 }
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Nothing is wrong, but it helps to know this.
@@ -87,7 +87,7 @@ pub enum Severity {
 }
 
 /// Something that an administrator should know.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// How much it matters; commands show the most severe findings first.
     pub severity: Severity,
@@ -514,7 +514,7 @@ fn main_rule_missing(family: Family) -> Finding {
     }
 }
 
-fn addresses_on_two_enis(desired: &Desired) -> Vec<Finding> {
+pub(crate) fn addresses_on_two_enis(desired: &Desired) -> Vec<Finding> {
     let owners = desired
         .datapath
         .iter()

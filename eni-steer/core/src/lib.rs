@@ -38,6 +38,8 @@ pub mod known_tools;
 pub mod symmetry;
 pub mod verify;
 
+pub mod doctor;
+pub mod record;
 pub mod report;
 
 #[cfg(any(test, feature = "testing"))]

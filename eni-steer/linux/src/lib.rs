@@ -3,6 +3,7 @@
 //! ```text
 //! observe    reads the host: links, addresses, routes, rules, sysctls, programs, leases
 //! explain    reads what `explain` needs, and goes on where a part cannot be read
+//! doctor     reads what `doctor` judges beside the host: limits, devices, other software
 //! executor   executes the steps of a plan through netlink, BPF, sysctls and the state file
 //! netlink    links, addresses, routes and rules; route lookups; notifications of changes
 //! bpf        the eBPF programs and their pinned maps
@@ -23,13 +24,16 @@
 pub mod bpf;
 pub mod configuration;
 pub mod daemon_report;
+pub mod doctor;
 pub mod epoch;
+mod ethtool;
 pub mod executor;
 pub mod explain;
 pub mod file_watch;
 mod leases;
 pub mod lock;
 pub mod namespace;
+mod netfilter;
 pub mod netlink;
 pub mod observe;
 pub mod off;

@@ -36,6 +36,27 @@ pub(crate) fn printable(name: &str) -> String {
     name.chars().map(shown).collect()
 }
 
+/// Returns the value of an environment variable of the nearest ancestor of this process that has
+/// it, for example of the shell that runs sudo. Needs the permission to read their environments.
+pub fn variable_of_ancestors(name: &str) -> Option<String> {
+    let parent = |process: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        rest.split(' ').nth(1)?.parse().ok()
+    };
+    let ancestors = std::iter::successors(parent(std::process::id()), |process| parent(*process));
+    let prefix = format!("{name}=");
+    ancestors
+        .take_while(|process| *process > 1)
+        .find_map(|process| {
+            let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
+            let mut variables = environment.split(|byte| *byte == 0);
+            let variable =
+                variables.find_map(|variable| variable.strip_prefix(prefix.as_bytes()))?;
+            String::from_utf8(variable.to_vec()).ok()
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 
 use eni_steer_tests::{
-    DefaultRoute, Lab, Ping, Shape, Steer, TcpTransfer, assert_unchanged, attach_kinds,
-    expect_symmetry, ping, tcp_transfer,
+    DefaultRoute, Lab, Output, Ping, Shape, Steer, TcpTransfer, assert_unchanged, attach_kinds,
+    expect_symmetry, ping, run_ok, tcp_transfer,
 };
 
 const RULES_ONLY: [&str; 2] = ["--programs", "off"];
@@ -148,9 +148,11 @@ fn applying_twice_changes_nothing() {
             let lab = Lab::builder(shape).rp_filter(1).build();
             let _report = lab.on_failure_print();
             let steer = Steer::new();
-            let planned = steer.plan(&lab, way).expect_code(3);
+            // The steps alone, without the time that they took.
+            let steps = [way, &["-v"]].concat();
+            let planned = steer.plan(&lab, &steps).expect_code(3);
             assert!(!planned.stdout.is_empty());
-            let said = steer.apply(&lab, way);
+            let said = steer.apply(&lab, &steps);
             assert_eq!(said, planned.stdout, "apply says what plan said");
             let once = steer.world(&lab);
             // With the same arguments, and without any: eni-steer remembers the policy in effect.
@@ -283,4 +285,60 @@ fn a_low_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
         .run(&lab.host);
     assert!(output.success(), "{output}");
     steer.exits(&lab, &["plan"], 0);
+}
+
+/// What a session over SSH sees of a change: whether it is affected, before it is made.
+#[test]
+fn plan_and_apply_end_with_what_changes_for_whom_and_whether_the_session_is_affected() {
+    let lab = Lab::builder(Shape::SameSubnet).build();
+    let _report = lab.on_failure_print();
+    let steer = Steer::new();
+    let enis = ["--eni", "eth0", "--eni", "eth1"];
+    let run = |command: &str, server: &str| {
+        let ssh = format!("{} 50000 {server} 22", lab.client_v4());
+        let words = [&[command], &enis[..]].concat();
+        steer.call(&words).env("SSH_CONNECTION", ssh).run(&lab.host)
+    };
+    let words = |output: &Output| {
+        let words: Vec<&str> = output.stdout.split_whitespace().collect();
+        words.join(" ")
+    };
+    let to_eth0 = run("plan", "172.16.20.176");
+    let text = words(&to_eth0);
+    assert!(
+        text.contains("Plan for 2 ENIs (eth0 primary, eth1): "),
+        "{to_eth0}"
+    );
+    assert!(text.contains("uses eth0: not affected."), "{to_eth0}");
+    let steps = steer.plan(&lab, &["-v"]).stdout;
+    assert!(
+        !steps.contains("Plan for"),
+        "with -v stdout has the steps alone: {steps}"
+    );
+    let to_eth1 = run("plan", "172.16.20.177");
+    let affected = "IS AFFECTED: its answers leave by eth0 now, by eth1 after";
+    assert!(words(&to_eth1).contains(affected), "{to_eth1}");
+    let applied = run("apply", "172.16.20.177");
+    assert_eq!(applied.code(), Some(0), "{applied}");
+    assert!(words(&applied).contains(affected), "{applied}");
+    assert!(words(&applied).contains("Applied in "), "{applied}");
+    assert!(words(&applied).contains("eni-steer verify"), "{applied}");
+    // The prophecy was right: the kernel now sends the session's answers by eth1.
+    let client = lab.client_v4().to_string();
+    let get = ["route", "get", &client, "from", "172.16.20.177"];
+    let route = run_ok(&lab.host, "ip", get);
+    assert!(route.contains("dev eth1"), "{route}");
+    let report = steer.json(
+        &lab,
+        &[&["apply"], &enis[..], &["--mode", "steer"]].concat(),
+    );
+    assert_eq!(report["report"], "apply", "{report:#}");
+    assert_eq!(report["verdict"], "ok", "{report:#}");
+    let carried = &report["carried_out"];
+    assert_eq!(carried["wrong"], 0, "{report:#}");
+    assert!(carried["lookups"].as_u64() > Some(0), "{report:#}");
+    assert_eq!(report["summary"]["enis"][1]["table"], 21001, "{report:#}");
+    // Nothing to do: nothing is announced.
+    let again = run("plan", "172.16.20.177");
+    assert!(!again.stdout.contains("Plan for"), "{again}");
 }

@@ -40,7 +40,7 @@ fn an_interface_that_is_not_there() {
         &lab,
         &steer,
         &["apply", "--eni", "eth0", "--eni", "eth9"],
-        2,
+        8,
         &["eth9"],
     );
     assert!(
@@ -51,7 +51,7 @@ fn an_interface_that_is_not_there() {
         &lab,
         &steer,
         &["apply", "--eni", "02:00:00:00:00:99"],
-        2,
+        8,
         &["02:00:00:00:00:99"],
     );
 }
@@ -64,7 +64,7 @@ fn an_interface_named_twice() {
         &lab,
         &steer,
         &["apply", "--eni", "eth1", "--eni", &mac],
-        2,
+        8,
         &["eth1"],
     );
 }
@@ -76,7 +76,7 @@ fn an_interface_that_is_not_ethernet() {
         &lab,
         &steer,
         &["apply", "--eni", "eth0", "--eni", "lo"],
-        2,
+        8,
         &["lo", "Ethernet"],
     );
 }
@@ -175,7 +175,7 @@ fn an_eni_of_the_configuration_that_the_host_lacks() {
     assert!(told.contains("lo, eth0, eth1"), "{told}");
     expect_symmetry(&lab, 1, lab.eni(1).v6().into());
     steer.configure("config.toml", &all(&["eth7"]));
-    steer.refuses(&lab, &["apply"], 2, &["there is no interface eth7"]);
+    steer.refuses(&lab, &["apply"], 8, &["there is no interface eth7"]);
 }
 
 /// The daemon logs what it leaves out.
@@ -213,7 +213,7 @@ fn secondaries_alone_while_mains_default_leaves_by_the_primary() {
 fn a_gateway_that_is_the_enis_own_address() {
     let (lab, steer) = lab();
     let own = both(&["--gateway", "eth1=172.16.20.177"]);
-    refused(&lab, &steer, &own, 2, &["172.16.20.177", "eth1"]);
+    refused(&lab, &steer, &own, 8, &["172.16.20.177", "eth1"]);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn an_interface_enslaved_to_a_bridge() {
     let (lab, steer) = lab();
     ip(&lab.host, "link add br7 type bridge");
     ip(&lab.host, "link set dev eth1 master br7");
-    let told = refused(&lab, &steer, &BOTH, 2, &["eth1", "br7"]);
+    let told = refused(&lab, &steer, &BOTH, 8, &["eth1", "br7"]);
     assert!(told.contains("name it"), "{told}");
 }
 
@@ -245,7 +245,7 @@ fn nothing_that_looks_like_an_eni() {
     // The lab's interfaces are virtual; only a flag or the configuration makes them ENIs.
     let (lab, steer) = lab();
     for command in [&["apply"][..], &["plan"], &["verify"]] {
-        steer.refuses(&lab, command, 2, &["no ENI found"]);
+        steer.refuses(&lab, command, 8, &["no ENI found"]);
     }
 }
 
@@ -267,7 +267,7 @@ fn a_foreign_rule_inside_our_priority_band() {
             &lab,
             &steer,
             &BOTH,
-            2,
+            8,
             &["20005", "lookup main", "20000", "20999"],
         );
         // In another band the rule does not matter, and programs need no rules.
@@ -282,7 +282,7 @@ fn a_band_that_cannot_hold_the_rules() {
     let (lab, steer) = lab();
     for band in ["20000-20010", "32000-32766", "0-999"] {
         let numbers: Vec<&str> = band.split('-').collect();
-        refused(&lab, &steer, &both(&["--band", band]), 2, &numbers);
+        refused(&lab, &steer, &both(&["--band", band]), 8, &numbers);
     }
 }
 
@@ -297,7 +297,7 @@ fn a_table_that_another_program_uses() {
         };
         for kind in ["unicast", "blackhole", "unreachable", "prohibit", "throw"] {
             route("add", kind);
-            refused(&lab, &steer, &BOTH, 2, &["21001", "eth1", net]);
+            refused(&lab, &steer, &BOTH, 8, &["21001", "eth1", net]);
             route("del", kind);
         }
     }
@@ -312,14 +312,14 @@ fn a_table_that_another_program_uses() {
 fn tables_that_cannot_be() {
     let (lab, steer) = lab();
     let same = both(&["--table", "eth0=1001", "--table", "eth1=1001"]);
-    refused(&lab, &steer, &same, 2, &["1001", "eth1"]);
+    refused(&lab, &steer, &same, 8, &["1001", "eth1"]);
     for table in ["0", "253", "254", "255"] {
         let flag = format!("eth1={table}");
         refused(
             &lab,
             &steer,
             &both(&["--table", &flag]),
-            2,
+            8,
             &["eth1", "the kernel's own"],
         );
     }
@@ -329,10 +329,10 @@ fn tables_that_cannot_be() {
 fn a_group_that_the_user_chose() {
     let (lab, steer) = lab();
     ip(&lab.host, "link set eth1 group 7");
-    refused(&lab, &steer, &BOTH, 2, &["eth1", "7"]);
+    refused(&lab, &steer, &BOTH, 8, &["eth1", "7"]);
     ip(&lab.host, "link set eth1 group 0");
     ip(&lab.host, "link set lo group 20229");
-    refused(&lab, &steer, &BOTH, 2, &["lo", "20229"]);
+    refused(&lab, &steer, &BOTH, 8, &["lo", "20229"]);
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn a_protocol_number_that_differs_from_the_one_in_effect() {
         &lab,
         &steer,
         &both(&["--protocol", "200"]),
-        2,
+        8,
         &["200", "229"],
     );
     assert!(told.contains("eni-steer remove"), "{told}");

@@ -512,7 +512,7 @@ fn the_table_shows_what_the_report_says() {
     assert!(one.contains("eth0") && !one.contains("192.0.2.10"), "{one}");
     steer
         .run(&lab, &["counters", "--eni", "eth7"])
-        .expect_code(2)
+        .expect_code(8)
         .stderr
         .contains("eth7");
     // A window shows only what happened in it.

@@ -239,7 +239,7 @@ fn commands_that_a_running_daemon_would_undo_are_refused() {
     let before = run.steer.world(&run.lab);
     let pid = run.daemon.pid().to_string();
     for refused in [&["remove"][..], &["apply", "--mode", "steer"]] {
-        let told = run.steer.refuses(&run.lab, refused, 2, &["daemon", &pid]);
+        let told = run.steer.refuses(&run.lab, refused, 8, &["daemon", &pid]);
         assert!(told.contains("SIGTERM"), "{told}");
     }
     run.steer.ok(&run.lab, &["apply"]);

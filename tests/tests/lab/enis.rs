@@ -46,7 +46,7 @@ fn an_eni_is_selected_by_name_alternative_name_or_mac() {
     }
     // Two entries for the same interface are an error.
     let steer = Steer::configured(&format!("[[eni]]\nname = 'eth1'\n[[eni]]\nmac = '{mac}'"));
-    steer.refuses(&lab, &["apply"], 2, &["eth1", "twice"]);
+    steer.refuses(&lab, &["apply"], 8, &["eth1", "twice"]);
 }
 
 /// Checks eth1's gateway, in its table and by the packets.

@@ -61,7 +61,7 @@ fn without_a_daemon_off_takes_everything_away_and_on_brings_it_back() {
             is_off(&steer, &lab, &bare);
             // Once more changes nothing, and apply does not bring anything back.
             steer.ok(&lab, &["off"]);
-            steer.refuses(&lab, &["apply"], 2, &["off"]);
+            steer.refuses(&lab, &["apply"], 8, &["off"]);
             is_off(&steer, &lab, &bare);
             assert_eq!(steer.bpffs().pins(), pins, "counters go on");
             steer.ok(&lab, &["on"]);

@@ -111,7 +111,7 @@ fn an_existing_textbook_table_is_refused_and_the_hint_clears_the_way() {
     let _report = lab.on_failure_print();
     lab.textbook_cure(1);
     let steer = Steer::configured(TABLE_1001);
-    let told = steer.refuses(&lab, &["apply"], 2, &["1001", "eth1", "172.16.20.253"]);
+    let told = steer.refuses(&lab, &["apply"], 8, &["1001", "eth1", "172.16.20.253"]);
     run_named(&lab, &told);
     assert_eq!(handmade(&lab), 0);
     steer.ok(&lab, &["apply"]);

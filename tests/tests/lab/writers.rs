@@ -104,7 +104,7 @@ fn a_command_that_waits_says_for_whom_and_changes_nothing_if_its_time_is_up() {
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let run = Kept::by(&["run", "--eni", "eth0", "--eni", "eth1"]);
     let pid = run.report()["pid"].as_u64().expect("a pid").to_string();
-    let second = run.steer.run(&run.lab, &["run"]).expect_code(2);
+    let second = run.steer.run(&run.lab, &["run"]).expect_code(8);
     let said = format!("error: the daemon runs already (pid {pid})");
     assert!(second.stderr.starts_with(&said), "{second}");
     assert_eq!(
@@ -112,7 +112,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
         pid
     );
     run.steer
-        .refuses(&run.lab, &["remove"], 2, &["remove", &pid]);
+        .refuses(&run.lab, &["remove"], 8, &["remove", &pid]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_remove_beside_a_daemon_that_starts_comes_before_it_or_is_refused() {
         let remove = steer.run(&lab, &["remove"]);
         match remove.code() {
             Some(0) => {}
-            Some(2) => assert!(remove.stderr.contains("while the daemon runs"), "{remove}"),
+            Some(8) => assert!(remove.stderr.contains("while the daemon runs"), "{remove}"),
             _ => panic!("{remove}"),
         }
         // Either way the daemon's policy is in place in the end.

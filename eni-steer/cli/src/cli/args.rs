@@ -19,7 +19,7 @@ use eni_steer_core::policy::flags::{FLAGS, PolicyFlag, Setting};
 /// programs also redirect (steer) a packet that is about to leave by the wrong ENI to the owner of
 /// its source.
 ///
-/// status, plan, verify, explain, counters and config change nothing. What apply installs stays when the
+/// status, plan, verify, explain, doctor, counters, report and config change nothing. What apply installs stays when the
 /// command ends; remove deletes it and restores what apply changed. eni-steer deletes only routes
 /// and rules with its own protocol number, and its own pins (files in bpffs).
 #[derive(Debug, Parser)]
@@ -27,7 +27,7 @@ use eni_steer_core::policy::flags::{FLAGS, PolicyFlag, Setting};
 #[command(
     after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 the host differs \
 from the policy, 4 wrong traffic, 5 missing privilege or kernel feature, 6 not confirmed in time \
-and undone, 7 traffic could not be judged"
+and undone, 7 traffic could not be judged, 8 this host does not allow it"
 )]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -155,6 +155,27 @@ pub(super) enum Command {
     Explain(ExplainArgs),
     /// Show the counters: by ENI, by address, by source, and why packets were not steered
     Counters(CountersArgs),
+    /// Look for everything that keeps eni-steer from working, and show the commands that end it
+    ///
+    /// doctor looks at the kernel, privileges and limits; at each ENI's sysctls, MTU, gateway and
+    /// programs; at rules that do nothing; at other software that manages the same interfaces; at
+    /// the policy, the service and the daemon. It changes nothing; gateways of which nothing is
+    /// known are asked by ARP or neighbour discovery. Each finding has a code: 'doctor CODE' explains
+    /// it. The exit code is 4 if traffic is wrong, else 3 if there is a failure. Warnings do not
+    /// change it.
+    Doctor(DoctorArgs),
+    /// Write everything that the commands above read into one file, for --from
+    ///
+    /// The file holds links, addresses, rules, routes, sysctls, leases, neighbours, programs, counters,
+    /// the policy in effect, versions, and the kernel's answers to the questions of verify and
+    /// explain. status, plan, verify, explain and doctor read it with --from FILE, on any machine and as any
+    /// user, and say the same as on this host. Nothing is changed; gateways of which nothing is
+    /// known are asked by ARP or neighbour discovery.
+    #[command(after_help = "Examples:
+  eni-steer report -o web-7.json            everything, for a colleague
+  eni-steer report --redact -o web-7.json   the same with other addresses, for a bug report
+  eni-steer status --from web-7.json        what status says on that host")]
+    Report(ReportArgs),
     /// Run the daemon: apply the policy, and repair what other programs change
     ///
     /// On SIGHUP it reads the configuration again. On SIGTERM it stops; rules, routes and programs
@@ -200,6 +221,9 @@ pub(super) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
+    /// Read this report file ('eni-steer report -o FILE') instead of this host; '-' is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    pub from: Option<PathBuf>,
     /// Show only this ENI, with its addresses
     pub eni: Option<String>,
     /// Show only ENIs with trouble
@@ -226,13 +250,16 @@ pub(super) struct StatusArgs {
 pub(super) struct PlanArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// Read this report file ('eni-steer report -o FILE') instead of this host; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Args)]
 pub(super) struct ApplyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Show what would change, and change nothing
+    /// Show what would change, and change nothing; the exit code is that of plan
     #[arg(long)]
     pub dry_run: bool,
     /// Undo the change after this time unless you run 'eni-steer confirm' (60, 60s, 2m)
@@ -274,9 +301,22 @@ pub(super) struct RemoveArgs {
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// Read this report file ('eni-steer report -o FILE') instead of this host; '-' is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "window")]
+    pub from: Option<PathBuf>,
     /// Wait for TIME and judge only its traffic, instead of all since the programs were attached
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
+    /// Show the report again every TIME (2s if left out) until interrupted
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        num_args = 0..=1,
+        default_missing_value = "2s",
+        conflicts_with = "from"
+    )]
+    pub watch: Option<Duration>,
     /// How many addresses must have traffic that was judged, for success
     #[arg(long, value_name = "none|any|all", default_value = "any")]
     pub require_traffic: Required,
@@ -284,6 +324,9 @@ pub(super) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
+    /// Read this report file ('eni-steer report -o FILE') instead of this host; '-' is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
+    pub from: Option<PathBuf>,
     /// Source of the packet: an address of this host, or any address with --iif
     #[arg(value_name = "SRC", required_unless_present = "to")]
     pub source: Option<IpAddr>,
@@ -366,6 +409,30 @@ fn parse_byte(text: &str) -> Result<u8, String> {
     u8::try_from(number).map_err(|_too_large: std::num::TryFromIntError| {
         "expected a number from 0 to 255".to_owned()
     })
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Explain this code (ES0206) and do nothing else
+    #[arg(conflicts_with = "from")]
+    pub code: Option<String>,
+    /// Read this report file ('eni-steer report -o FILE') instead of this host; '-' is standard input
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// File to write; '-' is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace addresses and the host's name, the same way everywhere
+    ///
+    /// Two addresses share as many leading bits afterwards as before, so subnets stay subnets and
+    /// private addresses stay private. Their last byte stays, and so do loopback, link-local,
+    /// multicast and metadata addresses. Names of interfaces and files stay.
+    #[arg(long)]
+    pub redact: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,9 +8,10 @@ use super::{
     args::{ConfigCommand, Global},
     context::require_privilege,
     failure::{Exit, Failure},
+    origin,
     policy::policy_in_force,
 };
-use crate::render::{self, ConfigReport, Escaped};
+use crate::render::{self, CheckedReport, ConfigReport, Escaped};
 use eni_steer_core::policy::config::LoadedConfig;
 use eni_steer_linux::configuration::read_configuration;
 
@@ -27,7 +28,7 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Fail
             let report = ConfigReport::new(source, &in_force.policy, &in_force.origins());
             let mut out = std::io::stdout().lock();
             if global.json {
-                render::json(&report, &mut out)?;
+                render::json(origin::here(), &report, Exit::Fine.code(), &mut out)?;
             } else {
                 render::config(&report, &mut Escaped(&mut out))?;
             }
@@ -40,22 +41,16 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Fail
 /// Checks the files alone. It does not compare them with this host, so any user who may read them
 /// can run it, on any machine.
 fn check(global: &Global) -> Result<Exit, Failure> {
-    #[derive(serde::Serialize)]
-    struct Checked {
-        ok: bool,
-        files: Vec<String>,
-    }
     let (path, named) = global.config_path();
     let files = read_configuration(&path, named)?;
     LoadedConfig::from_files(&files)?;
     let names = || files.iter().map(|file| file.path.display().to_string());
     let mut out = std::io::stdout().lock();
     if global.json {
-        let checked = Checked {
-            ok: true,
+        let checked = CheckedReport {
             files: names().collect(),
         };
-        render::json(&checked, &mut out)?;
+        render::json(origin::here(), &checked, Exit::Fine.code(), &mut out)?;
     } else if files.is_empty() {
         writeln!(
             out,

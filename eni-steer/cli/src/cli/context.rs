@@ -205,7 +205,7 @@ pub(super) fn require_no_daemon(paths: &Paths, command: &str) -> Result<(), Fail
     let running = reported.or_else(|| lock::holder(paths, Scope::Daemon).map(|daemon| daemon.pid));
     match running {
         None => Ok(()),
-        Some(pid) => Err(Failure::usage(
+        Some(pid) => Err(Failure::refused(
             format!(
                 "{command} is refused while the daemon runs (pid {pid}), because the daemon would \
                  revert it"

@@ -9,6 +9,7 @@ use super::{
     args::{CountersArgs, Global},
     context::require_privilege,
     failure::{Exit, Failure},
+    origin,
     verify::counted,
 };
 use crate::render::{self, Escaped};
@@ -39,7 +40,7 @@ pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure>
             .iter()
             .any(|eni| eni.name.as_ref() == Some(name))
         {
-            return Err(Failure::usage(
+            return Err(Failure::refused(
                 format!("there are no counters for {name}, because eni-steer does not manage it"),
                 "'eni-steer status' lists the ENIs (the interfaces that eni-steer manages)",
             ));
@@ -47,9 +48,9 @@ pub(super) fn run(global: &Global, args: &CountersArgs) -> Result<Exit, Failure>
     }
     let top = (!args.all).then_some(TOP);
     let report = CountersReport::new(&counters, top, args.eni.clone());
-    let mut out = std::io::stdout().lock();
+    let mut out = render::stdout();
     if global.json {
-        render::json(&report, &mut out)?;
+        render::json(origin::here(), &report, Exit::Fine.code(), &mut out)?;
     } else {
         render::counters(&report, &mut Escaped(&mut out))?;
     }

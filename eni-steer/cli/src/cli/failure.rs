@@ -3,12 +3,13 @@
 
 use std::process::ExitCode;
 
-use eni_steer_core::{desired::PolicyError, policy::config::ConfigError};
+use eni_steer_core::{desired::PolicyError, policy::config::ConfigError, report::ErrorReport};
 use eni_steer_linux::{
     bpf, configuration::UnreadableConfig, executor::StepError, lock::LockError,
     netlink::NetlinkError, observe::ObserveError, state::StateError,
 };
 
+use super::origin;
 use crate::render::escaped;
 
 /// The exit codes, the same for all commands.
@@ -18,7 +19,7 @@ pub enum Exit {
     Fine,
     /// Failure of any other kind.
     Failed,
-    /// Wrong usage or configuration, or the host does not allow what the user wants.
+    /// Wrong usage or configuration.
     Usage,
     /// The host differs from the policy: the plan is not empty.
     Drift,
@@ -30,6 +31,9 @@ pub enum Exit {
     Undone,
     /// Traffic could not be judged: none was seen, or nothing counts it.
     Unknown,
+    /// The host does not allow what the user wants: an interface is missing, another program's rule
+    /// is in the way, the daemon runs.
+    Refused,
     /// `status --check`: 0 OK, 1 unconfirmed, 2 attention, 3 unknown.
     Monitor(u8),
 }
@@ -39,27 +43,37 @@ impl Exit {
     pub fn of(code: u8) -> Self {
         match code {
             0 => Self::Fine,
+            2 => Self::Usage,
             3 => Self::Drift,
             4 => Self::Asymmetric,
+            5 => Self::Unsupported,
+            6 => Self::Undone,
             7 => Self::Unknown,
+            8 => Self::Refused,
             _ => Self::Failed,
+        }
+    }
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Drift => 3,
+            Self::Asymmetric => 4,
+            Self::Unsupported => 5,
+            Self::Undone => 6,
+            Self::Unknown => 7,
+            Self::Refused => 8,
+            Self::Monitor(code) => code,
         }
     }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Fine => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Drift => 3,
-            Exit::Asymmetric => 4,
-            Exit::Unsupported => 5,
-            Exit::Undone => 6,
-            Exit::Unknown => 7,
-            Exit::Monitor(code) => code,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -91,7 +105,12 @@ impl Failure {
         format!("{:#}", self.error)
     }
 
-    /// The exit code.
+    /// The error, then its causes.
+    pub fn chain(&self) -> Vec<String> {
+        self.error.chain().map(ToString::to_string).collect()
+    }
+
+    /// How the command ends.
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -99,6 +118,11 @@ impl Failure {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// What the user wants is not possible on this host, as it is now.
+    pub fn refused(message: String, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, anyhow::anyhow!(message), hint)
     }
 
     /// Puts what eni-steer was doing in front of the error.
@@ -117,8 +141,22 @@ impl Failure {
         }
     }
 
-    /// Prints the error and returns the exit code.
-    pub fn report(&self) -> ExitCode {
+    /// Prints the error and returns the exit code: lines on stderr, or with `json` a report on
+    /// stdout, so that whoever reads stdout always gets one report.
+    pub fn report(&self, json: bool) -> ExitCode {
+        if json {
+            // Of a log of the verifier, which has thousands of lines, the first names the failure.
+            let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+            let mut chain = self.chain().into_iter().map(first);
+            return print_json(
+                &ErrorReport {
+                    error: chain.next().unwrap_or_default(),
+                    causes: chain.collect(),
+                    hint: self.hint.clone(),
+                },
+                self.exit,
+            );
+        }
         eprintln!("error: {}", escaped(&self.error.to_string()));
         for cause in self.error.chain().skip(1) {
             // A log of the verifier has thousands of lines; the first names the failure.
@@ -134,8 +172,19 @@ impl Failure {
     }
 }
 
-/// Prints the mistake that clap found, or the help text that the user wants.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+const LISTS_OPTIONS: &str = "'eni-steer help COMMAND' lists the options of a command";
+
+fn print_json(error: &ErrorReport, exit: Exit) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match crate::render::json(origin::here(), error, exit.code(), &mut out) {
+        Ok(()) => exit.into(),
+        Err(_nobody_reads) => Exit::Failed.into(),
+    }
+}
+
+/// Prints the mistake that clap found, or the help text that the user wants. `json`: the mistake as
+/// a report.
+pub(super) fn usage(error: &clap::Error, json: bool) -> ExitCode {
     use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if !error.use_stderr() {
         return match error.print() {
@@ -144,6 +193,22 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         };
     }
     let text = error.render().to_string();
+    if json {
+        let mistake = text
+            .lines()
+            .map(str::trim)
+            .take_while(|line| !line.is_empty());
+        let mistake = mistake.collect::<Vec<_>>().join(" ");
+        let mistake = mistake.strip_prefix("error: ").unwrap_or(&mistake);
+        return print_json(
+            &ErrorReport {
+                error: mistake.to_owned(),
+                causes: Vec::new(),
+                hint: Some(LISTS_OPTIONS.to_owned()),
+            },
+            Exit::Usage,
+        );
+    }
     if error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
         eprint!("{text}");
         return Exit::Usage.into();
@@ -155,7 +220,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
         .take_while(|line| !line.is_empty())
         .collect();
     eprintln!("{}", mistake.join(" "));
-    eprintln!("hint: 'eni-steer help COMMAND' lists the options of a command");
+    eprintln!("hint: {LISTS_OPTIONS}");
     Exit::Usage.into()
 }
 
@@ -178,7 +243,7 @@ impl From<std::io::Error> for Failure {
 impl From<PolicyError> for Failure {
     fn from(refusal: PolicyError) -> Self {
         let hint = refusal.hint();
-        Self::new(Exit::Usage, refusal, hint)
+        Self::new(Exit::Refused, refusal, hint)
     }
 }
 

@@ -8,15 +8,20 @@ mod config;
 mod confirm;
 mod context;
 mod counters;
+mod doctor;
 mod explain;
 mod failure;
 mod off;
+mod origin;
 mod persist;
 mod plan;
 mod policy;
 mod privileges;
+mod progress;
 mod remove;
+mod report;
 mod run;
+mod seen;
 mod status;
 mod verify;
 
@@ -40,13 +45,27 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::usage(&error),
+        Err(error) => {
+            // What follows -- is no option.
+            let words = std::env::args().take_while(|word| word != "--");
+            let json = words
+                .skip(1)
+                .any(|word| word == "--json" || is_short_json(&word));
+            return failure::usage(&error, json);
+        }
     };
     init_log(cli.global.verbose);
+    let json = cli.global.json;
     match dispatch(cli) {
         Ok(exit) => exit.into(),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(json),
     }
+}
+
+/// Whether a word is `-j`, perhaps among other short options: `-vj`.
+fn is_short_json(word: &str) -> bool {
+    word.strip_prefix('-')
+        .is_some_and(|letters| letters.contains('j') && letters.chars().all(char::is_alphabetic))
 }
 
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
@@ -63,6 +82,8 @@ fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Verify(args) => verify::run(&global, &args),
         Command::Explain(args) => explain::run(&global, &args),
         Command::Counters(args) => counters::run(&global, &args),
+        Command::Doctor(args) => doctor::run(&global, &args),
+        Command::Report(args) => report::run(&global, &args),
         Command::Run(args) => run::run(&global, &args),
         Command::Persist(args) => persist::run(&global, &args),
         Command::Config(command) => config::run(&global, &command),

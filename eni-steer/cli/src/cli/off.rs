@@ -24,7 +24,7 @@ use super::{
     args::{ApplyArgs, Global, PolicyArgs},
     context::{Context, require_privilege},
     failure::{Exit, Failure},
-    plan::{print, print_done},
+    plan::{print_removal, print_removed},
 };
 
 /// How long `off` waits for a process that changes the host.
@@ -87,7 +87,7 @@ fn take_away(global: &Global, paths: &Paths) -> Result<Vec<String>, Failure> {
     for (step, error) in &report.failed {
         eprintln!("warning: {}: {error}", step.describe(&host));
     }
-    print_done(global, &plan, &host);
+    print_removed(global, &plan, &host);
     let (now, _unread) = observe_despite_programs(&netlink, paths)?;
     let rest = Plan::between(&Desired::hands_off(&now, &policy.ownership), &now);
     let rest = rest.steps.iter().map(|step| step.describe(&now));
@@ -126,7 +126,7 @@ fn wait_for_daemon(global: &Global, pid: u32) -> Result<Exit, Failure> {
             return Ok(Exit::Fine);
         }
         if began.elapsed() > SOON {
-            print(global, &plan, &context.host)?;
+            print_removal(global, &plan, &context.host)?;
             return Err(Failure::new(
                 Exit::Drift,
                 anyhow::anyhow!("the daemon (pid {pid}) has not put everything back"),
@@ -141,7 +141,7 @@ fn wait_for_daemon(global: &Global, pid: u32) -> Result<Exit, Failure> {
 pub(super) fn require_on(paths: &Paths) -> Result<(), Failure> {
     match off::is_off(paths) {
         false => Ok(()),
-        true => Err(Failure::usage(
+        true => Err(Failure::refused(
             "eni-steer is off (the emergency brake), so nothing is applied".to_owned(),
             "release it with 'eni-steer on'",
         )),

@@ -142,7 +142,7 @@ fn without_flags(global: &Global, state: State) -> Result<EffectivePolicy, Failu
 fn same_protocol(state: &State, policy: &Policy) -> Result<(), Failure> {
     match &state.policy {
         Some(applied) if applied.ownership.protocol != policy.ownership.protocol => {
-            Err(Failure::usage(
+            Err(Failure::refused(
                 format!(
                     "the installed routes and rules have protocol {}, the policy has {}",
                     applied.ownership.protocol, policy.ownership.protocol
@@ -161,7 +161,7 @@ impl PolicyArgs {
     }
 
     /// Changes a policy as the flags say.
-    fn put_into(&self, policy: &mut Policy) -> Result<(), Failure> {
+    pub(super) fn put_into(&self, policy: &mut Policy) -> Result<(), Failure> {
         let refused = |FlagError { what, hint }| Failure::usage(what, hint);
         flags::put_into(&self.settings, policy).map_err(refused)
     }

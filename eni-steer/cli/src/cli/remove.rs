@@ -12,7 +12,7 @@ use super::{
         set_damaged_state_aside, sweep,
     },
     failure::{Exit, Failure},
-    plan::{print, print_done},
+    plan::{print_removal, print_removed},
 };
 
 pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
@@ -35,7 +35,7 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     let desired = Desired::empty(context.policy.ownership.clone());
     let plan = Plan::between(&desired, &context.host);
     if args.dry_run {
-        print(global, &plan, &context.host)?;
+        print_removal(global, &plan, &context.host)?;
         return Ok(Exit::Fine);
     }
     carry_out(&context, &desired, &plan)?;
@@ -44,6 +44,6 @@ pub(super) fn run(global: &Global, args: &RemoveArgs) -> Result<Exit, Failure> {
     daemon_report::remove(&context.paths)?;
     clear_leftovers(&context)?;
     drop((no_daemon, lock));
-    print_done(global, &plan, &context.host);
+    print_removed(global, &plan, &context.host);
     Ok(Exit::Fine)
 }

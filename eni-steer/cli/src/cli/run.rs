@@ -74,7 +74,7 @@ fn wait_for_the_outcome(paths: &Paths) {
 /// The failure of a second daemon, or of one that starts beside `remove`.
 fn already_running(error: LockError) -> Failure {
     match error {
-        LockError::Held(Some(holder)) if holder.command == "run" => Failure::usage(
+        LockError::Held(Some(holder)) if holder.command == "run" => Failure::refused(
             format!("the daemon runs already (pid {})", holder.pid),
             "'systemctl status eni-steer' shows it; stop it first, or let it read the \
              configuration again: 'systemctl reload eni-steer'",

@@ -1,20 +1,21 @@
 //! `verify`: are the rules in effect, do the gateways answer, and is traffic symmetric?
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use eni_steer_core::{
     counters::Snapshot,
     desired::Desired,
     epoch,
-    model::Host,
     report::{Counted, VerifyReport},
     symmetry::{Class, Period, RequireTraffic, TrafficVerdict},
-    verify::{Inspection, PolicyVerdict, gateway_checks, gateways_to_ask},
+    verify::{PolicyVerdict, gateway_checks, gateways_to_ask},
 };
 use eni_steer_linux::{
     bpf::{Maps, PinRoot},
     epoch as epoch_file,
-    netlink::{Netlink, NetlinkError, Routes},
     paths::Paths,
 };
 
@@ -22,50 +23,48 @@ use super::{
     args::{Global, VerifyArgs},
     context::Context,
     failure::{Exit, Failure},
+    seen::Seen,
 };
 use crate::render::{self, Escaped};
 
-/// How long the kernel may ask a gateway: three requests, a second apart.
-const PATIENCE: Duration = Duration::from_millis(3300);
-
 pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
-    let context = Context::new(global, &args.policy)?;
-    let desired = context.desired()?;
-    context.warn(&desired);
-    let mut policy = inspect(&context.netlink, &desired, &context.host)?;
-    let asked = gateways_to_ask(&desired);
-    let states = context.netlink.probe_neighbours(&asked, PATIENCE)?;
+    let Some(time) = args.watch else {
+        return once(global, args);
+    };
+    loop {
+        once(global, args)?;
+        std::thread::sleep(time);
+    }
+}
+
+fn once(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
+    let seen = Seen::new(global, args.from.as_deref(), &args.policy)?;
+    let desired = seen.desired()?;
+    seen.warn(&desired);
+    let mut policy = seen.inspect(&desired)?;
+    let states = seen.reachability(&gateways_to_ask(&desired))?;
     policy.gateways = gateway_checks(&desired, &states);
-    let counted = counted(&context.paths, args.window)?;
+    let counted = seen.counted(args.window)?;
     let required = args.require_traffic.into();
-    let report = VerifyReport::new(&context.host, &desired, policy, counted.as_ref(), required);
-    begin_epoch(&context, &desired, &report.policy, report.traffic.as_ref());
-    let mut out = std::io::stdout().lock();
+    let report = VerifyReport::new(seen.host(), &desired, policy, counted.as_ref(), required);
+    seen.begin_epoch(&desired, &report.policy, report.traffic.as_ref());
+    let exit = report
+        .exits
+        .first()
+        .map_or(Exit::Fine, |code| Exit::of(*code));
+    let mut out = render::stdout();
+    if args.watch.is_some() && std::io::stdout().is_terminal() {
+        // Home, and clear what follows.
+        write!(out, "\x1b[H\x1b[J")?;
+        out.flush()?;
+    }
     if global.json {
-        render::json(&report, &mut out)?;
+        render::json(seen.origin(), &report, exit.code(), &mut out)?;
     } else {
         render::verify(&report, desired.ownership.last, &mut Escaped(&mut out))?;
     }
     out.flush()?;
-    Ok(report
-        .exits
-        .first()
-        .map_or(Exit::Fine, |code| Exit::of(*code)))
-}
-
-/// Asks the kernel where packets would go, and judges its answers.
-pub(super) fn inspect(
-    netlink: &Netlink,
-    desired: &Desired,
-    host: &Host,
-) -> Result<PolicyVerdict, NetlinkError> {
-    let mut host = host.clone();
-    // A route that keeps a packet on this host may decide about it.
-    host.routes.extend(netlink.routes(Routes::Delivery)?);
-    let inspection = Inspection::new(desired, &host);
-    let answers = inspection.flows().map(|flow| netlink.lookup(flow));
-    let answers = answers.collect::<Result<Vec<_>, _>>()?;
-    Ok(inspection.judge(&answers))
+    Ok(exit)
 }
 
 /// The counters of a window that begins now and that this function waits for; without a window,
@@ -75,7 +74,7 @@ pub(super) fn counted(paths: &Paths, window: Option<Duration>) -> Result<Option<
         return Ok(None);
     };
     if let Some(window) = window {
-        std::thread::sleep(window);
+        super::progress::wait(window);
         let Some(all) = read(paths)? else {
             return Ok(None);
         };

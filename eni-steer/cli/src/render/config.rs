@@ -5,7 +5,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use eni_steer_core::policy::{Origin, Origins, Policy, Section, Value, entries};
+use eni_steer_core::{
+    policy::{Origin, Origins, Policy, Section, Value, entries},
+    report::Report,
+};
 
 /// The effective configuration.
 #[derive(Debug, Serialize)]
@@ -14,6 +17,29 @@ pub struct ConfigReport {
     pub source: String,
     /// Its values.
     pub values: Vec<ConfigValue>,
+}
+
+impl Report for ConfigReport {
+    const NAME: &'static str = "config-show";
+
+    fn verdict(&self) -> &'static str {
+        "ok"
+    }
+}
+
+/// The configuration has no mistake.
+#[derive(Debug, Serialize)]
+pub struct CheckedReport {
+    /// The files that were read.
+    pub files: Vec<String>,
+}
+
+impl Report for CheckedReport {
+    const NAME: &'static str = "config-check";
+
+    fn verdict(&self) -> &'static str {
+        "ok"
+    }
 }
 
 /// The value of one key.

@@ -2,42 +2,40 @@
 
 mod config;
 mod counters;
+mod doctor;
 mod escape;
 mod explain;
+mod paint;
 mod plan;
 mod status;
 mod table;
+mod text;
 mod verify;
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+use eni_steer_core::report::{Origin, Report, WithHeader};
 
-pub use config::{ConfigReport, config};
+pub use config::{CheckedReport, ConfigReport, config};
 pub use counters::counters;
+pub use doctor::{code, doctor};
 pub use escape::{Escaped, escaped};
 pub use explain::{explain, live};
+pub use paint::stdout;
 pub use plan::{Detail, plan};
 pub use status::{StatusView, status};
+pub use table::bytes;
+pub use text::line as wrapped;
 pub use verify::verify;
 
-/// Version of the JSON reports. Within a version, keys are added but never removed or renamed.
-pub const SCHEMA: u32 = 1;
-
-/// Prints a report as JSON, with the version of the schema beside its keys.
-pub fn json<T: Serialize>(report: &T, out: &mut impl Write) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct Versioned<'a, T> {
-        schema: u32,
-        #[serde(flatten)]
-        report: &'a T,
-    }
-    serde_json::to_writer_pretty(
-        &mut *out,
-        &Versioned {
-            schema: SCHEMA,
-            report,
-        },
-    )?;
+/// Prints a report as JSON, with the header that every report has. `exit`: the exit code of the
+/// command.
+pub fn json<T: Report>(
+    origin: Origin,
+    report: &T,
+    exit: u8,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &WithHeader::new(origin, report, exit))?;
     writeln!(out)
 }

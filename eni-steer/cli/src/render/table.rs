@@ -60,7 +60,7 @@ impl Table {
 }
 
 /// Returns a number of bytes with a binary unit, with at most three digits before the point.
-pub(super) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let mut value = count as f64;
     for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
         if value < 1000.0 {

@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use eni_steer_common::Class;
+use eni_steer_common::{Class, Fate, Loss};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{Direction, Family, IfIndex, Mac};
+
+/// The name of a counter or a map. An alias, because serde would have a reference borrow from what
+/// it reads.
+type Label = &'static str;
 
 /// Packets and bytes as they are on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,7 +27,7 @@ pub struct Count {
 pub struct EniId(pub u16);
 
 /// Counts by class of packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByClass {
     /// IPv4 packets without a VLAN tag.
     pub ipv4: Count,
@@ -34,7 +38,7 @@ pub struct ByClass {
 }
 
 /// Counts of an ENI by direction and class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Packets that came in by the ENI.
     pub ingress: ByClass,
@@ -43,7 +47,7 @@ pub struct Totals {
 }
 
 /// The counters of one ENI.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniCounters {
     /// Identifier by which cells and sources refer to the ENI.
     pub id: EniId,
@@ -57,10 +61,12 @@ pub struct EniCounters {
     pub totals: Totals,
     /// Packets that did not simply leave by the owner of their source, by fate
     /// ([`eni_steer_common::Fate::label`]). Fates that no packet had are left out.
-    pub fates: BTreeMap<&'static str, Count>,
+    #[serde(deserialize_with = "labelled")]
+    pub fates: BTreeMap<Label, Count>,
     /// What the programs could not record, by kind ([`eni_steer_common::Loss::label`]). Kinds that
     /// did not occur are left out.
-    pub losses: BTreeMap<&'static str, u64>,
+    #[serde(deserialize_with = "labelled")]
+    pub losses: BTreeMap<Label, u64>,
 }
 
 /// A cell of the symmetry matrix: the packets of one owned address on one ENI in one direction.
@@ -92,7 +98,7 @@ pub struct AddressCounters {
 }
 
 /// The packets of one source on one ENI in one direction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The source address, or the prefix that stands for all its addresses.
     pub source: IpNet,
@@ -118,10 +124,11 @@ pub struct Timestamp {
 }
 
 /// The memory of one map of the programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MapMemory {
     /// Name of the map.
-    pub name: &'static str,
+    #[serde(deserialize_with = "label")]
+    pub name: Label,
     /// Entries in use; `None` for arrays and ring buffers, which the kernel allocates completely.
     /// For sources, the sum over all CPUs, each of which has its own entries.
     pub entries: Option<u32>,
@@ -134,7 +141,7 @@ pub struct MapMemory {
 }
 
 /// All counters at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// When eni-steer read the counters.
     pub taken_at: Timestamp,
@@ -149,6 +156,33 @@ pub struct Snapshot {
     pub sources: Vec<Source>,
     /// Memory of the maps.
     pub maps: Vec<MapMemory>,
+}
+
+/// Reads a map whose keys are labels of this version; labels of other versions are read too.
+fn labelled<'de, D, V>(d: D) -> Result<BTreeMap<&'static str, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    let read = BTreeMap::<String, V>::deserialize(d)?;
+    Ok(read
+        .into_iter()
+        .map(|(label, value)| (intern(label), value))
+        .collect())
+}
+
+/// Reads a label, for example the name of a map.
+fn label<'de, D: Deserializer<'de>>(d: D) -> Result<&'static str, D::Error> {
+    Ok(intern(String::deserialize(d)?))
+}
+
+/// A label that lives as long as the process. A report file has a few dozen, and the process reads
+/// one file.
+fn intern(label: String) -> &'static str {
+    let fates = Fate::ALL.iter().map(|fate| fate.label());
+    let losses = Loss::ALL.iter().map(|loss| loss.label());
+    let known = fates.chain(losses).find(|known| *known == label);
+    known.unwrap_or_else(|| label.leak())
 }
 
 impl Count {

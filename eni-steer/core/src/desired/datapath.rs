@@ -33,7 +33,7 @@ use crate::{
 /// Addresses of the clouds' metadata services. The programs never steer packets to them, because
 /// the service answers for the ENI that the question came from. The services at 169.254.169.254
 /// (AWS, Azure, GCP, OCI) need no entry: the programs never steer packets to link-local addresses.
-const METADATA: [IpAddr; 3] = [
+pub(crate) const METADATA: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba Cloud
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // OCI

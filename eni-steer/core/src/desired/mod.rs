@@ -39,6 +39,7 @@ use context::Context;
 use redundant_rules::RedundantRule;
 
 pub use context::Absence;
+pub(crate) use datapath::METADATA;
 pub use eni::{Eni, Gateway, GatewaySource, RoutedBy, Routing};
 pub use error::PolicyError;
 pub use wanted::{WantedAttachment, WantedDatapath};

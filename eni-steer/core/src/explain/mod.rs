@@ -44,7 +44,7 @@ pub use walk::{trace, trace_rules};
 
 /// A destination behind the default route: an address for documentation (RFC 5737, RFC 9637). No
 /// host has a route for it on purpose.
-pub(crate) fn far(family: Family) -> IpAddr {
+pub fn far(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::new(203, 0, 113, 113)),
         Family::V6 => IpAddr::V6(Ipv6Addr::new(0x3fff, 0xfff, 0, 0, 0, 0, 0, 113)),

@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::IfIndex;
 
 /// What the kernel compares the selectors of rules with (`struct flowi` in its
 /// include/net/flow.h). A rule whose selector asks for a field that is `None` does not match,
 /// unless the field says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Flow {
     /// Destination address.
     pub to: IpAddr,

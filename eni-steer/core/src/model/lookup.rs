@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{IfIndex, RouteKind, TableId};
 
 /// The kernel's own answer for a [`super::Flow`]: `RTM_GETROUTE` for one destination, as
 /// `ip route get` asks it. `verify` judges routing by this answer; eni-steer's own walk through
 /// the rules only names the rule behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RouteLookup {
     /// The kernel sends the packet.
     Leaves {

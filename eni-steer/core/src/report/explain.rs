@@ -37,8 +37,7 @@ pub struct ExplainInput<'a> {
 }
 
 /// The answer in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExplainVerdict {
     /// The packet leaves by the ENI that owns its source, by an interface that is not an ENI, or
     /// stays on this host.
@@ -117,6 +116,7 @@ pub struct Fix {
 #[derive(Clone, Debug, Serialize)]
 pub struct ExplainReport {
     /// In one word.
+    #[serde(skip)]
     pub verdict: ExplainVerdict,
     /// In one sentence, without the word.
     pub summary: String,

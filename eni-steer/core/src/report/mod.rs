@@ -4,8 +4,10 @@
 mod counters;
 mod daemon;
 mod explain;
+mod header;
 mod plan;
 mod status;
+mod summary;
 mod verify;
 
 pub use counters::{CountersReport, Unlisted};
@@ -13,6 +15,8 @@ pub use daemon::DaemonReport;
 pub use explain::{
     ExplainInput, ExplainReport, ExplainVerdict, Fix, KernelAnswer, PassageCounts, RuleRow, Way,
 };
-pub use plan::{PlanReport, StepReport};
+pub use header::{ErrorReport, Header, Origin, Report, SCHEMA, WithHeader};
+pub use plan::{Carried, ChangeReport, PlanReport, StepReport};
 pub use status::{EniStatus, Headline, StatusInputs, StatusReport};
-pub use verify::{Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport};
+pub use summary::{Connection, Counts, EniChange, Session, Summary, host_after};
+pub use verify::{Counted, EXIT_DRIFT, EXIT_TRAFFIC, EXIT_UNKNOWN, VerifyReport, traffic};

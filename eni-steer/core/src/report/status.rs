@@ -18,8 +18,7 @@ use crate::{
 };
 
 /// The first word of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Headline {
     /// The policy is in effect, and traffic was seen to be right.
     Ok,
@@ -90,9 +89,8 @@ pub struct StatusInputs<'a> {
 /// The state of eni-steer on this host.
 #[derive(Debug, Serialize)]
 pub struct StatusReport {
-    /// Whether nothing is wrong and traffic was seen to be right.
-    pub ok: bool,
     /// The first word.
+    #[serde(skip)]
     pub verdict: Headline,
     /// Why it is not OK, as a sentence; empty if it is.
     pub why: String,
@@ -173,7 +171,6 @@ impl StatusReport {
             .iter()
             .map(|eni| EniStatus::new(host, eni, traffic.as_ref()));
         let mut report = Self {
-            ok: false,
             verdict: Headline::Attention,
             why: String::new(),
             policy: inputs.source,
@@ -193,7 +190,6 @@ impl StatusReport {
                 .unwrap_or_default(),
         };
         (report.verdict, report.why) = report.headline();
-        report.ok = report.verdict == Headline::Ok;
         report
     }
 

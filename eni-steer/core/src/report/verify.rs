@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     counters::Snapshot,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The counters to judge traffic by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// Since the programs were attached.
     pub all: Snapshot,
@@ -28,8 +28,6 @@ pub struct Counted {
 /// Both answers of `verify`.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
-    /// Whether everything is in place and traffic was seen to be right.
-    pub ok: bool,
     /// Every exit code that applies, the one that the command ends with first.
     pub exits: Vec<u8>,
     /// Are the rules, routes and programs in place, and does the kernel route by them?
@@ -81,7 +79,6 @@ impl VerifyReport {
             exits.push(EXIT_UNKNOWN);
         }
         Self {
-            ok: exits.is_empty(),
             causes: causes(&policy, &desired.ownership),
             exits,
             policy,
@@ -93,7 +90,7 @@ impl VerifyReport {
 }
 
 /// Judges traffic, in the light of what the kernel's lookups have shown.
-pub(super) fn traffic(
+pub fn traffic(
     host: &Host,
     desired: &Desired,
     policy: &PolicyVerdict,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{AddressVerdict, Sighting, Strays, TrafficVerdict, Verdict};
 use crate::{
@@ -20,7 +20,7 @@ const UNANSWERED: u64 = 3;
 const OVER: Duration = Duration::from_millis(20);
 
 /// What the counters of a verdict were compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Period {
     /// A window that began when the command did.

@@ -19,6 +19,9 @@ const INET_CONF: u16 = 1;
 /// `IFLA_VRF_TABLE`: the table of a VRF.
 const VRF_TABLE: u16 = 1;
 
+/// `IFLA_XDP_ATTACHED`: how an XDP program is attached.
+const XDP_ATTACHED: u16 = 2;
+
 /// An interface, and the sysctls of it that eni-steer may change. An interface without IPv4 has no
 /// such sysctls.
 pub(crate) type Interface = (Link, Vec<(TunableKind, u32)>);
@@ -44,6 +47,38 @@ impl Netlink {
         let request = RouteNetlinkMessage::GetLink(request);
         self.dump("list the VRFs", request, vrf_table)
     }
+}
+
+impl Netlink {
+    /// Index, name and number of receive queues of each interface, and whether an XDP program is
+    /// attached.
+    pub(crate) fn devices(&self) -> Result<Vec<(IfIndex, String, u32, bool)>, NetlinkError> {
+        let mut request = LinkMessage::default();
+        let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+        request.attributes.push(mask);
+        let request = RouteNetlinkMessage::GetLink(request);
+        self.dump("list the devices", request, device)
+    }
+}
+
+fn device(message: &Message<'_>) -> Option<(IfIndex, String, u32, bool)> {
+    let (header, attributes) = message.split::<16>()?;
+    let index = IfIndex::new(u32_at(header, 4)?)?;
+    let value = |kind: u16| {
+        { attributes }
+            .find(|(this, _)| *this == kind)
+            .map(|(_, v)| v)
+    };
+    let queues = value(libc::IFLA_NUM_RX_QUEUES).and_then(|value| u32_at(value, 0));
+    // A byte: 0 none, else how it is attached.
+    let xdp = value(libc::IFLA_XDP).and_then(|xdp| of_kind(xdp, XDP_ATTACHED).next());
+    let xdp = xdp.and_then(|how| how.first()).is_some_and(|how| *how != 0);
+    Some((
+        index,
+        text(value(libc::IFLA_IFNAME)?),
+        queues.unwrap_or(0),
+        xdp,
+    ))
 }
 
 fn vrf_table(message: &Message<'_>) -> Option<(IfIndex, TableId)> {

@@ -23,7 +23,7 @@ pub(crate) mod route;
 pub(crate) mod rule;
 mod socket;
 mod watch;
-mod wire;
+pub(crate) mod wire;
 
 pub use connection::Netlink;
 pub(crate) use connection::Request;

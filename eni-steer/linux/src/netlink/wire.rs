@@ -13,9 +13,9 @@ use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteAd
 use eni_steer_core::model::Family;
 
 /// Ends an answer: an error, or an acknowledgement if the errno in it is 0 (netlink(7)).
-pub(super) const ERROR: u16 = libc::NLMSG_ERROR as u16;
+pub(crate) const ERROR: u16 = libc::NLMSG_ERROR as u16;
 /// Ends the messages of a dump (netlink(7)).
-pub(super) const DONE: u16 = libc::NLMSG_DONE as u16;
+pub(crate) const DONE: u16 = libc::NLMSG_DONE as u16;
 
 /// One message of a netlink datagram, still encoded.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Decodes a text that ends with a zero byte.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }

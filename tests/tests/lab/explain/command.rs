@@ -185,7 +185,7 @@ fn a_socket_bound_to_an_interface_without_a_route_is_refused() {
     let output = steer.run(&lab, &args).expect_code(3);
     assert!(output.stdout.contains("no route by eth1"), "{output}");
     let args = ["explain", "--to", &to, "--oif", "eth9"];
-    let output = steer.run(&lab, &args).expect_code(2);
+    let output = steer.run(&lab, &args).expect_code(8);
     assert!(
         output.stderr.contains("there is no interface eth9"),
         "{output}"
