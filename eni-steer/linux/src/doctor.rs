@@ -30,7 +30,8 @@ pub fn read(netlink: Option<&Netlink>, paths: &Paths) -> Facts {
     let root = &paths.root;
     let networkd = networkd_texts(root);
     let (memlock, _) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap_or((RLIM_INFINITY, 0));
-    let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((RLIM_INFINITY, 0));
+    // eni-steer raises the soft limit to the hard one.
+    let (_, open_files) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, RLIM_INFINITY));
     let mut facts = Facts {
         kernel: line("/proc/sys/kernel/osrelease"),
         machine: machine(),

@@ -181,18 +181,14 @@ codes! {
         "this host does not allow the policy",
         "`apply` refuses to do it, because it would not work or would cut connections.",
         "See the hint of the finding.";
-    PLACED_BEFORE = "ES0307" Warning "rules":
-        "a rule without a priority stands directly before eni-steer's rules",
-        "The kernel gives a rule that names no priority the place before the second rule. There it decides before eni-steer's rules do.",
-        "`eni-steer apply` moves eni-steer's rules in front of it, as the daemon does. Better: give the rule a priority.";
-    TUNNEL_TAKES_REPLIES = "ES0308" Warning "rules":
-        "a VPN takes replies of the ENIs to some destinations",
-        "The main table sends nearly everything into the tunnel by routes that look like specific destinations, and specific destinations stay as the main table says.",
-        "Let the VPN use a default route, or 0.0.0.0/1 and 128.0.0.0/1 (WireGuard: `AllowedIPs = 0.0.0.0/0, ::/0`).";
-    BAND_MOVED = "ES0309" Info "rules":
-        "eni-steer's rules begin before the configured priority",
-        "They stand in front of a rule that names no priority, which the kernel had placed before them.",
-        "Nothing. When that rule is gone, the next `eni-steer apply` moves them back.";
+    TUNNEL = "ES0307" Warning "rules":
+        "a VPN that takes everything has routes that look specific",
+        "eni-steer's first rule leaves specific destinations to main, so replies to them leave through the VPN.",
+        "See the hint of the finding.";
+    BAND_MOVED = "ES0308" Info "rules":
+        "eni-steer's rules stand in front of rules that have no priority of their own",
+        "Rules without a priority were added right before eni-steer's, so its band moved in front of them.",
+        "Give those rules a priority.";
 
     NETWORKD_DELETES = "ES0401" Warning "others":
         "systemd-networkd deletes rules or routes that it did not make",

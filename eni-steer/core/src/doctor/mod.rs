@@ -163,7 +163,7 @@ impl DoctorReport {
             &mut found,
         );
         let causes = causes(inputs.verdict, &desired.ownership);
-        rules::check(inputs.host, desired, &causes, &mut found);
+        rules::check(inputs.host, inputs.policy, desired, &causes, &mut found);
         managers::check(inputs.facts, &mut found);
         state::check(inputs, &mut found);
         let mut report = Self::of(found, inputs.facts);

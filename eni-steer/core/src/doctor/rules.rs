@@ -7,10 +7,17 @@ use crate::{
     desired::Desired,
     known_tools::probable_owner,
     model::{Family, Host, Priority, Rule, RuleAction, TableId},
+    policy::Policy,
     verify::{Cause, CauseKind},
 };
 
-pub(super) fn check(host: &Host, desired: &Desired, causes: &[Cause], found: &mut Found) {
+pub(super) fn check(
+    host: &Host,
+    policy: &Policy,
+    desired: &Desired,
+    causes: &[Cause],
+    found: &mut Found,
+) {
     for cause in causes {
         let (text, fix) = match cause.kind {
             // The gateways have a line of their own.
@@ -42,7 +49,7 @@ pub(super) fn check(host: &Host, desired: &Desired, causes: &[Cause], found: &mu
             .filter(|route| route.family() == family)
             .map(|route| route.table)
             .collect();
-        let without_priority = without_priority(host, desired, family);
+        let without_priority = without_priority(host, policy, desired, family);
         for rule in foreign(host, desired, family) {
             let command = format!("ip {family} rule del {rule}");
             let object = format!("ip {family} rule {rule}");
@@ -94,7 +101,12 @@ fn foreign<'a>(host: &'a Host, desired: &'a Desired, family: Family) -> Vec<&'a 
 /// Priorities at which the kernel put rules that named none: right before the rule that was second
 /// (`fib_default_rule_pref` in net/core/fib_rules.c). That is the main table's, or the first rule
 /// of eni-steer; then each one right before the last.
-fn without_priority(host: &Host, desired: &Desired, family: Family) -> BTreeSet<Priority> {
+fn without_priority(
+    host: &Host,
+    policy: &Policy,
+    desired: &Desired,
+    family: Family,
+) -> BTreeSet<Priority> {
     let foreign = foreign(host, desired, family);
     let by_hand = |priority: u32| {
         foreign.iter().any(|rule| {
@@ -104,7 +116,8 @@ fn without_priority(host: &Host, desired: &Desired, family: Family) -> BTreeSet<
         })
     };
     let main = 32766;
-    let starts = [main, desired.ownership.first.0];
+    // The band of eni-steer may have moved in front of such rules.
+    let starts = [main, desired.ownership.first.0, policy.ownership.first.0];
     let mut found = BTreeSet::new();
     for start in starts {
         let mut at = start;

@@ -108,10 +108,10 @@ fn entry(code: Code) -> Option<Entry> {
         Code::NotServed => codes::NOT_SERVED,
         Code::PrimaryHasRules => codes::PRIMARY_RULES,
         Code::PrimaryNeedsDaemon => codes::PRIMARY_NEEDS_DAEMON,
-        Code::RulePlacedBefore => codes::PLACED_BEFORE,
-        Code::TunnelTakesReplies => codes::TUNNEL_TAKES_REPLIES,
+        Code::TunnelTakesReplies => codes::TUNNEL,
         Code::BandMoved => codes::BAND_MOVED,
         Code::MainRuleMissing
+        | Code::RulePlacedBefore
         | Code::RedundantRule
         | Code::InterfaceLeftOut
         | Code::ProgramRunsFirst

@@ -175,7 +175,7 @@ fn rules_that_do_nothing_or_stand_where_nobody_put_them_are_told_apart() {
     };
     let other = "from 10.0.0.9 lookup 1001 protocol 0";
     assert_eq!(placed(&format!("pref 32765 {other}")), ["ES0303"]);
-    assert_eq!(placed(&format!("pref 19999 {other}")), ["ES0307"]);
+    assert_eq!(placed(&format!("pref 19999 {other}")), ["ES0303"]);
     assert_eq!(placed(&format!("pref 30000 {other}")), Vec::<&str>::new());
     let mut without = two_enis();
     without.rules.retain(|rule| rule.priority.0 != 32766);
