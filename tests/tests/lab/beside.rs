@@ -213,7 +213,7 @@ fn a_wg_quick_that_comes_later_is_named_and_apply_comes_in_front_of_it() {
     expect_in_place(&steer, &lab);
     let status = steer.ok(&lab, &["status"]);
     assert!(
-        status.contains("rules begin at 18998 instead of 20000"),
+        status.contains("rules begin at 18988 instead of 20000"),
         "{status}"
     );
     // Down: the band may return. Up again: the same once more.
@@ -311,28 +311,40 @@ fn beside_a_daemon_an_ifupdown_script_breaks_no_container_after_a_flap() {
 
 /// A program that adds such rules again and again is not fought for ever.
 #[test]
-fn the_band_moves_three_times_in_a_minute_and_then_waits() {
+fn the_band_does_not_move_again_and_again_within_a_minute() {
     let lab = Lab::builder(Shape::SameSubnet).build();
     let _report = lab.on_failure_print();
     let steer = Steer::configured("[[eni]]\nname = 'eth0'\n[[eni]]\nname = 'eth1'");
     let daemon = steer.call(&["run"]).start_in_background(&lab.host);
     let in_place = || steer.run(&lab, &["plan"]).code() == Some(0);
     assert!(eventually(SOON, in_place), "{}", daemon.output());
-    for round in 1..=3 {
+    let waits = || {
+        daemon
+            .output()
+            .contains("it waits before it does so once more")
+    };
+    let mut added = 0;
+    while !waits() {
+        assert!(added < 13, "it moves for ever: {}", daemon.output());
+        added += 1;
+        let before = band(&lab);
         ip(
             &lab.host,
-            &format!("-4 rule add from 10.9.0.{round} table 77"),
+            &format!("-4 rule add from 10.9.0.{added} table 77"),
         );
-        assert!(eventually(SOON, in_place), "{}", daemon.output());
-        assert!(band(&lab).0 < 20000 - 1000 * round, "{:?}", band(&lab));
+        let moved = || band(&lab).0 < before.0 && in_place();
+        assert!(
+            eventually(SOON, || waits() || moved()),
+            "{}",
+            daemon.output()
+        );
     }
+    assert!(added > 1, "it moves at all");
     let at = band(&lab);
-    ip(&lab.host, "-4 rule add from 10.9.0.4 table 77");
-    let waits = || daemon.output().contains("3 times within a minute");
-    assert!(eventually(SOON, waits), "{}", daemon.output());
-    assert_eq!(band(&lab), at);
+    ip(&lab.host, "-4 rule add from 10.9.1.1 table 77");
     let status = steer.ok(&lab, &["status"]);
-    assert!(status.contains("from 10.9.0.4 lookup 77"), "{status}");
+    assert!(status.contains("from 10.9.1.1 lookup 77"), "{status}");
+    assert_eq!(band(&lab), at);
 }
 
 /// Prefixes that full-tunnel VPNs route in the main table instead of a default route: two halves,

@@ -84,9 +84,28 @@ pub struct PassState {
     moves: Vec<Instant>,
 }
 
-/// How often the band may move in front of other programs' rules within [`MOVES_WITHIN`].
-const MOVES: usize = 3;
+/// How often other programs' rules may make the band move within [`MOVES_WITHIN`]. One program that
+/// adds several rules, as `wg-quick up` does, counts once.
+const BURSTS: usize = 3;
 const MOVES_WITHIN: Duration = Duration::from_secs(60);
+/// How long such a program may take, and how often the band may move meanwhile.
+const BURST: Duration = Duration::from_secs(5);
+const MOVES_OF_BURST: usize = 4;
+
+/// Whether the band may move once more, after it moved at these times.
+fn may_move(moves: &[Instant], now: Instant) -> bool {
+    let mut bursts: Vec<(Instant, usize)> = Vec::new();
+    for at in moves {
+        match bursts.last_mut() {
+            Some((first, count)) if at.duration_since(*first) < BURST => *count += 1,
+            _ => bursts.push((*at, 1)),
+        }
+    }
+    match bursts.last() {
+        Some((first, count)) if now.duration_since(*first) < BURST => *count < MOVES_OF_BURST,
+        _ => bursts.len() < BURSTS,
+    }
+}
 
 /// How long a pass waits for a command that changes the host.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -262,7 +281,7 @@ fn hold_band(
     state
         .moves
         .retain(|moved| now.duration_since(*moved) < MOVES_WITHIN);
-    if state.moves.len() < MOVES {
+    if may_move(&state.moves, now) {
         state.moves.push(now);
         return Ok((desired, Hold::default()));
     }
@@ -275,9 +294,10 @@ fn hold_band(
     let rules: Vec<String> = rules.into_iter().map(|finding| finding.object).collect();
     let hold = Hold {
         warning: Some(format!(
-            "another program adds rules without a priority again and again, and eni-steer has moved \
-             its own in front of them {MOVES} times within a minute: it waits before it does so \
-             once more; in front of eni-steer's now: {}",
+            "other programs add rules without a priority again and again, and eni-steer has moved its \
+             own in front of them {} times within a minute: it waits before it does so once more; in \
+             front of eni-steer's now: {}",
+            state.moves.len(),
             rules.join("; ")
         )),
         until: state.moves.first().map(|first| *first + MOVES_WITHIN),
@@ -350,5 +370,29 @@ impl PassError {
             Self::Observe(ObserveError::Bpf(error)) | Self::Bpf(error) => error.is_gone(),
             Self::Locked(_) | Self::Observe(_) | Self::Refused(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_band_follows_programs_that_add_several_rules_but_not_for_ever() {
+        let start = Instant::now();
+        let at = |ms: &[u64]| -> Vec<Instant> {
+            ms.iter()
+                .map(|ms| start + Duration::from_millis(*ms))
+                .collect()
+        };
+        let may = |moves: &[u64], now| may_move(&at(moves), start + Duration::from_millis(now));
+        assert!(may(&[], 0));
+        // One program, of several rules.
+        assert!(may(&[0, 200, 400], 600));
+        assert!(!may(&[0, 200, 400, 600], 800));
+        // Up, down and up again.
+        assert!(may(&[0, 200, 10_000], 10_200));
+        assert!(may(&[0, 200, 10_000, 10_200], 20_000));
+        assert!(!may(&[0, 10_000, 20_000], 30_000));
     }
 }

@@ -9,7 +9,7 @@
 //! band moves in front of them:
 //!
 //! ```text
-//! 19998  lookup main suppress_prefixlength 0         18998 .. 19997  eni-steer's rules
+//! 19998  lookup main suppress_prefixlength 0         18988 .. 19987  eni-steer's rules
 //! 19999  not fwmark 0xca6c lookup 51820        ->    19998  lookup main suppress_prefixlength 0
 //! 20000 .. 20999  eni-steer's rules                  19999  not fwmark 0xca6c lookup 51820
 //! ```
@@ -17,13 +17,16 @@
 //! Where the band stands now is read from the host, so nothing has to be remembered. It returns when
 //! those rules are gone.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     model::{Host, Priority, Rule, RuleAction, TableId},
     ownership::Ownership,
 };
 
+/// How many priorities stay free between the band and the rules it moves in front of: a program that
+/// adds several rules may add the next one while the band is on its way, and it must not land inside.
+const GAP: u32 = 10;
 /// How often the band may move in one step, if rules stand before its new place too.
 const MOVES: usize = 4;
 
@@ -43,7 +46,9 @@ pub(super) fn place(host: &Host, configured: &Ownership) -> Ownership {
         .collect();
     let mut first = match current(host, configured) {
         // In front of rules that are still there.
-        Some(now) if now < configured.first && placed.contains(&(now.0 + span + 1)) => now.0,
+        Some(now) if now < configured.first && holds(host, configured, &placed, now.0, span) => {
+            now.0
+        }
         _ => configured.first.0,
     };
     for _ in 0..MOVES {
@@ -68,11 +73,22 @@ fn in_front(
         .rev()
         .take_while(|priority| placed.contains(priority));
     let run_begins = run.last()?;
-    let begin = run_begins
-        .checked_sub(span + 1)
-        .filter(|begin| *begin > 0)?;
-    let is_taken = |rule: &Rule| !ours.rule(rule) && (begin..run_begins).contains(&rule.priority.0);
-    (!host.rules.iter().any(is_taken)).then_some(begin)
+    let begin = run_begins.checked_sub(GAP + span + 1)?;
+    (begin > 0 && !is_taken(host, ours, begin..run_begins)).then_some(begin)
+}
+
+/// Whether another program's rule has one of these priorities.
+fn is_taken(host: &Host, ours: &Ownership, priorities: Range<u32>) -> bool {
+    let mut foreign = host.rules.iter().filter(|rule| !ours.rule(rule));
+    foreign.any(|rule| priorities.contains(&rule.priority.0))
+}
+
+/// Whether a band that has moved is right where it is: directly behind it stand rules that the
+/// kernel placed, and none inside.
+fn holds(host: &Host, ours: &Ownership, placed: &BTreeSet<u32>, first: u32, span: u32) -> bool {
+    let behind = first + span + 1;
+    let stand_behind = placed.range(behind..=behind + GAP).next().is_some();
+    stand_behind && !is_taken(host, ours, first..behind)
 }
 
 /// Where the band stands now: the priority of eni-steer's first rule.
@@ -167,21 +183,31 @@ mod tests {
             .rule("pref 19999 lookup 51820 protocol 0")
             .rule("pref 19998 lookup 254 suppress_prefixlength 0 protocol 0");
         let (host, at) = applied(host);
-        assert_eq!(at, 18998);
+        assert_eq!(at, 18988);
         assert!(
             host.rules
                 .iter()
                 .all(|rule| rule.protocol.0 != 229 || rule.priority.0 < 19998)
         );
         // One more, which the kernel places before the band's new place.
-        let (host, at) = applied(host.rule("pref 18997 from 10.9.0.0/16 lookup 51820 protocol 3"));
-        assert_eq!(at, 17997);
+        let (host, at) = applied(host.rule("pref 18987 from 10.9.0.0/16 lookup 51820 protocol 3"));
+        assert_eq!(at, 17977);
         // The first two go: the last one still stands behind.
         let host = without(without(host, 19999), 19998);
         let (host, at) = applied(host);
-        assert_eq!(at, 17997);
-        let (_, at) = applied(without(host, 18997));
+        assert_eq!(at, 17977);
+        let (_, at) = applied(without(host, 18987));
         assert_eq!(at, 20000);
+    }
+
+    #[test]
+    fn a_rule_that_comes_while_the_band_moves_lands_behind_it() {
+        let (host, at) = applied(host().rule("pref 19999 lookup 51820 protocol 0"));
+        assert_eq!(at, 18989);
+        // Added after the host was read, and before eni-steer's first rule was there.
+        let host = host.rule("pref 19998 lookup 254 suppress_prefixlength 0 protocol 0");
+        let (_, at) = applied(host);
+        assert_eq!(at, 18989);
     }
 
     #[test]
@@ -211,7 +237,7 @@ mod tests {
             ..Ownership::default()
         };
         let host = host.rule("pref 19999 lookup 51820 protocol 0");
-        assert_eq!(first(&host), 18999);
+        assert_eq!(first(&host), 18989);
         assert_eq!(place(&host, &stays).first.0, 20000);
     }
 
