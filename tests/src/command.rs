@@ -90,6 +90,13 @@ impl Call {
         self
     }
 
+    /// Another program in the same environment.
+    pub fn instead<S: AsRef<OsStr>>(mut self, program: impl AsRef<OsStr>, args: &[S]) -> Self {
+        self.program = program.as_ref().to_owned();
+        self.args = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
+        self
+    }
+
     /// Sets a variable in the program's environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env

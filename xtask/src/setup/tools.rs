@@ -5,11 +5,12 @@ use crate::run;
 
 /// Programs, each with the package that has it in Debian (most other distributions use the same
 /// names).
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("bridge", "iproute2"),
     ("ping", "iputils-ping"),
+    ("jq", "jq"),
     ("nft", "nftables"),
     ("iperf3", "iperf3"),
     ("tcpdump", "tcpdump"),
