@@ -35,6 +35,7 @@ mod rollback;
 mod service;
 mod steering;
 mod symmetry;
+mod terminal;
 mod textbook;
 mod the_lab;
 mod upgrade;

@@ -5,12 +5,13 @@ use crate::run;
 
 /// Programs, each with the package that has it in Debian (most other distributions use the same
 /// names).
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 14] = [
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("bridge", "iproute2"),
     ("ping", "iputils-ping"),
     ("jq", "jq"),
+    ("script", "bsdutils"),
     ("nft", "nftables"),
     ("iperf3", "iperf3"),
     ("tcpdump", "tcpdump"),

@@ -66,9 +66,9 @@ fn print_summary(lines: &[String], next: &str) -> Result<(), Failure> {
     let mut out = render::stdout();
     writeln!(out)?;
     for line in lines {
-        render::wrapped(line, &mut out)?;
+        writeln!(out, "{line}")?;
     }
-    render::wrapped(next, &mut out)?;
+    writeln!(out, "{next}")?;
     Ok(out.flush()?)
 }
 

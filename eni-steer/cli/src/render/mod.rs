@@ -25,7 +25,6 @@ pub use paint::stdout;
 pub use plan::{Detail, plan};
 pub use status::{StatusView, status};
 pub use table::bytes;
-pub use text::line as wrapped;
 pub use verify::verify;
 
 /// Prints a report as JSON, with the header that every report has. `exit`: the exit code of the

@@ -1,31 +1,42 @@
-//! Colours on terminals. Reports are made without any; this writer adds them to the words that
-//! tell good from bad, so that colours decide nothing and no report depends on them.
+//! Colours on terminals, and lines of at most 80 columns. Reports are made without either; this
+//! writer adds colours to the words that tell good from bad, so that colours decide nothing and no
+//! report depends on them. For a pipe, each fact stays on one line, so that grep finds it.
 
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 
 use anstyle::{AnsiColor, Style};
+
+use super::text::line;
 
 /// Standard output, with colours if it is a terminal and the user wants some (`NO_COLOR`,
 /// `CLICOLOR_FORCE` and `TERM` are respected).
 pub fn stdout() -> Painter<StdoutLock<'static>> {
     let out = io::stdout();
     let choice = anstream::AutoStream::choice(&out);
-    Painter::new(out.lock(), choice != anstream::ColorChoice::Never)
+    let is_terminal = out.is_terminal();
+    Painter::new(
+        out.lock(),
+        choice != anstream::ColorChoice::Never,
+        is_terminal,
+    )
 }
 
 /// A writer that colours words.
 pub struct Painter<W: Write> {
     out: W,
     colours: bool,
+    /// Whether lines are broken after 80 columns.
+    fits: bool,
     line: Vec<u8>,
 }
 
 impl<W: Write> Painter<W> {
-    /// Paints what is written to `out` if `colours` is set.
-    pub fn new(out: W, colours: bool) -> Self {
+    /// Paints what is written to `out` if `colours` is set, and breaks lines if `fits` is.
+    pub fn new(out: W, colours: bool, fits: bool) -> Self {
         Self {
             out,
             colours,
+            fits,
             line: Vec::new(),
         }
     }
@@ -33,7 +44,7 @@ impl<W: Write> Painter<W> {
 
 impl<W: Write> Write for Painter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.colours {
+        if !(self.colours || self.fits) {
             return self.out.write(bytes);
         }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -41,7 +52,7 @@ impl<W: Write> Write for Painter<W> {
             if part.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
                 match str::from_utf8(&line) {
-                    Ok(text) => self.out.write_all(paint(text).as_bytes())?,
+                    Ok(text) => self.write_line(text)?,
                     Err(_not_text) => self.out.write_all(&line)?,
                 }
             }
@@ -53,6 +64,26 @@ impl<W: Write> Write for Painter<W> {
         let rest = std::mem::take(&mut self.line);
         self.out.write_all(&rest)?;
         self.out.flush()
+    }
+}
+
+impl<W: Write> Painter<W> {
+    fn write_line(&mut self, text: &str) -> io::Result<()> {
+        let mut broken = Vec::new();
+        let text = match self.fits {
+            true => {
+                line(text.trim_end_matches('\n'), &mut broken)?;
+                String::from_utf8_lossy(&broken)
+            }
+            false => text.into(),
+        };
+        for line in text.split_inclusive('\n') {
+            match self.colours {
+                true => self.out.write_all(paint(line).as_bytes())?,
+                false => self.out.write_all(line.as_bytes())?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -128,13 +159,29 @@ mod tests {
 
     fn painted(text: &str, colours: bool) -> String {
         let mut out = Vec::new();
-        let mut painter = Painter::new(&mut out, colours);
+        let mut painter = Painter::new(&mut out, colours, colours);
         // In parts that end anywhere.
         for part in text.as_bytes().chunks(3) {
             painter.write_all(part).expect("a vector takes everything");
         }
         painter.flush().expect("a vector takes everything");
         String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn on_a_terminal_no_line_is_longer_than_80_columns() {
+        let long = format!("CAUSE 1  {}end\n", "a rule that wins ".repeat(12));
+        let text = painted(&long, true);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        assert!(
+            plain.lines().all(|line| line.chars().count() <= 80),
+            "{plain}"
+        );
+        assert!(
+            plain.lines().skip(1).all(|line| line.starts_with("  ")),
+            "{plain}"
+        );
+        assert_eq!(painted(&long, false), long, "in a pipe it stays one line");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn wrapped(head: &str, text: &str, width: usize, out: &mut impl Write) -> io
 }
 
 /// Prints a line in lines of at most 80 columns; further ones are indented deeper than the first.
-pub fn line(text: &str, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn line(text: &str, out: &mut impl Write) -> io::Result<()> {
     let words = text.trim_start();
     let indent = &text[..text.len() - words.len()];
     match words.split_once(' ') {
