@@ -99,8 +99,13 @@ fn what_is_wrong_with_rules_is_found_with_the_command_that_ends_it() {
     ];
     for (rule, wanted) in cases {
         ip(&lab.host, rule);
-        let report = steer.json(&lab, &["doctor"]);
-        expect(&report, wanted);
+        // eni-steer may want to move its band, so there can be more.
+        let found = codes(&steer.json(&lab, &["doctor"]));
+        let is_found = |code: &&str| found.contains(*code);
+        assert!(
+            wanted.iter().all(|code| is_found(&code)),
+            "{rule}: {found:?}"
+        );
         ip(&lab.host, &rule.replace("rule add", "rule del"));
         expect(&steer.json(&lab, &["doctor"]), &[]);
     }
