@@ -102,10 +102,7 @@ fn what_is_wrong_with_rules_is_found_with_the_command_that_ends_it() {
         // eni-steer may want to move its band, so there can be more.
         let found = codes(&steer.json(&lab, &["doctor"]));
         let is_found = |code: &&str| found.contains(*code);
-        assert!(
-            wanted.iter().all(|code| is_found(&code)),
-            "{rule}: {found:?}"
-        );
+        assert!(wanted.iter().all(is_found), "{rule}: {found:?}");
         ip(&lab.host, &rule.replace("rule add", "rule del"));
         expect(&steer.json(&lab, &["doctor"]), &[]);
     }

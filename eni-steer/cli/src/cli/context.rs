@@ -189,13 +189,14 @@ pub(super) fn sweep(paths: &Paths) {
 /// The lock of the daemon, for a command beside which none may start. Does not wait.
 pub(super) fn lock_daemon(global: &Global, command: &str) -> Result<Lock, Failure> {
     let paths = global.paths();
-    Ok(Lock::obtain(
-        &paths,
-        Scope::Daemon,
-        command,
-        Duration::ZERO,
-        |_| {},
-    )?)
+    let lock = Lock::obtain(&paths, Scope::Daemon, command, Duration::ZERO, |_| {});
+    lock.map_err(|error| match error {
+        // It has obtained its lock since `require_no_daemon` looked.
+        LockError::Held(Some(holder)) if holder.command == "run" => {
+            beside_daemon(&format!("'{command}'"), holder.pid)
+        }
+        error => error.into(),
+    })
 }
 
 /// Refuses `command` while the daemon runs, because the daemon would revert its changes. A daemon
@@ -205,15 +206,19 @@ pub(super) fn require_no_daemon(paths: &Paths, command: &str) -> Result<(), Fail
     let running = reported.or_else(|| lock::holder(paths, Scope::Daemon).map(|daemon| daemon.pid));
     match running {
         None => Ok(()),
-        Some(pid) => Err(Failure::refused(
-            format!(
-                "{command} is refused while the daemon runs (pid {pid}), because the daemon would \
-                 revert it"
-            ),
-            "edit the configuration and run 'systemctl reload eni-steer' (SIGHUP), or stop the \
-             daemon first: 'systemctl disable --now eni-steer' (SIGTERM)",
-        )),
+        Some(pid) => Err(beside_daemon(command, pid)),
     }
+}
+
+fn beside_daemon(command: &str, pid: u32) -> Failure {
+    Failure::refused(
+        format!(
+            "{command} is refused while the daemon runs (pid {pid}), because the daemon would \
+             revert it"
+        ),
+        "edit the configuration and run 'systemctl reload eni-steer' (SIGHUP), or stop the \
+         daemon first: 'systemctl disable --now eni-steer' (SIGTERM)",
+    )
 }
 
 /// Removes pins that cannot be read, and the programs that use them. A plan cannot list what they

@@ -64,11 +64,12 @@ fn wants_summary(global: &Global, plan: &Plan) -> bool {
 /// Prints what a plan changes and for whom, and what to do next.
 fn print_summary(lines: &[String], next: &str) -> Result<(), Failure> {
     let mut out = render::stdout();
-    writeln!(out)?;
+    let mut escaped = Escaped(&mut out);
+    writeln!(escaped)?;
     for line in lines {
-        writeln!(out, "{line}")?;
+        writeln!(escaped, "{line}")?;
     }
-    writeln!(out, "{next}")?;
+    writeln!(escaped, "{next}")?;
     Ok(out.flush()?)
 }
 

@@ -29,6 +29,7 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     wait_for_the_outcome(&paths);
     set_damaged_state_aside(&paths)?;
     sweep(&paths);
+    return_freed_memory();
     // Mounting and raising limits need capabilities that the daemon drops later.
     bpf::ensure_bpffs(&paths.bpffs)?;
     privileges::raise_limits();
@@ -56,6 +57,19 @@ pub(super) fn run(global: &Global, args: &RunArgs) -> Result<Exit, Failure> {
     // Do not wait for a pass under way: the worker has asked it to stop.
     runtime.shutdown_background();
     Ok(Exit::Fine)
+}
+
+/// Makes the allocator return large buffers to the kernel when they are freed. glibc keeps them, and
+/// more the larger they were (mallopt(3), "dynamic mmap threshold"): a pass needs some megabytes for
+/// a moment, and the daemon would hold them for ever, once for each thread.
+fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: mallopt(3) may be called at any time; no other thread exists yet.
+        if unsafe { libc::mallopt(parameter, 128 << 10) } == 0 {
+            tracing::debug!("the allocator does not take parameter {parameter}");
+        }
+    }
 }
 
 /// Waits while a change waits for its confirmation: the daemon would restore what the undo removes.
