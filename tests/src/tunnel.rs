@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{Lab, NetNs, ip};
+use crate::{Lab, NetNs, ip, write_sysctl};
 
 const PEER_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 2);
@@ -27,6 +27,8 @@ impl Tunnel {
             &format!("link add {ifname} type veth peer name tun0 netns {path}"),
         );
         for (ns, device, last) in [(&lab.host, ifname, 1), (&peer, "tun0", 2)] {
+            // The first packet must not wait until the link-local address is known to be unique.
+            write_sysctl(ns, &format!("net.ipv6.conf.{device}.accept_dad"), 0);
             ip(ns, &format!("link set {device} up"));
             ip(ns, &format!("address add 10.99.0.{last}/24 dev {device}"));
             ip(

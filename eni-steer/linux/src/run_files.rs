@@ -128,10 +128,24 @@ pub(crate) fn open_all(paths: &Paths) -> Result<Option<OwnDir>, StateError> {
 
 /// Creates a directory of the run directory, and those above it.
 pub(crate) fn create(directory: &Path) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
+    let create = || {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+    };
+    // Another process may delete the directory while it is empty, between two steps of this.
+    let is_race = |error: &io::Error| {
+        use io::ErrorKind::{AlreadyExists, NotFound};
+        matches!(error.kind(), AlreadyExists | NotFound)
+    };
+    for _ in 0..10 {
+        match create() {
+            Err(error) if is_race(&error) => std::thread::yield_now(),
+            result => return result,
+        }
+    }
+    create()
 }
 
 /// Reads a file in the run directory. Only a regular file is read that nobody but root can write.

@@ -265,11 +265,12 @@ pub(super) struct ApplyArgs {
     /// Undo the change after this time unless you run 'eni-steer confirm' (60, 60s, 2m)
     #[arg(long, value_name = "TIME", value_parser = super::confirm::parse_time)]
     pub confirm: Option<Duration>,
-    /// Keep the change if these hosts answer, else undo it: [ENI=]ADDRESS[:PORT]
+    /// Keep the change if these hosts answer, else undo it (ADDRESS, ADDRESS:PORT, ENI=ADDRESS ...)
     ///
     /// Repeat it for more hosts. Without a value: the gateway of each ENI, and the way back of the
     /// SSH session that runs this command. With a port, the host must accept a TCP connection, else
-    /// it must answer an ICMP echo request. The question must leave by the ENI that owns its source.
+    /// it must answer an ICMP echo request. ENI= asks from the address of this ENI. The question
+    /// must leave by the ENI that owns its source.
     #[arg(long, value_name = "TARGET", num_args = 0..=1, default_missing_value = "usual")]
     pub probe: Vec<super::confirm::Target>,
 }

@@ -51,6 +51,18 @@ pub(super) fn place(host: &Host, configured: &Ownership) -> Ownership {
         }
         _ => configured.first.0,
     };
+    // Rules that came late have no band directly behind them any more.
+    let late = placed
+        .iter()
+        .copied()
+        .find(|priority| *priority < first && came_late(configured, span, *priority));
+    if let Some(late) = late
+        && let Some(begin) = late.checked_sub(GAP + span + 1)
+        && begin > 0
+        && !is_taken(host, configured, begin..late)
+    {
+        first = begin;
+    }
     for _ in 0..MOVES {
         match in_front(host, configured, &placed, first, span) {
             Some(better) => first = better,
@@ -58,6 +70,20 @@ pub(super) fn place(host: &Host, configured: &Ownership) -> Ownership {
         }
     }
     at(first)
+}
+
+/// How many rules may stand before the band where it stood before.
+const LATE: u32 = 6;
+
+/// Whether the kernel placed a rule with this priority before the band when the band stood further
+/// in front: the rule came while eni-steer moved it back. No other rule is directly before such a
+/// place.
+fn came_late(configured: &Ownership, span: u32, priority: u32) -> bool {
+    // In front of one rule, then in front of one more; before each place a few rules have room.
+    (1..=2).any(|moves| {
+        let place = configured.first.0.checked_sub(moves * (span + GAP + 2));
+        place.is_some_and(|place| (place.saturating_sub(LATE)..place).contains(&priority))
+    })
 }
 
 /// The first priority of the band in front of the rules that stand directly before `first`; `None`:
@@ -112,7 +138,8 @@ fn without_priority<'a>(host: &'a Host, ours: &'a Ownership) -> impl Iterator<It
     })
 }
 
-/// Other programs' rules that the kernel placed directly before a band that begins here.
+/// Other programs' rules that the kernel placed directly before a band that begins here, or before a
+/// place where it stood.
 pub(crate) fn placed_before<'a>(
     host: &'a Host,
     ours: &'a Ownership,
@@ -125,9 +152,14 @@ pub(crate) fn placed_before<'a>(
         .rev()
         .take_while(|priority| placed.contains(priority));
     let begin = run.last().unwrap_or(first.0);
+    let span = ours.last.0.saturating_sub(ours.first.0);
     let rules = without_priority(host, ours);
     rules
-        .filter(|rule| (begin..first.0).contains(&rule.priority.0))
+        .filter(|rule| {
+            let priority = rule.priority.0;
+            (begin..first.0).contains(&priority)
+                || priority < first.0 && came_late(ours, span, priority)
+        })
         .collect()
 }
 
@@ -210,12 +242,27 @@ mod tests {
         assert_eq!(at, 18989);
     }
 
+    /// An ifupdown script deletes its rule and adds it again; in between the band goes back.
+    #[test]
+    fn a_rule_that_comes_while_the_band_goes_back_does_not_stay_before_it() {
+        let rule = "pref 18988 from 172.16.21.177 lookup 1001 protocol 3";
+        let (host, at) = applied(host().rule(rule));
+        assert_eq!(at, 17978);
+        let ours = Ownership::default();
+        assert_eq!(placed_before(&host, &ours, Priority(20000)).len(), 1);
+        let (_, at) = applied(without(host, 18988));
+        assert_eq!(at, 20000);
+    }
+
     #[test]
     fn rules_that_somebody_placed_stay_before_the_band() {
         for rule in [
             "pref 19998 lookup 51820 protocol 0",
             "pref 19999 lookup 51820 protocol 4",
             "pref 100 lookup 51820 protocol 0",
+            "pref 19000 lookup 51820 protocol 0",
+            "pref 18989 lookup 51820 protocol 0",
+            "pref 18988 lookup 51820 protocol 4",
             "pref 19999 lookup 51820 protocol 229",
         ] {
             assert_eq!(first(&host().rule(rule)), 20000, "{rule}");

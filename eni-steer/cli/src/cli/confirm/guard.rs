@@ -106,12 +106,17 @@ pub(super) fn undo(
     let files = Files::of(&paths)?;
     // A process that makes the change still, although its time is over, hangs. It must not go on
     // after the undo.
-    if let Some(pending) = files.pending()
-        && pending.until.is_none()
-        && pending.applier.is_alive()
-        && pending.applier.pid != std::process::id()
-    {
-        end_process(pending.applier.pid);
+    if let Some(pending) = files.pending() {
+        let applier = pending.applier;
+        let holds_lock = || {
+            let holder = lock::holder(&paths, Scope::Changes);
+            holder.is_some_and(|holder| holder.pid == applier.pid)
+        };
+        let is_stopped = applier.is_alive() && !applier.is_at_work();
+        let hangs = pending.until.is_none() || is_stopped && holds_lock();
+        if hangs && applier.is_alive() && applier.pid != std::process::id() {
+            end_process(applier.pid);
+        }
     }
     // Another process that changes the host ends first. One that hangs does not keep the change
     // from being undone.
