@@ -134,6 +134,8 @@ impl Story {
         let eth1 = self.lab.eni(1).v4().to_string();
         let code = self.shown(&["explain", &eth1]);
         self.check(code == Some(3), "explain shows the rule that wins");
+        let code = self.shown(&["doctor"]);
+        self.check(matches!(code, Some(3 | 4)), "doctor finds it too");
         self.quiet(&["apply", "--mode", "steer"]);
         println!("$ eni-steer apply --mode steer");
         let (kept, seen, code, output) = self.watched_pings();
