@@ -654,7 +654,7 @@ fn addresses_of_no_eni(
                 severity: Severity::Info,
                 code: Code::AddressOwnedByNoEni,
                 why: format!(
-                    "{is} on {place} and on no ENI: replies from {them} {leaves}, and the programs \
+                    "{is} on {place}, not on an ENI: replies from {them} {leaves}, and the programs \
                      never steer them"
                 ),
                 object: first.clone(),
@@ -956,7 +956,7 @@ mod tests {
         );
         assert_eq!(
             all[0].to_string(),
-            "172.16.20.202 and 2 more are on lo and on no ENI: replies from them leave by eth0, as \
+            "172.16.20.202 and 2 more are on lo, not on an ENI: replies from them leave by eth0, as \
              the main table says, and the programs never steer them; if requests for it arrive at \
              eth1: --address eth1=172.16.20.202, or addresses = [\"172.16.20.202\"] in [[eni]] of \
              the configuration"

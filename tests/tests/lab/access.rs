@@ -385,7 +385,7 @@ fn verify_notes_a_rule_that_is_never_reached_and_one_that_can_not_be_tried() {
          protocol 229'",
         "Note: not tested, because the kernel cannot look up packets of IP protocol 132: ip -4 rule \
          pref 20013 ",
-        "Note: not tested, because there is no interface wg7: ip -6 rule pref 20014 ",
+        "Note: not tested, because this host has no interface wg7: ip -6 rule pref 20014 ",
     ] {
         assert!(text.contains(note), "{note}\n{text}");
     }

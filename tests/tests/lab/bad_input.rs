@@ -161,8 +161,8 @@ fn an_eni_without_a_gateway() {
     assert!(status.starts_with("ATTENTION"), "{status}");
     // One family is enough for the other to be served.
     let v4 = both(&["--gateway", "eth1=172.16.21.253"]);
-    let told = served_but(&lab, &steer, &v4, &["no IPv6 gateway for eth1"]);
-    assert!(!told.contains("IPv4"), "{told}");
+    let warnings = served_but(&lab, &steer, &v4, &["no IPv6 gateway for eth1"]);
+    assert!(!warnings.contains("IPv4"), "{warnings}");
     expect_symmetry(&lab, 1, lab.eni(1).v4().into());
     steer.ok(&lab, &["apply", "--gateway", "eth1=fd00:21::253"]);
     expect_symmetry(&lab, 1, lab.eni(1).v6().into());
@@ -177,11 +177,16 @@ fn an_eni_of_the_configuration_that_the_host_lacks() {
         names.iter().map(eni).collect()
     };
     let steer = Steer::configured(&all(&["eth0", "eth1", "eth7"]));
-    let told = served_but(&lab, &steer, &["apply"], &["there is no interface eth7"]);
-    assert!(told.contains("lo, eth0, eth1"), "{told}");
+    let warnings = served_but(
+        &lab,
+        &steer,
+        &["apply"],
+        &["this host has no interface eth7"],
+    );
+    assert!(warnings.contains("lo, eth0, eth1"), "{warnings}");
     expect_symmetry(&lab, 1, lab.eni(1).v6().into());
     steer.configure("config.toml", &all(&["eth7"]));
-    steer.refuses(&lab, &["apply"], 8, &["there is no interface eth7"]);
+    steer.refuses(&lab, &["apply"], 8, &["this host has no interface eth7"]);
 }
 
 /// The daemon logs what it leaves out.

@@ -144,7 +144,7 @@ fn only_files_with_names_of_ours_are_deleted_from_bpffs() {
         .path()
         .join("eni-steer")
         .join(namespace_of(&lab));
-    // What an older version pinned, and what somebody else put beside it.
+    // What an older version pinned, and what another program put beside it.
     let old = directory.join("v1/maps");
     fs::create_dir_all(&old).expect("it is made");
     for name in ["ENIS", "precious"] {
@@ -189,7 +189,7 @@ fn a_run_directory_that_another_user_made_or_can_write_is_refused() {
         mode(path, 0o700);
     }
     steer.ok(&lab, COMMANDS[0]);
-    // A state file of somebody else is not read.
+    // eni-steer does not read a state file that another user owns.
     let state = own.join("state.json");
     lchown(&state, Some(NOBODY), None).expect("root may");
     for words in COMMANDS {

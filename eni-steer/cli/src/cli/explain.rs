@@ -230,7 +230,7 @@ fn flow(args: &ExplainArgs, host: &Host) -> Result<Flow, Failure> {
         link.map(|link| link.index).ok_or_else(|| {
             let known: Vec<&str> = host.links.values().map(|link| link.name.as_str()).collect();
             Failure::refused(
-                format!("there is no interface {name}"),
+                format!("this host has no interface {name}"),
                 format!("this host has the interfaces {}", known.join(", ")),
             )
         })

@@ -21,7 +21,7 @@ pub enum PolicyError {
     )]
     NothingFound,
     /// The policy names an interface that does not exist.
-    #[error("there is no interface {name}")]
+    #[error("this host has no interface {name}")]
     UnknownInterface {
         /// Name or MAC address in the policy.
         name: String,

@@ -63,7 +63,7 @@ pub(super) fn packet(host: &Host, desired: &Desired, rule: &Rule) -> Result<Flow
         Some(name) => {
             let index = host
                 .link_named(name)
-                .ok_or_else(|| format!("there is no interface {name}"))?
+                .ok_or_else(|| format!("this host has no interface {name}"))?
                 .index;
             let net = rule.from.or_else(|| {
                 host.usable_addresses(index)

@@ -187,7 +187,7 @@ fn a_socket_bound_to_an_interface_without_a_route_is_refused() {
     let args = ["explain", "--to", &to, "--oif", "eth9"];
     let output = steer.run(&lab, &args).expect_code(8);
     assert!(
-        output.stderr.contains("there is no interface eth9"),
+        output.stderr.contains("this host has no interface eth9"),
         "{output}"
     );
 }

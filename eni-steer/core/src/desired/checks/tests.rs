@@ -88,18 +88,18 @@ fn no_eni_is_discovered_where_no_interface_has_a_gateway() {
 fn an_unknown_interface_is_named_with_those_of_the_host() {
     assert_eq!(
         refused(&two_enis(), &managing(&["eth0", "eth7"])),
-        "there is no interface eth7\nthis host has the interfaces lo, eth0, eth1"
+        "this host has no interface eth7\nthis host has the interfaces lo, eth0, eth1"
     );
     let mac = Selector::Mac(Mac([2, 0, 0, 0, 0, 9])).to_string();
     assert!(
         refused(&two_enis(), &managing(&[&mac]))
-            .starts_with("there is no interface 02:00:00:00:00:09\n")
+            .starts_with("this host has no interface 02:00:00:00:00:09\n")
     );
     // One of the configuration is left out, and the others are served.
     let three = managing(&["eth0", "eth1", "eth7"]);
     assert_eq!(
         unserved_by(&two_enis(), &three, Absence::Wait),
-        ["there is no interface eth7\nthis host has the interfaces lo, eth0, eth1"]
+        ["this host has no interface eth7\nthis host has the interfaces lo, eth0, eth1"]
     );
     assert_eq!(
         sources(&two_enis(), &three, Absence::Wait),
@@ -108,7 +108,7 @@ fn an_unknown_interface_is_named_with_those_of_the_host() {
     // Unless nothing is left.
     let none = Desired::for_host(&two_enis(), &managing(&["eth7"]), Absence::Wait, 1);
     let error = none.and_then(Desired::with_enis).expect_err("no ENI");
-    assert_eq!(error.to_string(), "there is no interface eth7");
+    assert_eq!(error.to_string(), "this host has no interface eth7");
     let none = Desired::for_host(&fake_host(), &Policy::default(), Absence::Wait, 1);
     let error = none.and_then(Desired::with_enis).expect_err("no ENI");
     assert_eq!(error, PolicyError::NothingFound);
@@ -484,7 +484,7 @@ fn what_can_be_said_is_said_whatever_is_wrong_with_the_rest() {
         errors,
         [
             "lo is not an Ethernet interface",
-            "there is no interface eth9"
+            "this host has no interface eth9"
         ]
     );
     // If nothing is left of what the policy names, no other ENI is shown in its place.
