@@ -9,6 +9,7 @@
 //! bpf        the eBPF programs and their pinned maps
 //! state      the values that eni-steer needs to undo its changes, saved in /run
 //! lock       one process at a time changes the host; one daemon runs
+//! files      who may have written a file that is believed, and how one is replaced
 //! own_dir    checks that directories belong to root before it uses them
 //! namespace  the name of a network namespace's directories
 //! leases     gateways from the lease files of DHCP clients
@@ -30,6 +31,7 @@ mod ethtool;
 pub mod executor;
 pub mod explain;
 pub mod file_watch;
+pub mod files;
 mod leases;
 pub mod lock;
 pub mod namespace;

@@ -9,10 +9,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -23,13 +20,13 @@ use nix::{
         stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat},
         statfs::{BPF_FS_MAGIC, fstatfs},
     },
-    unistd::{UnlinkatFlags, geteuid, unlinkat},
+    unistd::{UnlinkatFlags, unlinkat},
 };
+
+use crate::files::{OTHERS_WRITE, is_ours, user};
 
 /// Permissions of a directory of ours.
 const PRIVATE: u32 = 0o700;
-/// Permission bits that let other users write.
-const OTHERS_WRITE: u32 = 0o022;
 const OTHERS: u32 = 0o077;
 const STICKY: u32 = 0o1000;
 
@@ -293,10 +290,6 @@ pub(crate) fn check_base(base: &Path) -> Result<(), OwnDirError> {
     Ok(())
 }
 
-fn is_ours(owner: u32) -> bool {
-    owner == 0 || owner == geteuid().as_raw()
-}
-
 fn not_ours(path: &Path, what: String, is_directory: bool) -> OwnDirError {
     let recursive = if is_directory { " -r" } else { "" };
     OwnDirError::NotOurs {
@@ -314,26 +307,6 @@ fn quoted(path: &Path) -> String {
         true => text.into_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
-}
-
-/// A user in words: the name if /etc/passwd has it, and the number.
-pub(crate) fn user(uid: u32) -> String {
-    match user_name(uid) {
-        Some(name) => format!("{name} (uid {uid})"),
-        None => format!("uid {uid}"),
-    }
-}
-
-/// The name of a user in /etc/passwd. Other sources of users (LDAP) would be asked through the
-/// network, which may not work when this is needed.
-pub(crate) fn user_name(uid: u32) -> Option<String> {
-    let users = fs::read("/etc/passwd").ok()?;
-    let line = users.split(|byte| *byte == b'\n').find(|line| {
-        let mut fields = line.split(|byte| *byte == b':');
-        fields.nth(2) == Some(uid.to_string().as_bytes())
-    })?;
-    let name = line.split(|byte| *byte == b':').next()?;
-    Some(OsStr::from_bytes(name).to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

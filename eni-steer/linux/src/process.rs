@@ -24,6 +24,11 @@ fn fields(process: u32) -> Option<String> {
     Some(rest.to_owned())
 }
 
+/// Whether systemd is the init system: this directory exists then, and nowhere else (sd_booted(3)).
+pub fn systemd_runs() -> bool {
+    std::path::Path::new("/run/systemd/system").is_dir()
+}
+
 /// Returns the name of a process (proc_pid_comm(5)); `None` if it has ended.
 pub fn name(process: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{process}/comm")).ok()?;

@@ -5,17 +5,16 @@
 //! ([`crate::own_dir`]), and so must each file that is read.
 
 use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{self, DirBuilder},
+    io::{self, Read},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
-use nix::unistd::geteuid;
-
 use crate::{
+    files,
     namespace::{self, Namespace},
-    own_dir::{On, OwnDir, OwnDirError, check_base, user},
+    own_dir::{On, OwnDir, OwnDirError, check_base},
     paths::Paths,
 };
 
@@ -153,65 +152,28 @@ pub(crate) fn create(directory: &Path) -> io::Result<()> {
 /// # Errors
 /// The file does not exist, cannot be read, or is not to be trusted.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::options()
-        .read(true)
-        // Without waiting: opening a FIFO would wait for a writer.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
+    let file = files::open(path)?;
     let data = file.metadata()?;
-    let refuse = |what: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-    if !data.is_file() {
-        return refuse("it is not a regular file".to_owned());
-    }
-    if data.uid() != 0 && data.uid() != geteuid().as_raw() {
-        return refuse(format!("it belongs to {}", user(data.uid())));
-    }
-    if data.mode() & 0o022 != 0 {
-        let mode = data.mode() & 0o7777;
-        return refuse(format!("other users can write it (mode {mode:04o})"));
+    let why = match data.is_file() {
+        true => files::distrust(&data, &[]),
+        false => Some("is not a regular file".to_owned()),
+    };
+    if let Some(why) = why {
+        let what = format!("it {why}");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Replaces a file atomically: writes a new file beside it and renames that. A crash leaves either
-/// the old or the new content. Creates the directory if it is missing.
+/// Replaces a file atomically ([`files::replace`]). Creates the directory if it is missing.
 ///
 /// # Errors
 /// The directory or the file cannot be written. Nothing is left of the new file then.
 pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     create(directory)?;
-    let beside = beside(path);
-    // What a killed process left behind.
-    delete(&beside)?;
-    let written = write_new(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    if written.is_err()
-        && let Err(error) = delete(&beside)
-    {
-        tracing::debug!("cannot delete {}: {error}", beside.display());
-    }
-    written?;
-    File::open(directory)?.sync_all()
-}
-
-/// Writes a file that does not exist yet, also to the disk.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Deletes a file; does nothing if there is none.
-fn delete(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    files::replace(path, bytes, 0o600)
 }
 
 /// Deletes a file, and the new content that a killed process may have left beside it. Does nothing
@@ -220,8 +182,8 @@ fn delete(path: &Path) -> io::Result<()> {
 /// # Errors
 /// A file exists and cannot be deleted.
 pub fn remove_file(path: &Path) -> io::Result<()> {
-    delete(path)?;
-    delete(&beside(path))
+    files::delete(path)?;
+    files::delete(&files::beside(path))
 }
 
 /// Deletes the verifier's logs that a failed apply left in a directory. Does nothing if the
@@ -262,11 +224,6 @@ pub(crate) fn remove_empty<const N: usize>(directories: [&Path; N]) -> io::Resul
         }
     }
     Ok(())
-}
-
-/// The path to which [`replace`] writes the new content.
-fn beside(path: &Path) -> PathBuf {
-    path.with_extension("new")
 }
 
 #[cfg(test)]

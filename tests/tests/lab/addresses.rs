@@ -9,17 +9,7 @@ use eni_steer_tests::{
     ip, ping, run, write_sysctl,
 };
 
-const BRIEFLY: Duration = Duration::from_millis(5);
-
-/// With rules alone, then with the programs alone: each must know all sources.
-const WAYS: [&[&str]; 2] = [
-    &["--programs", "off"],
-    &["--rules", "off", "--programs", "on", "--mode", "steer"],
-];
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
+use crate::common::{BRIEFLY, WAYS, address};
 
 #[test]
 fn a_secondary_address_leaves_by_its_eni() {

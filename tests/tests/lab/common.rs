@@ -1,6 +1,7 @@
-//! Uses the library on the lab's host, for what the command can not do.
+//! What several modules of tests share, and the library on the lab's host, for what the command can
+//! not do.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use eni_steer_core::{
     desired::{Absence, Desired},
@@ -11,6 +12,20 @@ use eni_steer_linux::{
     bpf, namespace::Namespace, netlink::Netlink, observe::observe, paths::Paths,
 };
 use eni_steer_tests::{Lab, Steer};
+
+/// Between two questions of a test that counts answers.
+pub const BRIEFLY: Duration = Duration::from_millis(5);
+
+/// With rules alone, then with the programs alone: each must know all sources.
+pub const WAYS: [&[&str]; 2] = [
+    &["--programs", "off"],
+    &["--rules", "off", "--programs", "on", "--mode", "steer"],
+];
+
+/// Reads an address.
+pub fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
 
 /// Returns a policy for these ENIs with defaults for everything else.
 pub fn policy(enis: &[&str]) -> Policy {

@@ -1,22 +1,9 @@
 //! Addresses that the host answers for although they are not on an ENI: those of load balancers, of
 //! failover tools, and on the loopback.
 
-use std::net::IpAddr;
-use std::time::Duration;
-
 use eni_steer_tests::{Lab, Shape, Steer, expect_symmetry, ip, ping, read_sysctl, write_sysctl};
 
-const BRIEFLY: Duration = Duration::from_millis(5);
-
-/// With rules alone, then with the programs alone: each must know all addresses.
-const WAYS: [&[&str]; 2] = [
-    &["--programs", "off"],
-    &["--rules", "off", "--programs", "on", "--mode", "steer"],
-];
-
-fn address(text: &str) -> IpAddr {
-    text.parse().expect("an address")
-}
+use crate::common::{BRIEFLY, WAYS, address};
 
 /// Promises that the host's answers from these addresses leave by eth1, and that nothing is left of
 /// the addresses in what `status` reports.
@@ -29,7 +16,7 @@ fn expect_owned_by_eth1(lab: &Lab, addresses: &[&str]) {
             expect_symmetry(lab, 1, address(text));
         }
         let status = steer.run(lab, &["status"]).stdout;
-        assert!(!status.contains("on no ENI"), "{status}");
+        assert!(!status.contains("not on an ENI: replies"), "{status}");
         steer.ok(lab, &["remove"]);
     }
 }

@@ -22,6 +22,7 @@ use super::{
     origin,
     plan::{print_applied, show, summary},
     privileges,
+    seen::ask,
 };
 
 pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
@@ -39,7 +40,7 @@ pub(super) fn run(global: &Global, args: &ApplyArgs) -> Result<Exit, Failure> {
     let context = Context::new(global, &args.policy)?;
     let desired = context.desired()?;
     let plan = Plan::between(&desired, &context.host);
-    context.warn(&desired);
+    context.basis().warn(&desired);
     let summary = summary(&plan, &desired, &context.host);
     if args.dry_run {
         return show(global, &plan, &context.host, origin::here(), summary);
@@ -122,10 +123,7 @@ const LOOKUPS: usize = 200;
 fn check(context: &Context, desired: &Desired, took: Duration) -> Option<Carried> {
     let after = host_after(desired, &context.host);
     let inspection = Inspection::new(desired, &after);
-    let flows: Vec<_> = inspection.flows().take(LOOKUPS).copied().collect();
-    let answers = context.netlink.lookup_all(&flows).into_iter();
-    let answers = answers.collect::<Result<Vec<_>, _>>().ok()?;
-    let verdict = inspection.judge(&answers);
+    let verdict = ask(&context.netlink, inspection, LOOKUPS).ok()?;
     // What is known by now: whoever wants to wait for the others runs verify.
     let asked = gateways_to_ask(desired);
     let states = context

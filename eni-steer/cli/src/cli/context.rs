@@ -65,19 +65,8 @@ impl Context {
     /// of the configuration that is missing is left out, as the daemon does.
     pub(super) fn new(global: &Global, args: &PolicyArgs) -> Result<Self, Failure> {
         require_privilege()?;
-        Self::of(global, policy_in_force(global, args)?, args)
-    }
-
-    /// Reads the host, with a policy that is known already.
-    pub(super) fn of(
-        global: &Global,
-        policy: EffectivePolicy,
-        args: &PolicyArgs,
-    ) -> Result<Self, Failure> {
-        let mut context = Self::with(global, policy)?;
-        if args.names_enis() {
-            context.absence = Absence::Error;
-        }
+        let mut context = Self::with(global, policy_in_force(global, args)?)?;
+        context.absence = absence(args);
         Ok(context)
     }
 
@@ -87,13 +76,9 @@ impl Context {
         global: &Global,
         policy: EffectivePolicy,
     ) -> Result<(Self, Option<bpf::BpfError>), Failure> {
-        let args = PolicyArgs::default();
         let netlink = Netlink::open()?;
         let (host, unread) = observe_despite_programs(&netlink, &global.paths())?;
         let mut context = Self::new_with(global, policy, netlink, host);
-        if context.daemon.is_some() && !args.names_enis() {
-            context.absence = Absence::Wait;
-        }
         if unread.is_some() {
             context.policy.programs = false;
         }
@@ -126,28 +111,64 @@ impl Context {
         }
     }
 
-    /// What the host should have. Without any ENI there is nothing to do, which only a daemon waits
-    /// for.
-    pub(super) fn desired(&self) -> Result<Desired, Failure> {
-        let desired = Desired::for_host(&self.host, &self.policy, self.absence, bpf::BUILD)?;
-        match self.daemon {
-            Some(_) => Ok(desired),
-            None => Ok(desired.with_enis()?),
+    /// What the decisions about this host are made from.
+    pub(super) fn basis(&self) -> Basis<'_> {
+        Basis {
+            host: &self.host,
+            policy: &self.policy,
+            absence: self.absence,
+            build: bpf::BUILD,
+            daemon_runs: self.daemon.is_some(),
         }
     }
 
-    /// Prints what eni-steer leaves out on this host.
-    pub(super) fn warn(&self, desired: &Desired) {
-        let left_out = findings::left_out(&self.host, &self.policy, self.absence, desired);
-        for finding in left_out {
-            eprintln!("warning: {finding}");
-        }
+    /// What the host should have.
+    pub(super) fn desired(&self) -> Result<Desired, Failure> {
+        self.basis().desired()
     }
 
     /// Reads again everything a plan may have changed. Of the routes, reads only those with the
     /// protocol number `ours`.
     pub(super) fn look_again(&self, ours: Protocol) -> Result<Host, Failure> {
         Ok(observe_changes(&self.netlink, &self.paths, ours)?)
+    }
+}
+
+/// What to do about an ENI that is missing: names that the user typed in this command must exist.
+pub(super) fn absence(args: &PolicyArgs) -> Absence {
+    match args.names_enis() {
+        true => Absence::Error,
+        false => Absence::Wait,
+    }
+}
+
+/// What decides about a host, now or as recorded.
+#[derive(Clone, Copy)]
+pub(super) struct Basis<'a> {
+    pub host: &'a Host,
+    pub policy: &'a Policy,
+    pub absence: Absence,
+    /// Hash of the programs that should be attached.
+    pub build: u64,
+    pub daemon_runs: bool,
+}
+
+impl Basis<'_> {
+    /// What the host should have. Without any ENI there is nothing to do, which only a daemon waits
+    /// for.
+    pub(super) fn desired(self) -> Result<Desired, Failure> {
+        let desired = Desired::for_host(self.host, self.policy, self.absence, self.build)?;
+        match self.daemon_runs {
+            true => Ok(desired),
+            false => Ok(desired.with_enis()?),
+        }
+    }
+
+    /// Prints what eni-steer leaves out on the host.
+    pub(super) fn warn(self, desired: &Desired) {
+        for finding in findings::left_out(self.host, self.policy, self.absence, desired) {
+            eprintln!("warning: {finding}");
+        }
     }
 }
 

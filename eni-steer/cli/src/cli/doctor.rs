@@ -5,7 +5,6 @@ use std::{io::Write, path::Path};
 use eni_steer_core::{
     doctor::{DoctorInputs, DoctorReport, codes},
     report::{Origin, traffic},
-    verify::{gateway_checks, gateways_to_ask},
 };
 
 use super::{
@@ -31,10 +30,7 @@ pub(super) fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
     }
     let (report, origin, exit) = match examine(global, args.from.as_deref()) {
         Ok((report, origin)) => {
-            let exit = report
-                .exits
-                .first()
-                .map_or(Exit::Fine, |code| Exit::of(*code));
+            let exit = Exit::first_of(&report.exits);
             (report, origin, exit)
         }
         // What can be said without the host is said all the same.
@@ -57,14 +53,9 @@ pub(super) fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
 fn examine(global: &Global, from: Option<&Path>) -> Result<(DoctorReport, Origin), Failure> {
     let (seen, findings) = Seen::despite_errors(global, from)?;
     let (desired, errors) = seen.desired_despite_errors();
-    let mut verdict = seen.inspect(&desired)?;
-    let states = seen.reachability(&gateways_to_ask(&desired))?;
-    verdict.gateways = gateway_checks(&desired, &states);
+    let verdict = seen.inspect_with_gateways(&desired)?;
     let mut unreadable = seen.unreadable().to_vec();
-    let counted = seen.counted(None).unwrap_or_else(|failure| {
-        unreadable.push(format!("the counters: {}", failure.text()));
-        None
-    });
+    let counted = seen.counted_or_why(&mut unreadable);
     let traffic = counted
         .as_ref()
         .map(|counted| traffic(seen.host(), &desired, &verdict, counted));

@@ -71,6 +71,13 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The exit of a report that lists codes, the one that applies first; none: success.
+    pub fn first_of(codes: &[u8]) -> Self {
+        codes.first().map_or(Self::Fine, |code| Self::of(*code))
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

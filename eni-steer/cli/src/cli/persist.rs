@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use eni_steer_linux::{files, process};
+
 use super::{
     args::{Global, PersistArgs},
     config::lost_at_boot,
@@ -28,24 +30,18 @@ pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> 
         return Ok(Exit::Fine);
     }
     require_privilege()?;
-    let lost = lost_at_boot(global)?;
-    if let Some(first) = lost.first() {
-        let more = match lost.len() {
-            1 => String::new(),
-            n => format!(" and {} more", n - 1),
-        };
+    if let Some(lost) = lost_at_boot(global)? {
         return Err(Failure::new(
             Exit::Usage,
             anyhow::anyhow!(
                 "the policy in force is not in the configuration, so it would be lost at the next \
-                 boot: {first}{more}"
+                 boot: {lost}"
             ),
             "'eni-steer config save' writes it there, 'eni-steer apply' without options goes back \
              to the configuration",
         ));
     }
-    // sd_booted(3): this directory exists where systemd is the init system, and nowhere else.
-    if !Path::new("/run/systemd/system").is_dir() {
+    if !process::systemd_runs() {
         return Err(Failure::new(
             Exit::Unsupported,
             anyhow::anyhow!("systemd does not run here, so eni-steer cannot install its service"),
@@ -72,7 +68,10 @@ pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> 
                  and run 'eni-steer persist' again",
             ));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write(&path, &unit)?,
+        // systemd never reads half a unit.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            files::replace(&path, unit.as_bytes(), 0o644)?;
+        }
         Err(error) => return Err(error.into()),
     }
     systemctl(&["daemon-reload"])?;
@@ -85,28 +84,14 @@ pub(super) fn run(global: &Global, args: &PersistArgs) -> Result<Exit, Failure> 
     Ok(Exit::Fine)
 }
 
-/// Writes a file atomically: systemd never reads half a unit.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let beside = path.with_extension("service.new");
-    fs::write(&beside, text)?;
-    fs::File::open(&beside)?.sync_all()?;
-    fs::rename(&beside, path)
-}
-
 /// Refuses a command that another user can replace: systemd would run it as root at each boot.
 fn require_trusted(command: &Path) -> Result<(), Failure> {
     for path in command.ancestors() {
         let data = fs::metadata(path)?;
+        // In a directory as /tmp, only the owner of an entry can replace it.
         let sticky = data.is_dir() && data.mode() & 0o1000 != 0;
-        let what = match () {
-            () if data.uid() != 0 => format!("belongs to uid {}", data.uid()),
-            () if data.mode() & 0o022 != 0 && !sticky => {
-                format!(
-                    "can be written by other users (mode {:04o})",
-                    data.mode() & 0o7777
-                )
-            }
-            () => continue,
+        let Some(what) = files::distrust(&data, &[]).filter(|_| !sticky || data.uid() != 0) else {
+            continue;
         };
         return Err(Failure::new(
             Exit::Failed,

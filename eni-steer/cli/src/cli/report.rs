@@ -89,10 +89,7 @@ fn record(global: &Global) -> Result<Record, Failure> {
             (context.host.routes.clone(), Facts::default())
         }
     };
-    let counters = seen.counted(None).unwrap_or_else(|failure| {
-        unreadable.push(format!("the counters: {}", failure.text()));
-        None
-    });
+    let counters = seen.counted_or_why(&mut unreadable);
     let origin = origin::here();
     let mut record = Record {
         format: FORMAT,

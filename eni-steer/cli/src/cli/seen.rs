@@ -12,14 +12,17 @@ use eni_steer_core::{
     record::{FORMAT, Record, RecordedError},
     report::{Counted, DaemonReport, Origin},
     symmetry::TrafficVerdict,
-    verify::{Inspection, PolicyVerdict},
+    verify::{Inspection, PolicyVerdict, gateway_checks, gateways_to_ask},
 };
-use eni_steer_linux::{bpf, netlink::Routes, off};
+use eni_steer_linux::{
+    netlink::{Netlink, NetlinkError, Routes},
+    off,
+};
 
 use super::{
     args::{Global, PolicyArgs},
     confirm,
-    context::{Context, require_privilege},
+    context::{Basis, Context, absence, require_privilege},
     failure::{Exit, Failure},
     origin,
     policy::{policy_in_force, policy_to_undo},
@@ -111,10 +114,7 @@ impl Seen {
     fn of_record(record: Record, policy: Policy, args: &PolicyArgs) -> Result<Self, Failure> {
         let mut recorded = Recorded {
             host: record.planned_host(),
-            absence: match args.names_enis() {
-                true => Absence::Error,
-                false => Absence::Wait,
-            },
+            absence: absence(args),
             with_options: !args.settings.is_empty(),
             policy,
             record,
@@ -125,18 +125,12 @@ impl Seen {
 
     /// The host as plans see it.
     pub(super) fn host(&self) -> &Host {
-        match self {
-            Self::Host(context, _) => &context.host,
-            Self::File(recorded) => &recorded.host,
-        }
+        self.basis().host
     }
 
     /// The policy.
     pub(super) fn policy(&self) -> &Policy {
-        match self {
-            Self::Host(context, _) => &context.policy,
-            Self::File(recorded) => &recorded.policy,
-        }
+        self.basis().policy
     }
 
     /// Where the policy comes from.
@@ -184,45 +178,42 @@ impl Seen {
         }
     }
 
-    /// The hash of the programs that should be attached.
-    fn build(&self) -> u64 {
+    fn basis(&self) -> Basis<'_> {
         match self {
-            Self::Host(..) => bpf::BUILD,
-            Self::File(recorded) => recorded.record.versions.build,
+            Self::Host(context, _) => context.basis(),
+            Self::File(recorded) => Basis {
+                host: &recorded.host,
+                policy: &recorded.policy,
+                absence: recorded.absence,
+                build: recorded.record.versions.build,
+                daemon_runs: recorded.record.daemon.is_some(),
+            },
         }
     }
 
     /// What the host should have.
     pub(super) fn desired(&self) -> Result<Desired, Failure> {
-        let absence = self.absence();
-        let (host, policy) = (self.host(), self.policy());
-        let desired = Desired::for_host(host, policy, absence, self.build())?;
-        match self.daemon() {
-            Some(_) => Ok(desired),
-            None => Ok(desired.with_enis()?),
-        }
+        self.basis().desired()
     }
 
     /// Prints what eni-steer leaves out on this host.
     pub(super) fn warn(&self, desired: &Desired) {
-        let left_out = findings::left_out(self.host(), self.policy(), self.absence(), desired);
-        for finding in left_out {
-            eprintln!("warning: {finding}");
-        }
-    }
-
-    fn absence(&self) -> Absence {
-        match self {
-            Self::Host(context, _) => context.absence,
-            Self::File(recorded) => recorded.absence,
-        }
+        self.basis().warn(desired);
     }
 
     /// What the host should have, as far as that can be said, and why the policy is not allowed.
     pub(super) fn desired_despite_errors(&self) -> (Desired, Vec<PolicyError>) {
         match self.desired() {
             Ok(desired) => (desired, Vec::new()),
-            Err(_refused) => Desired::despite_errors(self.host(), self.policy(), self.build()),
+            Err(_refused) => {
+                let Basis {
+                    host,
+                    policy,
+                    build,
+                    ..
+                } = self.basis();
+                Desired::despite_errors(host, policy, build)
+            }
         }
     }
 
@@ -235,10 +226,7 @@ impl Seen {
                 host.routes
                     .extend(context.netlink.routes(Routes::Delivery)?);
                 let inspection = Inspection::new(desired, &host);
-                let flows: Vec<_> = inspection.flows().copied().collect();
-                let answers = context.netlink.lookup_all(&flows).into_iter();
-                let answers = answers.collect::<Result<Vec<_>, _>>()?;
-                Ok(inspection.judge(&answers))
+                Ok(ask(&context.netlink, inspection, usize::MAX)?)
             }
             Self::File(recorded) => {
                 let host = recorded.record.judged_host();
@@ -254,6 +242,17 @@ impl Seen {
                 Ok(verdict)
             }
         }
+    }
+
+    /// The same, with whether the gateways answer.
+    pub(super) fn inspect_with_gateways(
+        &self,
+        desired: &Desired,
+    ) -> Result<PolicyVerdict, Failure> {
+        let mut verdict = self.inspect(desired)?;
+        let states = self.reachability(&gateways_to_ask(desired))?;
+        verdict.gateways = gateway_checks(desired, &states);
+        Ok(verdict)
     }
 
     /// The machine, its interfaces and other software.
@@ -283,10 +282,7 @@ impl Seen {
     }
 
     /// Whether gateways answer. On the host, the kernel asks those of which nothing is known.
-    pub(super) fn reachability(
-        &self,
-        asked: &[(IfIndex, IpAddr)],
-    ) -> Result<Vec<Reachability>, Failure> {
+    fn reachability(&self, asked: &[(IfIndex, IpAddr)]) -> Result<Vec<Reachability>, Failure> {
         match self {
             Self::Host(context, _) => Ok(context.netlink.probe_neighbours(asked, PATIENCE)?),
             Self::File(recorded) => Ok(recorded.record.reachability(asked)),
@@ -302,6 +298,14 @@ impl Seen {
         }
     }
 
+    /// The counters of the epoch; if they cannot be read, the reason joins `unreadable`.
+    pub(super) fn counted_or_why(&self, unreadable: &mut Vec<String>) -> Option<Counted> {
+        self.counted(None).unwrap_or_else(|failure| {
+            unreadable.push(format!("the counters: {}", failure.text()));
+            None
+        })
+    }
+
     /// Begins a new epoch if the host has changed since the last one; does nothing for a file.
     pub(super) fn begin_epoch(
         &self,
@@ -313,6 +317,19 @@ impl Seen {
             begin_epoch(context, desired, policy, traffic);
         }
     }
+}
+
+/// Asks the kernel where the packets of an inspection would go, at most so many, and judges its
+/// answers.
+pub(super) fn ask(
+    netlink: &Netlink,
+    inspection: Inspection<'_>,
+    most: usize,
+) -> Result<PolicyVerdict, NetlinkError> {
+    let flows: Vec<_> = inspection.flows().take(most).copied().collect();
+    let answers = netlink.lookup_all(&flows).into_iter();
+    let answers = answers.collect::<Result<Vec<_>, _>>()?;
+    Ok(inspection.judge(&answers))
 }
 
 /// Reads a report file; `-` is standard input.

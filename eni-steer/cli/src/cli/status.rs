@@ -1,10 +1,7 @@
 //! `status`: the state of eni-steer on this host. It always answers: a configuration with a mistake,
 //! an ENI that is missing, another program's rule in the band are findings, not errors.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-};
+use std::{io::Write, path::Path};
 
 use eni_steer_core::{
     desired::Absence,
@@ -73,10 +70,8 @@ fn print(
     exit: Exit,
 ) -> Result<(), Failure> {
     let mut out = render::stdout();
-    if args.watch.is_some() && std::io::stdout().is_terminal() {
-        // Home, and clear what follows.
-        write!(out, "\x1b[H\x1b[J")?;
-        out.flush()?;
+    if args.watch.is_some() {
+        render::clear_terminal(&mut out)?;
     }
     if global.json {
         render::json(origin, report, exit.code(), &mut out)?;

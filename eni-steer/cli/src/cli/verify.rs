@@ -1,9 +1,6 @@
 //! `verify`: are the rules in effect, do the gateways answer, and is traffic symmetric?
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use std::{io::Write, time::Duration};
 
 use eni_steer_core::{
     counters::Snapshot,
@@ -11,7 +8,7 @@ use eni_steer_core::{
     epoch,
     report::{Counted, VerifyReport},
     symmetry::{Class, Period, RequireTraffic, TrafficVerdict},
-    verify::{PolicyVerdict, gateway_checks, gateways_to_ask},
+    verify::PolicyVerdict,
 };
 use eni_steer_linux::{
     bpf::{Maps, PinRoot},
@@ -41,22 +38,15 @@ fn once(global: &Global, args: &VerifyArgs) -> Result<Exit, Failure> {
     let seen = Seen::new(global, args.from.as_deref(), &args.policy)?;
     let desired = seen.desired()?;
     seen.warn(&desired);
-    let mut policy = seen.inspect(&desired)?;
-    let states = seen.reachability(&gateways_to_ask(&desired))?;
-    policy.gateways = gateway_checks(&desired, &states);
+    let policy = seen.inspect_with_gateways(&desired)?;
     let counted = seen.counted(args.window)?;
     let required = args.require_traffic.into();
     let report = VerifyReport::new(seen.host(), &desired, policy, counted.as_ref(), required);
     seen.begin_epoch(&desired, &report.policy, report.traffic.as_ref());
-    let exit = report
-        .exits
-        .first()
-        .map_or(Exit::Fine, |code| Exit::of(*code));
+    let exit = Exit::first_of(&report.exits);
     let mut out = render::stdout();
-    if args.watch.is_some() && std::io::stdout().is_terminal() {
-        // Home, and clear what follows.
-        write!(out, "\x1b[H\x1b[J")?;
-        out.flush()?;
+    if args.watch.is_some() {
+        render::clear_terminal(&mut out)?;
     }
     if global.json {
         render::json(seen.origin(), &report, exit.code(), &mut out)?;

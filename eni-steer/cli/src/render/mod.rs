@@ -12,7 +12,7 @@ mod table;
 mod text;
 mod verify;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use eni_steer_core::report::{Origin, Report, WithHeader};
 
@@ -26,6 +26,16 @@ pub use plan::{Detail, plan};
 pub use status::{StatusView, status};
 pub use table::bytes;
 pub use verify::verify;
+
+/// Clears the terminal for a report that is shown again and again; does nothing if stdout is not one.
+pub fn clear_terminal(out: &mut impl Write) -> io::Result<()> {
+    if io::stdout().is_terminal() {
+        // Home, and clear what follows.
+        write!(out, "\x1b[H\x1b[J")?;
+        out.flush()?;
+    }
+    Ok(())
+}
 
 /// Prints a report as JSON, with the header that every report has. `exit`: the exit code of the
 /// command.

@@ -222,8 +222,15 @@ pub(super) fn subnets<'a>(
 /// Whether two ENIs have overlapping IPv4 on-link prefixes.
 pub(super) fn share_subnet(enis: &[Eni]) -> bool {
     let nets: Vec<BTreeSet<IpNet>> = enis.iter().map(|eni| eni.on_link(Family::V4)).collect();
-    nets.iter().enumerate().any(|(i, one)| {
-        let mut others = nets[i + 1..].iter().flatten();
-        others.any(|b| one.iter().any(|a| covers(*a, *b) || covers(*b, *a)))
-    })
+    let mut each = nets.iter().enumerate();
+    each.any(|(i, one)| nets[i + 1..].iter().any(|other| overlap(one, other)))
+}
+
+/// Whether prefixes have an address in common with others.
+pub(super) fn overlap<'a>(
+    some: &BTreeSet<IpNet>,
+    others: impl IntoIterator<Item = &'a IpNet>,
+) -> bool {
+    let mut others = others.into_iter();
+    others.any(|b| some.iter().any(|a| covers(*a, *b) || covers(*b, *a)))
 }

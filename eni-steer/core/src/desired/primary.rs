@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 
 use super::{
     context::Context,
-    eni::{Eni, RoutedBy, Routing},
+    eni::{Eni, RoutedBy, Routing, overlap},
     routes,
 };
 use crate::{
@@ -111,17 +111,10 @@ fn neighbour(enis: &[Eni], at: usize, family: Family) -> Option<String> {
     let own = enis[at].on_link(family);
     let overlaps = |other: &&Eni| {
         let nets = other.on_link(family);
-        nets.iter()
-            .filter(|net| !link_local(net.addr()))
-            .any(|net| {
-                own.iter()
-                    .any(|own| covers(*own, *net) || covers(*net, *own))
-            })
+        overlap(&own, nets.iter().filter(|net| !link_local(net.addr())))
     };
-    let mut others = enis.iter().enumerate().filter(|(n, _)| *n != at);
-    others
-        .find(|(_, other)| overlaps(other))
-        .map(|(_, other)| other.name.clone())
+    let mut others = enis[..at].iter().chain(&enis[at + 1..]);
+    others.find(overlaps).map(|other| other.name.clone())
 }
 
 /// Why main does not lead the primary's packets by the primary only: where else they could go.

@@ -286,6 +286,18 @@ impl Route {
 }
 
 impl RouteKind {
+    /// The kinds that send packets to an interface, or refuse them, in the order in which eni-steer
+    /// reads them from the kernel.
+    pub const FORWARDING: [Self; 5] = [
+        Self::Unicast,
+        Self::Blackhole,
+        Self::Unreachable,
+        Self::Prohibit,
+        Self::Throw,
+    ];
+    /// The kinds that deliver packets to the host itself, in the same way.
+    pub const DELIVERY: [Self; 4] = [Self::Local, Self::Broadcast, Self::Anycast, Self::Multicast];
+
     /// Whether such a route refuses the packet, which ends the lookup.
     pub fn refuses(self) -> bool {
         matches!(self, Self::Blackhole | Self::Unreachable | Self::Prohibit)

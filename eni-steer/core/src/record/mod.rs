@@ -97,22 +97,6 @@ pub struct RecordedError {
     pub exit: u8,
 }
 
-/// The kinds of routes that a plan needs, in the order in which they are read from the kernel.
-const FORWARDING: [RouteKind; 5] = [
-    RouteKind::Unicast,
-    RouteKind::Blackhole,
-    RouteKind::Unreachable,
-    RouteKind::Prohibit,
-    RouteKind::Throw,
-];
-/// The kinds that deliver packets to the host itself.
-const DELIVERY: [RouteKind; 4] = [
-    RouteKind::Local,
-    RouteKind::Broadcast,
-    RouteKind::Anycast,
-    RouteKind::Multicast,
-];
-
 impl Record {
     /// Where and when it was made.
     pub fn origin(&self) -> Origin {
@@ -125,13 +109,13 @@ impl Record {
 
     /// The host as plans see it: without the routes that deliver packets to it.
     pub fn planned_host(&self) -> Host {
-        self.with_routes(&FORWARDING)
+        self.with_routes(&RouteKind::FORWARDING)
     }
 
     /// The host as the lookups of `verify` are judged by: with the routes that deliver last.
     pub fn judged_host(&self) -> Host {
         let mut host = self.planned_host();
-        host.routes.extend(self.routes(&DELIVERY));
+        host.routes.extend(self.routes(&RouteKind::DELIVERY));
         host
     }
 

@@ -8,20 +8,19 @@
 mod formats;
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read},
     net::IpAddr,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use eni_steer_core::model::{Host, IfIndex, Lease, Link, RejectedLease};
 use ipnet::IpNet;
-use nix::unistd::geteuid;
 
 use self::formats::{End, Entry};
-use crate::own_dir::{user, user_name};
+use crate::files;
 
 pub(crate) use formats::parse_in_all_formats;
 
@@ -253,28 +252,13 @@ fn list(directory: &Path) -> io::Result<Vec<String>> {
 /// Why no file in a directory is believed.
 fn refuse_directory(directory: &Path, client: Client) -> Option<String> {
     let data = fs::metadata(directory).ok()?;
-    let what = refuse_owner(&data, client)?;
+    let what = files::distrust(&data, client.users())?;
     Some(format!("its directory {what}"))
-}
-
-/// Why what another user made or can write is not believed.
-fn refuse_owner(data: &fs::Metadata, client: Client) -> Option<String> {
-    let owner = data.uid();
-    let is_of_client = || user_name(owner).is_some_and(|name| client.users().contains(&&*name));
-    if owner != 0 && owner != geteuid().as_raw() && !is_of_client() {
-        return Some(format!("belongs to {}", user(owner)));
-    }
-    let mode = data.mode() & 0o7777;
-    (mode & 0o022 != 0).then(|| format!("can be written by other users (mode {mode:04o})"))
 }
 
 /// Opens a file and reads it, with the time at which it was written and why it is not believed.
 fn open(path: &Path, client: Client) -> io::Result<(Vec<u8>, u64, Option<String>)> {
-    let file = File::options()
-        .read(true)
-        // Without waiting: opening a FIFO would wait for a writer.
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
+    let file = files::open(path);
     let file = match file {
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
             return Ok((Vec::new(), 0, Some("it is a symbolic link".to_owned())));
@@ -285,7 +269,7 @@ fn open(path: &Path, client: Client) -> io::Result<(Vec<u8>, u64, Option<String>
     let refused = match () {
         () if !data.is_file() => Some("it is not a regular file".to_owned()),
         () if data.len() > LARGEST => Some(format!("it has more than {LARGEST} bytes")),
-        () => refuse_owner(&data, client).map(|what| format!("it {what}")),
+        () => files::distrust(&data, client.users()).map(|what| format!("it {what}")),
     };
     let mut bytes = Vec::new();
     if refused.is_none() {
@@ -372,7 +356,7 @@ mod tests {
         mode(directory, 0o755);
         assert_eq!(place.read().accepted.len(), 1);
         let data = fs::metadata(&file).expect("it is there");
-        assert_eq!(refuse_owner(&data, Client::Networkd), None);
+        assert_eq!(files::distrust(&data, Client::Networkd.users()), None);
     }
 
     #[test]
@@ -400,7 +384,7 @@ mod tests {
         place.write(&format!("{LEASE}LIFETIME=3600\n"));
         assert_eq!(place.read().accepted.len(), 1);
         let an_hour_ago = SystemTime::now() - std::time::Duration::from_secs(3700);
-        let file = File::options().write(true).open(place.file());
+        let file = fs::File::options().write(true).open(place.file());
         let file = file.expect("it is there");
         file.set_modified(an_hour_ago).expect("it is ours");
         place.rejected("it expired 100 seconds ago");

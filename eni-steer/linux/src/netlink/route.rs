@@ -56,21 +56,6 @@ pub enum Routes {
     Of(Protocol),
 }
 
-/// The route types of [`Routes::Forwarding`].
-const FORWARDING: [RouteKind; 5] = [
-    RouteKind::Unicast,
-    RouteKind::Blackhole,
-    RouteKind::Unreachable,
-    RouteKind::Prohibit,
-    RouteKind::Throw,
-];
-/// The route types of [`Routes::Delivery`].
-const DELIVERY: [RouteKind; 4] = [
-    RouteKind::Local,
-    RouteKind::Broadcast,
-    RouteKind::Anycast,
-    RouteKind::Multicast,
-];
 /// `RTN_UNSPEC`: a request with this type lists routes of every type.
 const ANY: RouteKind = RouteKind::Other(0);
 
@@ -84,8 +69,8 @@ impl Netlink {
     /// The kernel refused a dump, or it could not be read completely.
     pub fn routes(&self, which: Routes) -> Result<Vec<Route>, NetlinkError> {
         let (kinds, protocol): (&[RouteKind], _) = match which {
-            Routes::Forwarding => (&FORWARDING, 0),
-            Routes::Delivery => (&DELIVERY, 0),
+            Routes::Forwarding => (&RouteKind::FORWARDING, 0),
+            Routes::Delivery => (&RouteKind::DELIVERY, 0),
             Routes::AddedLocal => (&[RouteKind::Local], 0),
             // Few routes carry one protocol number, so one request for all types is enough.
             Routes::Of(protocol) => (&[ANY], protocol.0),
@@ -99,7 +84,7 @@ impl Netlink {
                 request.header.kind = kind_to_wire(*kind);
                 let request = RouteNetlinkMessage::GetRoute(request);
                 let wanted = |route: &Route| match which {
-                    Routes::Of(_) => FORWARDING.contains(&route.kind),
+                    Routes::Of(_) => RouteKind::FORWARDING.contains(&route.kind),
                     Routes::Forwarding | Routes::Delivery => {
                         // The kernel lists a route by an object that refuses packets as unicast.
                         let by_object = route.nexthop_object.is_some();

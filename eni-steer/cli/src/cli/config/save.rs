@@ -1,12 +1,7 @@
 //! `config save`: writes the policy into the configuration file. The configuration is the policy: what
 //! only a flag says is lost at a reboot, and the daemon reverts it.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use eni_steer_core::policy::{
     Policy,
@@ -15,7 +10,7 @@ use eni_steer_core::policy::{
         save::{Change, changed, changes, is_same},
     },
 };
-use eni_steer_linux::configuration::read_configuration;
+use eni_steer_linux::{configuration::read_configuration, files};
 
 use crate::cli::{
     args::{Global, PolicyArgs, SaveArgs},
@@ -122,39 +117,20 @@ fn check(
     ))
 }
 
-/// Replaces the file atomically, and keeps its mode.
+/// Replaces the file, and keeps its mode.
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        let what = format!("cannot write {}", path.display());
-        Failure::from(anyhow::Error::from(error).context(what))
-    };
-    let directory = path.parent().unwrap_or(Path::new("/"));
     let replace = || -> io::Result<()> {
-        fs::create_dir_all(directory)?;
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
         let mode = match fs::metadata(path) {
             Ok(data) => data.permissions().mode() & 0o7777,
             Err(_there_is_none) => 0o644,
         };
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}.new", std::process::id()));
-        let beside = Path::new(&beside);
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(beside)?;
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(beside, path));
-        if written.is_err() {
-            fs::remove_file(beside)?;
-        }
-        written?;
-        File::open(directory)?.sync_all()
+        files::replace(path, text.as_bytes(), mode)
     };
-    replace().map_err(failed)
+    replace().map_err(|error| {
+        let what = format!("cannot write {}", path.display());
+        Failure::from(anyhow::Error::from(error).context(what))
+    })
 }
 
 /// Says after an `apply` with flags what the configuration does not hold.
@@ -164,12 +140,8 @@ pub(in crate::cli) fn note_unsaved(global: &Global, args: &PolicyArgs) -> Result
     }
     let in_force = policy_in_force(global, args)?;
     let changes = changes(&in_force.configured(), &in_force.policy);
-    let Some(first) = changes.first() else {
+    let Some(lacking) = first_of(&changes) else {
         return Ok(());
-    };
-    let more = match changes.len() {
-        1 => String::new(),
-        n => format!(" and {} more", n - 1),
     };
     let lost = match in_force.source {
         Source::Files(_) => {
@@ -178,17 +150,26 @@ pub(in crate::cli) fn note_unsaved(global: &Global, args: &PolicyArgs) -> Result
         Source::AppliedLast | Source::Automatic => "a reboot forgets it",
     };
     eprintln!(
-        "note: the configuration does not have {first}{more}, so {lost}; 'eni-steer config save' \
+        "note: the configuration does not have {lacking}, so {lost}; 'eni-steer config save' \
          writes it there"
     );
     Ok(())
 }
 
 /// What the daemon would not do after a reboot although it is in force now: keys that only flags of
-/// `apply` have set.
-pub(in crate::cli) fn lost_at_boot(global: &Global) -> Result<Vec<Change>, Failure> {
+/// `apply` have set. `None`: nothing.
+pub(in crate::cli) fn lost_at_boot(global: &Global) -> Result<Option<String>, Failure> {
     let in_force = policy_in_force(global, &PolicyArgs::default())?;
     let configured = in_force.configured();
-    let applied = in_force.state.policy.clone();
-    Ok(applied.map_or_else(Vec::new, |applied| changes(&configured, &applied)))
+    let applied = in_force.state.policy.as_ref();
+    Ok(applied.and_then(|applied| first_of(&changes(&configured, applied))))
+}
+
+/// The first of some changes, and how many more there are; `None`: there are none.
+fn first_of(changes: &[Change]) -> Option<String> {
+    let first = changes.first()?;
+    Some(match changes.len() {
+        1 => first.to_string(),
+        n => format!("{first} and {} more", n - 1),
+    })
 }

@@ -8,7 +8,6 @@
 use std::{
     io,
     os::unix::process::CommandExt,
-    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -18,6 +17,7 @@ use eni_steer_linux::{
     lock::{self, Lock, Scope},
     off,
     paths::Paths,
+    process,
     state::State,
 };
 use nix::{
@@ -226,8 +226,7 @@ pub(super) fn start(global: &Global) -> Result<(), Failure> {
 /// Whether systemd manages this host and this network namespace: a unit runs in that of process 1.
 fn is_systemd_in_charge() -> bool {
     let of = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
-    // sd_booted(3): this directory exists where systemd is the init system, and nowhere else.
-    Path::new("/run/systemd/system").is_dir() && of("1").is_some() && of("1") == of("self")
+    process::systemd_runs() && of("1").is_some() && of("1") == of("self")
 }
 
 /// Starts the guard as a unit of systemd, which survives the session of `apply` even if the

@@ -15,6 +15,8 @@ use eni_steer_core::{
 };
 use eni_steer_linux::{netlink::Netlink, reach};
 
+use crate::cli::plan::connection;
+
 /// How long one target may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -149,13 +151,10 @@ fn gateways(netlink: &Netlink, host: &Host, desired: &Desired) -> Option<String>
 }
 
 /// Whether the packets of the SSH session that runs this command leave by another ENI than the one
-/// that owns the address it came to (`SSH_CONNECTION` of ssh(1): client, port, server, port).
+/// that owns the address it came to.
 fn session(netlink: &Netlink, host: &Host, desired: &Desired) -> Option<String> {
-    let session = std::env::var("SSH_CONNECTION").ok()?;
-    let mut words = session.split_whitespace();
-    let client = words.next()?.parse().ok()?;
-    let server = words.nth(1)?.parse().ok()?;
-    routed_wrong(netlink, host, desired, Some(server), client)
+    let session = connection()?;
+    routed_wrong(netlink, host, desired, Some(session.server), session.client)
 }
 
 /// Whether the kernel would send the question by another ENI than the owner of its source.
