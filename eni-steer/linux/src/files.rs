@@ -108,3 +108,21 @@ pub(crate) fn delete(path: &Path) -> io::Result<()> {
 pub(crate) fn beside(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_its_mode_whatever_the_umask_is_and_nothing_is_left_beside_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("config.toml");
+        for (text, mode) in [("1", 0o666), ("2", 0o600)] {
+            replace(&path, text.as_bytes(), mode).expect("it is written");
+            assert_eq!(fs::read_to_string(&path).expect("it is there"), text);
+            let data = fs::metadata(&path).expect("it is there");
+            assert_eq!(data.mode() & 0o7777, mode);
+        }
+        assert_eq!(fs::read_dir(place.path()).expect("there").count(), 1);
+    }
+}

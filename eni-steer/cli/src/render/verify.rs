@@ -100,6 +100,10 @@ fn routing(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
         more => format!("; {more} more are refused, as configured."),
     };
     let all = policy.probes.saturating_sub(policy.refused);
+    if all == 0 {
+        let text = "not tested: no ENI has an address to look up";
+        return writeln!(out, "{}  routing   {text}{refused}", word(false, false));
+    }
     writeln!(
         out,
         "{}  routing   {} of {all} test lookups use the right interface{refused}",
@@ -395,5 +399,32 @@ fn ending(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
              that, --window TIME waits for traffic)"
         ),
         false => writeln!(out, "FAILED {}: exit {first}{also}", failed.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eni_steer_core::{
+        desired::Desired, fake::fake_host, ownership::Ownership, report::VerifyReport,
+        verify::Inspection,
+    };
+
+    #[test]
+    fn lookups_that_were_not_made_are_no_success() {
+        let host = fake_host();
+        let desired = Desired::empty(Ownership::default());
+        let verdict = Inspection::new(&desired, &host).judge(&[]);
+        assert_eq!(verdict.probes, 0);
+        let report = VerifyReport::new(&host, &desired, verdict, None, RequireTraffic::Any);
+        let mut out = Vec::new();
+        verify(&report, desired.ownership.last, &mut out).expect("a vector takes it");
+        let text = String::from_utf8(out).expect("text");
+        let line = text.lines().find(|line| line.contains("  routing  "));
+        let line = line.expect("a line about routing");
+        assert!(
+            line.starts_with("????") && line.contains("not tested"),
+            "{line}"
+        );
     }
 }

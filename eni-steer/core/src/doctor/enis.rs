@@ -13,7 +13,7 @@ use crate::{
     findings::{self, Code},
     model::{Host, Link, Reachability, Tunable, TunableKind},
     policy::{Discover, Policy},
-    verify::PolicyVerdict,
+    verify::{GatewayCheck, PolicyVerdict},
 };
 
 pub(super) fn check(
@@ -28,7 +28,7 @@ pub(super) fn check(
     if desired.enis.is_empty() {
         return;
     }
-    sysctls(host, desired, found);
+    sysctls(host, policy, desired, found);
     mtus(host, desired, found);
     gateways(verdict, found);
     attached(host, facts, desired, found);
@@ -134,7 +134,7 @@ fn effective(host: &Host, eni: &Eni, kind: TunableKind) -> u32 {
     own.max(host.all.get(&kind).copied().unwrap_or(0))
 }
 
-fn sysctls(host: &Host, desired: &Desired, found: &mut Found) {
+fn sysctls(host: &Host, policy: &Policy, desired: &Desired, found: &mut Found) {
     let is_strict = |eni: &&Eni| effective(host, eni, TunableKind::RpFilter) == 1;
     let strict: Vec<&str> = names_of(desired, is_strict);
     if !strict.is_empty() {
@@ -155,6 +155,10 @@ fn sysctls(host: &Host, desired: &Desired, found: &mut Found) {
         );
     }
     found.fine("rp_filter", "off or loose on every ENI");
+    // Where eni-steer leaves arp_ignore as it is, another finding says why; applying again would not
+    // change it.
+    let left = desired.arp_ignore_left_alone(host, policy);
+    let left = left.map_or_else(Vec::new, |(enis, _)| enis);
     let mut shared: BTreeSet<&str> = BTreeSet::new();
     for (at, one) in desired.enis.iter().enumerate() {
         for other in &desired.enis[at + 1..] {
@@ -163,7 +167,8 @@ fn sysctls(host: &Host, desired: &Desired, found: &mut Found) {
                 all.filter(|net| net.addr().is_ipv4()).collect()
             };
             let answers = |eni: &Eni| {
-                effective(host, eni, TunableKind::ArpIgnore) == 0
+                let ignores = effective(host, eni, TunableKind::ArpIgnore) > 0;
+                (!ignores && !left.contains(&eni.name.as_str()))
                     || effective(host, eni, TunableKind::ArpAnnounce) < 2
             };
             if !nets(one).is_disjoint(&nets(other)) {
@@ -260,13 +265,11 @@ fn gateways(verdict: &PolicyVerdict, found: &mut Found) {
             Reachability::Reachable => {}
         }
     }
-    let answer = all
-        .iter()
-        .filter(|check| check.state == Reachability::Reachable);
-    found.fine(
-        "gateway",
-        format!("{} of {} answer", answer.count(), all.len()),
-    );
+    // One of which nothing is known is no success, and neither is none.
+    let is_reachable = |check: &GatewayCheck| check.state == Reachability::Reachable;
+    if !all.is_empty() && all.iter().all(is_reachable) {
+        found.fine("gateway", format!("{} of {} answer", all.len(), all.len()));
+    }
 }
 
 fn attached(host: &Host, facts: &Facts, desired: &Desired, found: &mut Found) {

@@ -163,7 +163,15 @@ impl DoctorReport {
             &mut found,
         );
         let causes = causes(inputs.verdict, &desired.ownership);
-        rules::check(inputs.host, inputs.policy, desired, &causes, &mut found);
+        let probes = inputs.verdict.probes;
+        rules::check(
+            inputs.host,
+            inputs.policy,
+            desired,
+            &causes,
+            probes,
+            &mut found,
+        );
         managers::check(inputs.facts, &mut found);
         state::check(inputs, &mut found);
         let mut report = Self::of(found, inputs.facts);

@@ -16,6 +16,7 @@ pub(super) fn check(
     policy: &Policy,
     desired: &Desired,
     causes: &[Cause],
+    probes: usize,
     found: &mut Found,
 ) {
     for cause in causes {
@@ -29,7 +30,9 @@ pub(super) fn check(
         };
         found.add(codes::WRONG_WAY, &cause.what, text, Some(fix));
     }
-    found.fine("routing", "every test lookup uses the right interface");
+    if probes > 0 {
+        found.fine("routing", "every test lookup uses the right interface");
+    }
     for family in Family::BOTH {
         if !host.has_main_rule(family) {
             let fix = format!("ip {family} rule add pref 32766 lookup main");

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     desired::Absence,
     fake::{fake_host, index},
-    model::{Link, Reachability, TunableKind},
+    model::{Link, Reachability, Tunable, TunableKind},
     policy::EniPolicy,
     verify::{GatewayCheck, Inspection},
 };
@@ -228,4 +228,81 @@ fn a_silent_gateway_is_a_failure_and_other_managers_are_named_only_if_they_run()
         ..machine()
     };
     assert_eq!(codes(&host, &none), Vec::<&str>::new(), "it does not run");
+}
+
+/// A report about gateways in this state.
+fn with_gateways(states: &[Reachability], probes: usize) -> DoctorReport {
+    let (host, policy) = (two_enis(), Policy::default());
+    let desired = Desired::for_host(&host, &policy, Absence::Error, 1);
+    let desired = desired.unwrap_or_else(|error| panic!("{error}"));
+    let mut verdict = Inspection::new(&desired, &host).judge(&[]);
+    verdict.probes = probes;
+    let gateways = ["eth0", "eth1"].iter().zip(states);
+    verdict.gateways = gateways
+        .map(|(eni, state)| GatewayCheck {
+            eni: (*eni).to_owned(),
+            gateway: "172.16.30.253".parse().expect("an address"),
+            addresses: 1,
+            state: *state,
+        })
+        .collect();
+    DoctorReport::new(&DoctorInputs {
+        facts: &machine(),
+        host: &host,
+        policy: &policy,
+        source: String::new(),
+        applied: Some(&policy),
+        desired: &desired,
+        errors: &[],
+        findings: Vec::new(),
+        verdict: &verdict,
+        traffic: None,
+        daemon: None,
+        off: false,
+        unconfirmed: None,
+        unreadable: &[],
+    })
+}
+
+#[test]
+fn what_was_not_tested_is_not_called_fine() {
+    let is_fine = |report: &DoctorReport, area: &str| {
+        let mut checks = report.checks.iter();
+        checks.any(|check| check.area == area && check.severity.is_none())
+    };
+    let both = [Reachability::Reachable; 2];
+    let tested = with_gateways(&both, 7);
+    assert!(is_fine(&tested, "gateway") && is_fine(&tested, "routing"));
+    assert!(!is_fine(&with_gateways(&both, 0), "routing"));
+    for states in [
+        &[][..],
+        &[Reachability::Unknown; 2],
+        &[Reachability::Reachable, Reachability::Unknown],
+        &[Reachability::Reachable, Reachability::Failed],
+    ] {
+        let report = with_gateways(states, 7);
+        assert!(!is_fine(&report, "gateway"), "{states:?}");
+        let unknown = states.contains(&Reachability::Unknown);
+        assert_eq!(codes_of(&report).contains(&"ES0211"), unknown);
+    }
+}
+
+#[test]
+fn an_eni_that_answers_for_another_address_is_not_a_warning_that_apply_would_end() {
+    let shared = |host: Host| host.address("eth1", "172.16.20.178/24");
+    let warned = |host: &Host| codes(host, &machine()).contains(&"ES0207");
+    let apply = |mut host: Host| {
+        for n in [2, 3] {
+            let tunable = |kind| Tunable {
+                index: index(n),
+                kind,
+            };
+            host.tunables.insert(tunable(TunableKind::ArpAnnounce), 2);
+        }
+        host
+    };
+    let plain = apply(shared(two_enis()));
+    assert!(warned(&plain), "arp_ignore is 0, and apply would set it");
+    let needed = plain.address("lo", "172.16.20.202/32");
+    assert!(!warned(&needed), "apply leaves it alone");
 }

@@ -70,8 +70,9 @@ pub struct Session {
     pub before: Option<String>,
     /// Likewise after the change.
     pub after: Option<String>,
-    /// Whether that differs.
-    pub affected: bool,
+    /// Whether that differs; `None`: eni-steer cannot tell, because it does not find a way by which
+    /// the answers of this session leave now.
+    pub affected: Option<bool>,
 }
 
 /// What a plan changes, and for whom.
@@ -154,7 +155,7 @@ impl Summary {
             Session {
                 client: connection.client,
                 server: connection.server,
-                affected: before != after,
+                affected: before.as_ref().map(|before| Some(before) != after.as_ref()),
                 before,
                 after,
             }
@@ -277,8 +278,12 @@ impl Session {
         let before = self.before.clone().unwrap_or_else(nowhere);
         let after = self.after.clone().unwrap_or_else(nowhere);
         match self.affected {
-            false => format!("{what} uses {before}: not affected."),
-            true => format!(
+            None => format!(
+                "{what}: eni-steer cannot tell whether it is affected. 'apply --confirm 60s' undoes \
+                 the change if you lose it."
+            ),
+            Some(false) => format!("{what} uses {before}: not affected."),
+            Some(true) => format!(
                 "{what} IS AFFECTED: its answers leave by {before} now, by {after} after the \
                  change. 'apply --confirm 60s' undoes the change if you lose it."
             ),
@@ -332,7 +337,7 @@ mod tests {
         let session = to_eth0.session.clone().expect("there is one");
         assert_eq!(
             (session.before.as_deref(), session.affected),
-            (Some("eth0"), false)
+            (Some("eth0"), Some(false))
         );
         let last = to_eth0.lines().pop().unwrap_or_default();
         assert_eq!(
@@ -343,7 +348,7 @@ mod tests {
         let session = to_eth1.session.clone().expect("there is one");
         assert_eq!(session.before.as_deref(), Some("eth0"));
         assert_eq!(session.after.as_deref(), Some("eth1"));
-        assert!(session.affected);
+        assert_eq!(session.affected, Some(true));
         assert!(
             to_eth1
                 .lines()
@@ -351,6 +356,23 @@ mod tests {
                 .unwrap_or_default()
                 .contains("IS AFFECTED")
         );
+    }
+
+    #[test]
+    fn a_session_whose_way_is_unknown_is_not_called_unaffected() {
+        // The rules lead nowhere, and the session works all the same.
+        let mut host = two_enis().rule("pref 10 unreachable");
+        host.routes.clear();
+        let policy = Policy::default();
+        let (desired, _errors) = Desired::despite_errors(&host, &policy, 1);
+        let plan = Plan::between(&desired, &host);
+        let connection = Connection::parse("198.51.100.10 50000 172.16.20.177 22");
+        let summary = Summary::new(&plan, &desired, &host, connection);
+        let session = summary.session.clone().expect("there is one");
+        assert_eq!((session.before, session.affected), (None, None));
+        let last = summary.lines().pop().unwrap_or_default();
+        assert!(last.contains("cannot tell"), "{last}");
+        assert!(!last.contains("not affected"), "{last}");
     }
 
     #[test]

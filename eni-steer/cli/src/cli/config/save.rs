@@ -167,9 +167,9 @@ pub(in crate::cli) fn lost_at_boot(global: &Global) -> Result<Option<String>, Fa
 
 /// The first of some changes, and how many more there are; `None`: there are none.
 fn first_of(changes: &[Change]) -> Option<String> {
-    let first = changes.first()?;
+    let first = changes.first()?.wanted();
     Some(match changes.len() {
-        1 => first.to_string(),
+        1 => first,
         n => format!("{first} and {} more", n - 1),
     })
 }

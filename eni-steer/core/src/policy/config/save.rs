@@ -22,17 +22,24 @@ pub struct Change {
     pub after: Option<Value>,
 }
 
+impl Change {
+    /// The key with its new value, for a sentence.
+    pub fn wanted(&self) -> String {
+        let heading = self.section.heading();
+        let table = match &self.section {
+            Section::Eni(select) => format!("{heading} {select}:"),
+            _ => heading.to_owned(),
+        };
+        match &self.after {
+            Some(value) => format!("{table} {} = {value}", self.key),
+            None => format!("{table} {} is not set", self.key),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let heading = self.section.heading();
-        match &self.section {
-            Section::Eni(select) => write!(f, "{heading} {select}: ")?,
-            _ => write!(f, "{heading} ")?,
-        }
-        match &self.after {
-            Some(value) => write!(f, "{} = {value}", self.key)?,
-            None => write!(f, "{} is not set", self.key)?,
-        }
+        f.write_str(&self.wanted())?;
         match &self.before {
             Some(value) => write!(f, "  # was {value}"),
             None => Ok(()),
